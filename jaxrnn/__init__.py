@@ -1,0 +1,75 @@
+"""Recurrent networks in JAX: fast, exact to the last bit across a restart, and clear enough to learn from.
+
+The public names are loaded when they are first used, so `import jaxrnn` costs nothing by itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "CELLS": "jaxrnn.cells",
+    "Cell": "jaxrnn.cells",
+    "Corpus": "jaxrnn.data.corpus",
+    "JaxrnnError": "jaxrnn.errors",
+    "LanguageModel": "jaxrnn.language_model",
+    "Run": "jaxrnn.run",
+    "Stack": "jaxrnn.stack",
+    "TrainConfig": "jaxrnn.config",
+    "VanillaCarry": "jaxrnn.cells",
+    "VanillaCell": "jaxrnn.cells",
+    "Vocabulary": "jaxrnn.data.vocabulary",
+    "choose_engine": "jaxrnn.unroll",
+    "load_corpus": "jaxrnn.data.corpus",
+    "open_run": "jaxrnn.run",
+    "resume": "jaxrnn.train_loop",
+    "train": "jaxrnn.train_loop",
+    "unroll": "jaxrnn.unroll",
+}
+
+if TYPE_CHECKING:
+    from jaxrnn.cells import CELLS, Cell, VanillaCarry, VanillaCell
+    from jaxrnn.config import TrainConfig
+    from jaxrnn.data.corpus import Corpus, load_corpus
+    from jaxrnn.data.vocabulary import Vocabulary
+    from jaxrnn.errors import JaxrnnError
+    from jaxrnn.language_model import LanguageModel
+    from jaxrnn.run import Run, open_run
+    from jaxrnn.stack import Stack
+    from jaxrnn.train_loop import resume, train
+    from jaxrnn.unroll import choose_engine, unroll
+
+__all__ = [
+    "CELLS",
+    "Cell",
+    "Corpus",
+    "JaxrnnError",
+    "LanguageModel",
+    "Run",
+    "Stack",
+    "TrainConfig",
+    "VanillaCarry",
+    "VanillaCell",
+    "Vocabulary",
+    "choose_engine",
+    "load_corpus",
+    "open_run",
+    "resume",
+    "train",
+    "unroll",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'jaxrnn' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

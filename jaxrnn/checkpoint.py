@@ -1,0 +1,245 @@
+"""Save and restore the training state with Orbax, so that damage is noticed and never lost from.
+
+A checkpoint is written beside its place under a name that no reader looks at, synced, and renamed. Its metadata holds a
+digest of every leaf and of the metadata itself; both are verified on load, since a flipped bit in an array file is
+otherwise read as another number. A directory is renamed out of sight before it is deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrnn.errors import CheckpointError, StorageError
+from jaxrnn.printable import printable
+
+FORMAT = 1
+KEEP = 2
+MAX_METADATA_BYTES = 1 << 20
+_NAME = re.compile(r"update_(\d{10})")
+_SAVING, _DELETING = ".saving-", ".deleting-"
+
+
+class Checkpoint(NamedTuple):
+    """A restored state with its metadata (update, digests, lengths of the log files)."""
+
+    state: Any
+    metadata: dict[str, Any]
+
+
+def checkpoint_updates(directory: Path) -> list[int]:
+    """Update numbers of the checkpoints in a directory, oldest first; they are not opened."""
+    if not directory.is_dir():
+        return []
+    found = (_NAME.fullmatch(entry.name) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, Any]) -> None:
+    """Saves a state and removes all but the latest two.
+
+    Args:
+      directory: where checkpoints are kept; made if missing.
+      state: a `TrainState`, or any pytree of arrays with distinct path names.
+      update: the update it belongs to.
+      extra: further metadata that JSON can hold.
+
+    Raises:
+      StorageError: if it could not be written. Older checkpoints are untouched.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        leaves = to_leaves(state)
+        metadata = {"format": FORMAT, "update": update, "leaves": {k: leaf_digest(v) for k, v in leaves.items()}}
+        metadata |= extra
+        metadata["digest"] = _metadata_digest(metadata)
+        target = directory / f"update_{update:010d}"
+        saving = directory / f"{_SAVING}{update:010d}"
+        remove_leftovers(directory)
+        from orbax.checkpoint import v1 as ocp
+
+        ocp.save(saving.resolve(), leaves, custom_metadata=metadata)
+        _sync_tree(saving)
+        if target.exists():
+            _delete(target)
+        os.rename(saving, target)
+        _sync(directory)
+        for old in checkpoint_updates(directory)[:-KEEP]:
+            _delete(directory / f"update_{old:010d}")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StorageError(
+            f"the checkpoint of update {update} could not be saved in {printable(str(directory))}: "
+            f"{_first_line(error)}; free some space or make the directory writable"
+        ) from error
+
+
+def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
+    """Restores and verifies one checkpoint.
+
+    Args:
+      directory: where checkpoints are kept.
+      update: which one.
+      template: the state's structure with shapes and dtypes (`jax.eval_shape`). What the files declare beyond it is
+        refused before it is read.
+
+    Raises:
+      CheckpointError: if anything is missing, damaged or of another shape; the message says what.
+    """
+    path = directory / f"update_{update:010d}"
+    try:
+        metadata = _read_metadata(path)
+        from orbax.checkpoint import v1 as ocp
+
+        wanted = _leaf_shapes(template)
+        declared = ocp.metadata(path.resolve()).metadata
+        if not isinstance(declared, dict) or set(declared) != set(wanted):
+            raise CheckpointError("its leaves are not those of this model and optimizer")
+        for name, (shape, dtype) in wanted.items():
+            if tuple(declared[name].shape) != shape or np.dtype(declared[name].dtype) != dtype:
+                found = f"{np.dtype(declared[name].dtype)}{list(declared[name].shape)}"
+                raise CheckpointError(f"leaf {name} is {found}, this model's is {dtype}{list(shape)}")
+        leaves = ocp.load(path.resolve(), {name: np.empty(*wanted[name]) for name in wanted})
+        for name, value in leaves.items():
+            if leaf_digest(value) != metadata["leaves"].get(name):
+                raise CheckpointError(f"leaf {name} is not what was saved")
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint of update {update} cannot be used: {error}") from error
+    except Exception as error:  # Orbax and TensorStore raise many kinds; each means that this checkpoint is damaged.
+        raise CheckpointError(f"checkpoint of update {update} cannot be read: {_first_line(error)}") from error
+    return Checkpoint(_from_leaves(leaves, template), metadata)
+
+
+def load_latest(directory: Path, template: Any) -> tuple[Checkpoint | None, list[str]]:
+    """The newest good checkpoint and a warning for each newer one that was passed over.
+
+    Returns:
+      (None, []) if there is no checkpoint at all.
+
+    Raises:
+      CheckpointError: if there are checkpoints and none can be used. Training never silently starts anew.
+    """
+    warnings: list[str] = []
+    updates = checkpoint_updates(directory)
+    for update in reversed(updates):
+        try:
+            checkpoint = load_checkpoint(directory, update, template)
+        except CheckpointError as error:
+            warnings.append(str(error))
+            continue
+        if warnings:
+            warnings.append(f"going on from the older checkpoint of update {update}")
+        return checkpoint, warnings
+    if updates:
+        raise CheckpointError(
+            f"none of the {len(updates)} checkpoints in {printable(str(directory))} can be used; restore the directory "
+            "from a copy, or train anew with another --run",
+            warnings,
+        )
+    return None, warnings
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what a killed save or delete left behind."""
+    if directory.is_dir():
+        for entry in list(os.scandir(directory)):
+            if entry.name.startswith((_SAVING, _DELETING)):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def to_leaves(state: Any) -> dict[str, np.ndarray]:
+    """The state as a flat dict, path name to array on the host; random keys as their integers."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {_path_name(path): _to_host(value) for path, value in leaves}
+
+
+def leaf_digest(value: np.ndarray) -> str:
+    """128 bits of BLAKE2b over dtype, shape and bytes."""
+    value = np.ascontiguousarray(value)
+    digest = hashlib.blake2b(f"{value.dtype.str}{value.shape}".encode(), digest_size=16)
+    digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _is_key(value: Any) -> bool:
+    return jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _to_host(value: Any) -> np.ndarray:
+    # A copy: on a CPU np.asarray would be a view of a buffer that the next compiled call takes over.
+    return np.array(jax.random.key_data(value) if _is_key(value) else value)
+
+
+def _leaf_shapes(template: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(template)
+    as_data = [(path, jax.eval_shape(jax.random.key_data, v) if _is_key(v) else v) for path, v in leaves]
+    return {_path_name(path): (tuple(value.shape), np.dtype(value.dtype)) for path, value in as_data}
+
+
+def _from_leaves(leaves: dict[str, np.ndarray], template: Any) -> Any:
+    def restore(path, like):
+        value = jax.numpy.asarray(leaves[_path_name(path)])
+        return jax.random.wrap_key_data(value, impl="threefry2x32") if _is_key(like) else value
+
+    return jax.tree_util.tree_map_with_path(restore, template)
+
+
+def _path_name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _metadata_digest(metadata: dict[str, Any]) -> str:
+    text = json.dumps({k: v for k, v in metadata.items() if k != "digest"}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    # No link, pipe or device is ever followed, and no file of metadata is parsed before its size is known.
+    for folder, _, files in os.walk(path):
+        for name in files:
+            status = os.lstat(os.path.join(folder, name))
+            if not stat.S_ISREG(status.st_mode):
+                raise CheckpointError(f"{printable(name)} in it is not a regular file")
+            if name.startswith("_") and status.st_size > MAX_METADATA_BYTES:
+                raise CheckpointError(f"{printable(name)} in it has {status.st_size} bytes of metadata")
+    content = json.loads((path / "_CHECKPOINT_METADATA").read_bytes())
+    metadata = content.get("custom_metadata") if isinstance(content, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("digest") != _metadata_digest(metadata):
+        raise CheckpointError("its metadata are damaged")
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"its format is {metadata.get('format')!r}, this version reads {FORMAT}")
+    return metadata
+
+
+def _delete(path: Path) -> None:
+    hidden = path.with_name(_DELETING + path.name)
+    os.rename(path, hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _sync(path: str | Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(root: Path) -> None:
+    for folder, _, files in os.walk(root, topdown=False):
+        for name in files:
+            _sync(os.path.join(folder, name))
+        _sync(folder)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return printable((lines[0] if lines else type(error).__name__)[:200])

@@ -1,0 +1,194 @@
+"""A corpus: one text as ids, with its vocabulary, digest and reading options. `load_corpus` finds and reads it."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from jaxrnn.data import documents, known_texts
+from jaxrnn.data.reading import ReadingOptions, ReadText, open_regular, read_stream
+from jaxrnn.data.vocabulary import Vocabulary, named
+from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.printable import printable
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """One text, ready to train on.
+
+    Args:
+      name: what it is called in messages and records.
+      ids: the text as ids of `vocabulary`, one per character, in its `id_dtype`.
+      vocabulary: the symbols.
+      digest: SHA-256 of the source's bytes, hexadecimal; of a generated text's UTF-8.
+      reading: how bytes became characters.
+      document_end: the id of U+0003 where the text is many documents, each ended by it; else None.
+      notes: lines to print, such as "byte order mark removed".
+      source_bytes: how many bytes the source has.
+    """
+
+    name: str
+    ids: np.ndarray
+    vocabulary: Vocabulary
+    digest: str
+    reading: ReadingOptions
+    document_end: int | None = None
+    notes: tuple[str, ...] = ()
+    source_bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def split(self, validation_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+        """The training ids and the validation ids, in the text's order, as views.
+
+        Args:
+          validation_fraction: the share of the characters, from the end, that is kept for validation, rounded down.
+
+        Raises:
+          ConfigurationError: if the share is not a number from 0 to below 1.
+
+        Example:
+          >>> training, validation = corpus_from_text("abcdefghij").split(0.2)
+          >>> len(training), len(validation)
+          (8, 2)
+        """
+        is_number = isinstance(validation_fraction, int | float) and not isinstance(validation_fraction, bool)
+        if not is_number or not 0 <= validation_fraction < 1:
+            got = printable(repr(validation_fraction), keep="")[:40]
+            raise ConfigurationError(f"validation fraction expects a number from 0 to below 1, got {got}")
+        border = len(self.ids) - int(len(self.ids) * validation_fraction)
+        return self.ids[:border], self.ids[border:]
+
+
+def corpus_from_text(text: str, name: str = "text") -> Corpus:
+    """A corpus of a string, each of its characters kept; for notebooks and tests.
+
+    Example:
+      >>> corpus = corpus_from_text("abba")
+      >>> corpus.ids
+      array([0, 1, 1, 0], dtype=uint8)
+    """
+    options = ReadingOptions(byte_order_mark="keep")
+    return _corpus(name, _read_text(text, name, options, None), options)
+
+
+def load_corpus(source: str, reading: ReadingOptions | None = None, vocabulary: Vocabulary | None = None) -> Corpus:
+    """Finds a text by its name or path and reads it.
+
+    A source is a path if it holds a slash or a file ending such as `.txt`, or if a file of that name exists; then the
+    file is read, also where a known text has the same name (a note says so). Else it is the name of a text that
+    needs no download (`python-reference`, `python-stdlib`) or of a known text, which may be downloaded.
+    Files that end in .json, .jsonl or .ndjson hold many documents.
+
+    Args:
+      source: a path or a name.
+      reading: how bytes become characters. None: as the known text says, if the file is one, whatever its name;
+        as the vocabulary says; else the defaults.
+      vocabulary: symbols to encode with; a character that it lacks is refused.
+
+    Raises:
+      DataError: if the text cannot be found or read.
+      ConfigurationError: if `reading` and `vocabulary` disagree about byte mode.
+    """
+    source = os.fspath(source)
+    if _is_path(source):
+        return _load_path(source, reading, vocabulary)
+    if source in known_texts.LOCAL_TEXTS:
+        text, notes = known_texts.local_text(source)
+        options = replace(_options(reading, None, vocabulary), encoding="utf-8")
+        return _corpus(source, _read_text(text, source, options, vocabulary), options, notes)
+    known = known_texts.find_by_name(source)
+    with open_regular(known_texts.locate(known)) as file:
+        return _read_known(file, source, known, reading, vocabulary)
+
+
+def _load_path(source: str, reading: ReadingOptions | None, vocabulary: Vocabulary | None) -> Corpus:
+    path = Path(source)
+    notes: tuple[str, ...] = ()
+    if source in known_texts.names():
+        notes = (f"read from the file {source}; the known text of that name is another, rename the file to get it",)
+    if path.suffix.lower() in documents.ENDINGS:
+        options = _options(reading, None, vocabulary)
+        found = documents.read_documents(path, options)
+        read = _read_text(found.text, source, replace(options, byte_order_mark="keep"), vocabulary)
+        end = int(read.vocabulary.encode(documents.END)[0])
+        return _corpus(path.name, replace(read, digest=found.digest, bytes=found.bytes), options, found.notes, end)
+    with _open(source) as file:
+        known = None
+        if reading is None and known_texts.has_size(os.fstat(file.fileno()).st_size):
+            known = known_texts.find_by_digest(known_texts.digest_of(file))
+        if known:
+            notes = (*notes, f"this is the known text {known.name}, so its own reading options are used")
+            return _read_known(file, path.name, known, None, vocabulary, notes)
+        options = _options(reading, None, vocabulary)
+        return _corpus(path.name, read_stream(file, source, options, vocabulary), options, notes)
+
+
+def _read_known(
+    file: BinaryIO,
+    name: str,
+    known: known_texts.KnownText,
+    reading: ReadingOptions | None,
+    vocabulary: Vocabulary | None,
+    notes: tuple[str, ...] = (),
+) -> Corpus:
+    options = _options(reading, known, vocabulary)
+    read = read_stream(file, name, options, vocabulary)
+    if known.sha256 and read.digest != known.sha256:
+        raise DataError(f"the file of {known.name} changed while it was read; try again")
+    if options != known.reading:
+        notes = (*notes, f"other reading options than those of the known text {known.name}: its counts do not apply")
+    return _corpus(name, read, options, notes)
+
+
+def _options(
+    reading: ReadingOptions | None, known: known_texts.KnownText | None, vocabulary: Vocabulary | None
+) -> ReadingOptions:
+    """What the caller asks for, else what the known text says, else the defaults; byte mode as in the vocabulary."""
+    options = reading or (known.reading if known else ReadingOptions())
+    if vocabulary is None or options.bytes_mode == vocabulary.bytes_mode:
+        return options
+    if reading is None:
+        return ReadingOptions(bytes_mode=vocabulary.bytes_mode)
+    kinds = ["bytes" if mode else "characters" for mode in (vocabulary.bytes_mode, options.bytes_mode)]
+    raise ConfigurationError(f"the vocabulary holds {kinds[0]}, the reading options ask for {kinds[1]}; change --bytes")
+
+
+def _open(source: str) -> BinaryIO:
+    try:
+        return open_regular(source)
+    except DataError as error:
+        nearest = known_texts.nearest(Path(source).stem)
+        if nearest and not os.path.lexists(source):
+            raise DataError(f"{error}; or did you mean the known text {nearest}?") from None
+        raise
+
+
+def _is_path(source: str) -> bool:
+    looks_like_path = "/" in source or os.sep in source or Path(source).suffix != ""
+    return looks_like_path or (os.path.lexists(source) and not os.path.isdir(source))
+
+
+def _read_text(text: str, name: str, options: ReadingOptions, vocabulary: Vocabulary | None) -> ReadText:
+    """A string through the same reader as a file."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"expected characters, got the lone surrogate {named(text[error.start])}") from None
+    return read_stream(io.BytesIO(data), name, replace(options, encoding="utf-8"), vocabulary)
+
+
+def _corpus(
+    name: str, read: ReadText, options: ReadingOptions, notes: tuple[str, ...] = (), document_end: int | None = None
+) -> Corpus:
+    notes = (*notes, *read.notes)
+    if read.ids.min() == read.ids.max():
+        only = named(read.vocabulary.symbols[int(read.ids[0])])
+        notes = (*notes, f"warning: the text is one character repeated, {only}; there is nothing to learn")
+    return Corpus(name, read.ids, read.vocabulary, read.digest, options, document_end, notes, read.bytes)

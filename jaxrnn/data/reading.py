@@ -1,0 +1,293 @@
+"""Read a text file of any size into ids, in two passes over blocks: first its symbols, then the ids."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from jaxrnn.data.vocabulary import Vocabulary, code_points
+from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.printable import printable
+
+BLOCK_BYTES = 1 << 20
+
+_KINDS = (
+    (b"\x1f\x8b", "a gzip file", "gunzip"),
+    (b"PK\x03\x04", "a zip archive", "unzip"),
+    (b"PK\x05\x06", "an empty zip archive", "unzip"),
+    (b"\xfd7zXZ\x00", "an xz file", "unxz"),
+    (b"BZh", "a bzip2 file", "bunzip2"),  # a digit and 1AY&SY must follow: letters alone could begin a text
+    (b"\x28\xb5\x2f\xfd", "a zstd file", "unzstd"),
+    (b"%PDF-", "a PDF document", "pdftotext"),
+    (b"SQLite format 3\x00", "an SQLite database", "sqlite3"),
+)
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_NOT_FILES = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    r"""How bytes become characters. Part of every run's record, since it decides the vocabulary.
+
+    Args:
+      encoding: a text encoding that Python knows; `utf-8-sig` is taken as `utf-8`.
+      newlines: "keep" every character, or "universal": `\r\n` and a lone `\r` become `\n`.
+      byte_order_mark: "strip" a U+FEFF at the start, or "keep" it as a character.
+      bytes_mode: every byte is a symbol; `encoding` and `byte_order_mark` are then not used.
+
+    Raises:
+      ConfigurationError: for an unknown encoding or value, or byte mode together with converted newlines.
+    """
+
+    encoding: str = "utf-8"
+    newlines: str = "keep"
+    byte_order_mark: str = "strip"
+    bytes_mode: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("newlines", ("keep", "universal")), ("byte_order_mark", ("strip", "keep"))):
+            if getattr(self, name) not in allowed:
+                got = printable(repr(getattr(self, name)), keep="")
+                raise ConfigurationError(f"{name} expects {allowed[0]} or {allowed[1]}, got {got}")
+        if not isinstance(self.bytes_mode, bool):
+            raise ConfigurationError(f"bytes_mode expects true or false, got {self.bytes_mode!r}")
+        try:
+            "".encode(self.encoding)
+            codecs.getincrementaldecoder(self.encoding)
+            name = codecs.lookup(self.encoding).name
+        except (LookupError, UnicodeError, ValueError, TypeError):
+            got = printable(repr(self.encoding), keep="")[:60]
+            raise ConfigurationError(
+                f"encoding expects a text encoding such as utf-8, utf-16 or latin-1, got {got}"
+            ) from None
+        object.__setattr__(self, "encoding", "utf-8" if name == "utf-8-sig" else name)
+        if self.bytes_mode and self.newlines != "keep":
+            raise ConfigurationError("byte mode keeps every byte, so newlines must be keep, got universal")
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary for the run's record."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Any) -> ReadingOptions:
+        """The options that `to_json` gave. Raises ConfigurationError for anything else."""
+        if not isinstance(content, dict) or set(content) - {field.name for field in fields(cls)}:
+            raise ConfigurationError("expected a dictionary of reading options, got something else")
+        return cls(**content)
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """A text as ids, with what was learned on the way. `digest` is the SHA-256 of the bytes, `bytes` their number."""
+
+    ids: np.ndarray
+    vocabulary: Vocabulary
+    digest: str
+    bytes: int
+    notes: tuple[str, ...]
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a regular file for reading and refuses all else at once; never waits for a pipe."""
+    shown = printable(os.fspath(path), keep="")
+    try:
+        _refuse_special(os.stat(path).st_mode, shown)
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError:
+        kind = "a link to a missing file" if os.path.islink(path) else "no file"
+        raise DataError(f"expected a text file, got {kind}: {shown}; check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"cannot read {shown}: {reason}; check its path and permissions") from None
+    file = os.fdopen(handle, "rb")
+    try:
+        _refuse_special(os.fstat(handle).st_mode, shown)
+    except DataError:
+        file.close()
+        raise
+    return file
+
+
+def _refuse_special(mode: int, shown: str) -> None:
+    if not stat.S_ISREG(mode):
+        kind = next((name for test, name in _NOT_FILES if test(mode)), "something else")
+        raise DataError(f"expected a text file, got {kind}: {shown}; give a regular file")
+
+
+def read_file(
+    path: str | os.PathLike[str], options: ReadingOptions | None = None, vocabulary: Vocabulary | None = None
+) -> ReadText:
+    """Reads a text file into ids. See `read_stream`."""
+    with open_regular(path) as file:
+        return read_stream(file, os.fspath(path), options, vocabulary)
+
+
+def read_stream(
+    file: BinaryIO,
+    name: str,
+    options: ReadingOptions | None = None,
+    vocabulary: Vocabulary | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> ReadText:
+    """Reads a seekable binary file into ids, in the memory of the ids and a few blocks.
+
+    Args:
+      file: a binary file that can be read twice.
+      name: what messages call it.
+      options: how bytes become characters.
+      vocabulary: symbols to encode with; without it, those that the text has.
+      block_bytes: how much is read at a time.
+
+    Raises:
+      DataError: if the text is empty, packed, wrongly encoded, changes while it is read, or has characters that
+        the vocabulary lacks.
+    """
+    options = options or ReadingOptions()
+    blocks = TextBlocks(file, printable(name, keep=""), options, block_bytes)
+    shown = blocks.shown
+    if not options.bytes_mode:
+        _refuse_packed(blocks.head, shown)
+
+    seen = np.zeros(0x110000, np.bool_)
+    count = 0
+    for text in blocks.read():
+        seen[code_points(text)] = True
+        count += len(text)
+    if not count:
+        raise DataError(f"expected a text, got an empty file: {shown}; give one with at least two characters")
+    if seen[0xD800:0xE000].any():
+        raise DataError(
+            f"expected text, got encoded surrogates in {shown}; mend its --encoding or read it with --bytes"
+        )
+    digest, size = blocks.digest, blocks.bytes
+    codes = np.flatnonzero(seen)
+    symbols = tuple(map(chr, codes.tolist()))
+    vocabulary = vocabulary or Vocabulary(symbols, options.bytes_mode)
+    unknown = [symbol for symbol, i in zip(symbols, vocabulary.look_up(codes).tolist(), strict=True) if i < 0]
+
+    changed = DataError(f"{shown} changed while it was read; wait until it is complete, or copy it first")
+    ids = np.empty(count, vocabulary.id_dtype)
+    start, line = 0, 1
+    for text in blocks.read():
+        found = vocabulary.look_up(code_points(text))
+        if found.min() < 0:
+            raise vocabulary.unknown(text, start, line, unknown) if unknown else changed
+        if start + len(text) > count:
+            raise changed
+        ids[start : start + len(text)] = found
+        start += len(text)
+        line += text.count("\n") if unknown else 0
+    if blocks.digest != digest:
+        raise changed
+
+    notes = []
+    if blocks.marked:
+        notes.append("byte order mark " + ("removed" if options.byte_order_mark == "strip" else "kept as a character"))
+    if seen[0] and not options.bytes_mode and 4 * np.count_nonzero(ids == vocabulary.look_up(codes[:1])[0]) > count:
+        notes.append("more than a quarter of the characters are NUL; a UTF-16 file needs --encoding utf-16-le")
+    return ReadText(ids, vocabulary, digest, size, tuple(notes))
+
+
+def _refuse_packed(head: bytes, shown: str) -> None:
+    """Refuses known binary kinds by their first bytes. Byte mode may read them."""
+    for magic, kind, command in _KINDS:
+        if head.startswith(magic) and (magic != b"BZh" or head[4:10] == b"1AY&SY"):
+            raise DataError(f"expected a text, got {kind}: {shown}; unpack it first: {command} {shown}")
+
+
+class TextBlocks:
+    """A file decoded block by block, as often as wanted.
+
+    Args:
+      file: a seekable binary file.
+      shown: its printable name.
+      options: how bytes become characters.
+      block_bytes: how much is read at a time.
+
+    After each whole reading `digest`, `bytes` and `marked` (began with a byte order mark) belong to it.
+    """
+
+    def __init__(self, file: BinaryIO, shown: str, options: ReadingOptions, block_bytes: int = BLOCK_BYTES):
+        self.file, self.shown, self.options, self.block_bytes = file, shown, options, block_bytes
+        self.encoding = "latin-1" if options.bytes_mode else options.encoding
+        file.seek(0)
+        self.head = file.read(16)
+        self.digest, self.bytes, self.marked = "", 0, False
+
+    def read(self) -> Iterator[str]:
+        """The text in blocks, none of them empty. Raises DataError with offset and line where it cannot be decoded."""
+        options = self.options
+        decoder = codecs.getincrementaldecoder(self.encoding)()
+        newlines = io.IncrementalNewlineDecoder(None, translate=True) if options.newlines == "universal" else None
+        digest = hashlib.sha256()
+        self.bytes, self.marked = 0, False
+        line, began, block = 1, options.bytes_mode, b"start"
+        self.file.seek(0)
+        while block:
+            block = self.file.read(self.block_bytes)
+            state = decoder.getstate()
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                kept = len(error.object) - len(block)  # bytes of a character that the last block began
+                decoder.setstate(state)
+                line += decoder.decode(block[: max(0, error.start - kept)]).count("\n")
+                raise self._undecodable(self.bytes - kept + error.start, line) from None
+            except UnicodeError:
+                raise self._undecodable(self.bytes, line) from None
+            digest.update(block)
+            self.bytes += len(block)
+            line += text.count("\n")
+            if text and not began:
+                began = True
+                text = self._marked(text)
+            if newlines:
+                text = newlines.decode(text, final=not block)
+            if text:
+                yield text
+        self.digest = digest.hexdigest()
+
+    def _marked(self, text: str) -> str:
+        """The beginning of the text with its byte order mark kept or stripped; some decoders swallow it."""
+        swallowed = self.encoding in ("utf-16", "utf-32") and _mark_of(self.head) == self.encoding
+        self.marked = swallowed or text[0] == "\ufeff"
+        if not swallowed:
+            return text[1:] if self.marked and self.options.byte_order_mark == "strip" else text
+        return "\ufeff" + text if self.options.byte_order_mark == "keep" else text
+
+    def _undecodable(self, offset: int, line: int) -> DataError:
+        first = max(0, offset - 8)
+        self.file.seek(first)
+        around = self.file.read(16)
+        mark = _mark_of(self.head)
+        remedy = f"--encoding {mark}" if mark else "--encoding, such as latin-1, or read raw bytes with --bytes"
+        found = f"a {mark.upper()} byte order mark" if mark else "other bytes"
+        return DataError(
+            f"expected {self.encoding} text, got {found} in {self.shown}, byte offset {offset}, line {line}; "
+            f"give {remedy}",
+            details=[f"bytes from offset {first}: {around.hex(' ')}"],
+        )
+
+
+def _mark_of(head: bytes) -> str:
+    """The encoding whose byte order mark the file begins with, other than UTF-8, or nothing."""
+    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "")

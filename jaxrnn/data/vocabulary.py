@@ -1,0 +1,265 @@
+"""The symbols of a text and their ids: sorted by code point, saved as JSON, never guessed."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrnn.errors import CheckpointError, DataError
+from jaxrnn.printable import printable
+
+FORMAT = 1
+MAX_FILE_BYTES = 8 * 1024 * 1024
+_BLOCK = 1 << 20
+
+
+def code_points(text: str) -> np.ndarray:
+    """The code point of each character: uint8 where all are below 256, else uint32."""
+    try:
+        return np.frombuffer(text.encode("latin-1"), np.uint8)
+    except UnicodeEncodeError:
+        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4"))
+
+
+def named(symbol: str) -> str:
+    r"""A character as it is shown in messages, escaped, with its code point.
+
+    Example:
+      >>> named("\u202e")
+      "'\\u202e' (U+202E)"
+    """
+    return f"'{printable(symbol, keep='')}' (U+{ord(symbol):04X})"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    r"""An immutable set of characters; the id of a symbol is its place in code point order.
+
+    Args:
+      symbols: single characters, sorted by code point, none twice. `Vocabulary.from_text` sorts for you.
+      bytes_mode: the symbols are bytes, each written as the character of the same number, U+0000 to U+00FF.
+
+    Raises:
+      ValueError: if the symbols are none, unsorted, doubled, or not single characters.
+
+    Example:
+      >>> vocabulary = Vocabulary.from_text("hello")
+      >>> vocabulary.symbols
+      ('e', 'h', 'l', 'o')
+      >>> vocabulary.encode("hole")
+      array([1, 3, 2, 0], dtype=uint8)
+      >>> vocabulary.decode([1, 3, 2, 0])
+      'hole'
+    """
+
+    symbols: tuple[str, ...]
+    bytes_mode: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "symbols", tuple(self.symbols))
+        fault = _fault(self.symbols, self.bytes_mode)
+        if fault:
+            raise ValueError(f"expected a vocabulary of sorted single characters, got {fault}")
+
+    @classmethod
+    def from_text(cls, text: str) -> Vocabulary:
+        """The sorted distinct characters of a text. Raises DataError for a text without any, or with surrogates."""
+        if not text:
+            raise DataError("expected a text with at least one character, got an empty one; give another text")
+        symbols = tuple(sorted(set(text)))
+        for symbol in symbols:
+            if "\ud800" <= symbol <= "\udfff":
+                raise DataError(f"expected characters, got the lone surrogate {named(symbol)}; decode the text again")
+        return cls(symbols)
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def __repr__(self) -> str:
+        shown = printable("".join(self.symbols[:20]), keep="") + ("..." if len(self) > 20 else "")
+        return f"Vocabulary({len(self)} {'bytes' if self.bytes_mode else 'characters'}: '{shown}')"
+
+    @property
+    def id_dtype(self) -> type[np.unsignedinteger[Any]]:
+        """The smallest unsigned type that holds every id."""
+        if len(self) <= 1 << 8:
+            return np.uint8
+        return np.uint16 if len(self) <= 1 << 16 else np.uint32
+
+    @cached_property
+    def code_points(self) -> np.ndarray:
+        """The code point of each symbol, uint32, in id order."""
+        return np.fromiter(map(ord, self.symbols), np.uint32, len(self))
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """Id by code point; -1 is unknown. At least 256 entries, and the last is always unknown."""
+        table = np.full(max(256, int(self.code_points[-1]) + 1) + 1, -1, np.int32)
+        table[self.code_points] = np.arange(len(self), dtype=np.int32)
+        return table
+
+    def look_up(self, codes: np.ndarray) -> np.ndarray:
+        """The id of each code point as int32, -1 where it is unknown. The caller must refuse those."""
+        if codes.dtype != np.uint8:
+            codes = np.minimum(codes, len(self._table) - 1)
+        return self._table[codes]
+
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of a text's characters, in `id_dtype`.
+
+        Raises:
+          DataError: if a character is unknown. It is named, with its place; it is never mapped to another.
+        """
+        ids = np.empty(len(text), self.id_dtype)
+        for start in range(0, len(text), _BLOCK):
+            found = self.look_up(code_points(text[start : start + _BLOCK]))
+            if found.min() < 0:
+                raise self.unknown(text)
+            ids[start : start + _BLOCK] = found
+        return ids
+
+    def encode_prompt(self, text: str) -> np.ndarray:
+        """As `encode`; in byte mode the text is written as UTF-8 first."""
+        if self.bytes_mode:
+            try:
+                text = text.encode("utf-8", "surrogateescape").decode("latin-1")
+            except UnicodeEncodeError as error:
+                raise DataError(f"expected text, got the lone surrogate {named(text[error.start])}") from None
+        return self.encode(text)
+
+    def unknown(self, text: str, position: int = 0, line: int = 1, all_unknown: Sequence[str] = ()) -> DataError:
+        """The error for a text with unknown characters. `position` and `line` say where the text begins."""
+        known = set(self.symbols)
+        index = next(i for i, c in enumerate(text) if c not in known)
+        unknown = sorted(all_unknown or set(text) - known)
+        line += text.count("\n", 0, index)
+        kind = "bytes" if self.bytes_mode else "characters"
+        return DataError(
+            f"expected only the {len(self)} {kind} of the vocabulary, got {named(text[index])} at position "
+            f"{position + index}, line {line} ({len(unknown)} different unknown {kind}); "
+            "remove them or train on a text that has them",
+            details=["unknown: " + named(c) for c in unknown] if len(unknown) > 1 else (),
+        )
+
+    def decode(self, ids: Any) -> str:
+        """The text of some ids; in byte mode each byte becomes the character of its number (Latin-1).
+
+        Raises:
+          ValueError: if an id is not a whole number from 0 to len - 1.
+        """
+        ids = np.asarray(ids).reshape(-1)
+        if not ids.size:
+            return ""
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError(f"expected whole numbers as ids, got {ids.dtype}; take the argmax or a sample first")
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= len(self):
+            raise ValueError(
+                f"expected ids from 0 to {len(self) - 1}, got {low if low < 0 else high}; "
+                "were they made with another vocabulary?"
+            )
+        return self.code_points[ids].astype("<u4").tobytes().decode("utf-32-le")
+
+    def display_text(self, ids: Any) -> str:
+        r"""The text to show a reader: in byte mode the bytes read as UTF-8, those that are not become `\xNN`.
+
+        Control characters are left in; pass the result through `printable` before a terminal sees it.
+        """
+        text = self.decode(ids)
+        return text.encode("latin-1").decode("utf-8", "backslashreplace") if self.bytes_mode else text
+
+    def require_same(self, other: Vocabulary, what: str = "the checkpoint") -> None:
+        """Refuses another vocabulary than this one, which belongs to `what`.
+
+        Raises:
+          CheckpointError: with the differing characters, escaped, in its details.
+        """
+        if self == other:
+            return
+        details = [f"only in {what}: {named(c)}" for c in sorted(set(self.symbols) - set(other.symbols))]
+        details += [f"only in the other: {named(c)}" for c in sorted(set(other.symbols) - set(self.symbols))]
+        if self.bytes_mode != other.bytes_mode:
+            kinds = [("bytes" if v.bytes_mode else "characters") for v in (self, other)]
+            details.insert(0, f"{what} holds {kinds[0]}, the other {kinds[1]}")
+        raise CheckpointError(
+            f"expected the vocabulary of {what}, {len(self)} symbols, got another of {len(other)}; "
+            "use the text and the reading options of that run",
+            details,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the vocabulary as JSON, all of it or nothing."""
+        path = Path(path)
+        content = {"format": FORMAT, "bytes_mode": self.bytes_mode, "symbols": self.symbols}
+        data = json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+        if len(data) > MAX_FILE_BYTES:
+            raise DataError(f"a vocabulary of {len(self)} characters is too large to save; use byte mode (--bytes)")
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
+        """Reads what `save` wrote. Raises CheckpointError for anything else."""
+        shown = printable(os.fspath(path), keep="")
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            raise CheckpointError(f"cannot read the vocabulary {shown}: {error.strerror}; restore the file") from None
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise CheckpointError(f"expected a vocabulary file, got {shown}, which is not a regular file")
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise CheckpointError(f"expected a vocabulary of at most {MAX_FILE_BYTES} bytes, {shown} is larger")
+        try:
+            content = json.loads(data)
+        except (ValueError, RecursionError):
+            raise CheckpointError(f"expected JSON in {shown}, got something else; restore the file") from None
+        if not isinstance(content, dict) or type(content.get("format")) is not int or content["format"] != FORMAT:
+            found = printable(str(content.get("format")), keep="")[:20] if isinstance(content, dict) else "none"
+            raise CheckpointError(f"expected vocabulary format {FORMAT} in {shown}, got {found}; use a newer jaxrnn?")
+        symbols, bytes_mode = content.get("symbols"), content.get("bytes_mode", False)
+        if not isinstance(symbols, list) or not isinstance(bytes_mode, bool):
+            raise CheckpointError(f"expected a list of symbols in {shown}, got something else; restore the file")
+        fault = _fault(symbols, bytes_mode)
+        if fault:
+            raise CheckpointError(f"expected sorted single characters in {shown}, got {fault}; restore the file")
+        return cls(tuple(symbols), bytes_mode)
+
+
+def _fault(symbols: Sequence[Any], bytes_mode: bool) -> str:
+    """What is wrong with these symbols, or nothing."""
+    if not symbols:
+        return "no symbols"
+    previous = ""
+    for i, symbol in enumerate(symbols):
+        if not isinstance(symbol, str) or len(symbol) != 1 or "\ud800" <= symbol <= "\udfff":
+            return f"{printable(repr(symbol), keep='')[:40]} at place {i}"
+        if bytes_mode and symbol > "\xff":
+            return f"{named(symbol)} at place {i} of a byte vocabulary"
+        if symbol <= previous:
+            return f"{named(symbol)} at place {i}, after {named(previous)}"
+        previous = symbol
+    return ""

@@ -1,0 +1,94 @@
+"""From ids to windows: a text is cut into B streams, each is read window by window, and the carry goes along.
+
+With N ids and a batch of B, S = (N - 1) // B. Stream b holds ids[b S : b S + S + 1], so that each of its S inputs has a
+target. An epoch is S // T windows; what is left over is not trained.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.errors import ConfigurationError, DataError
+
+
+class WindowCounts(NamedTuple):
+    """How a text falls into windows.
+
+    Attributes:
+      stream_length: S, the inputs of one stream.
+      windows: windows an epoch.
+      left_over: inputs that no window holds.
+    """
+
+    stream_length: int
+    windows: int
+    left_over: int
+
+
+def count_windows(characters: int, bptt_length: int, batch_size: int) -> WindowCounts:
+    """Counts the windows of a text.
+
+    Args:
+      characters: N, the length of the text.
+      bptt_length: T.
+      batch_size: B.
+
+    Raises:
+      DataError: if the text is too short for one window.
+      ConfigurationError: if one window would fit with a smaller T or B.
+
+    Example:
+      >>> count_windows(1_107_540, bptt_length=25, batch_size=1).windows
+      44301
+    """
+    stream_length = max(characters - 1, 0) // batch_size
+    windows = stream_length // bptt_length
+    if windows == 0:
+        needed = bptt_length * batch_size + 1
+        message = (
+            f"a window of {bptt_length} characters in each of {batch_size} streams needs a text of at least {needed} "
+            f"characters, got {characters}"
+        )
+        if characters < 2:
+            raise DataError(f"{message}; train on a longer text")
+        if batch_size == 1 or stream_length == 0:
+            longest = max(characters - 1, 1) // (1 if stream_length == 0 else batch_size)
+            raise ConfigurationError(
+                f"{message}; the largest allowed values are --bptt-length {longest} with --batch-size 1"
+            )
+        raise ConfigurationError(
+            f"{message}; the largest allowed values are --bptt-length {stream_length} at this batch size, or "
+            f"--batch-size {max((characters - 1) // bptt_length, 1)} at this length"
+        )
+    return WindowCounts(stream_length, windows, characters - 1 - windows * bptt_length * batch_size)
+
+
+def to_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:
+    """Cuts ids into B streams, time-major: (S + 1, B). The last row of a stream is the first of the next."""
+    stream_length = (len(ids) - 1) // batch_size
+    starts = np.arange(batch_size) * stream_length
+    streams = np.empty((stream_length + 1, batch_size), ids.dtype)
+    for b, start in enumerate(starts):
+        streams[:, b] = ids[start : start + stream_length + 1]
+    return streams
+
+
+def window_at(streams: jax.Array, window: jax.Array, bptt_length: int) -> jax.Array:
+    """Window number `window` with its targets, (T + 1, B): rows 0..T-1 are inputs, rows 1..T their targets."""
+    start = window * bptt_length
+    return jax.lax.dynamic_slice_in_dim(streams, start, bptt_length + 1, axis=0)
+
+
+def reset_mask(streams: jax.Array, window: jax.Array, bptt_length: int, document_end: int) -> jax.Array:
+    """Where a document starts in a window, (T, B): the symbol before was the end of another.
+
+    At the first window there is no symbol before; whatever stands there the carry is zero anyway.
+    """
+    start = window * bptt_length
+    before_first = jax.lax.dynamic_slice_in_dim(streams, jnp.maximum(start - 1, 0), 1, axis=0)
+    inputs = jax.lax.dynamic_slice_in_dim(streams, start, bptt_length, axis=0)
+    return jnp.concatenate([before_first, inputs[:-1]]) == document_end

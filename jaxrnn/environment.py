@@ -1,0 +1,82 @@
+"""What besides the settings decides the bits of a run: releases, flags, device, precision; and the compile cache."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("jaxrnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def fingerprint() -> dict[str, Any]:
+    """Everything that may change the bits of a result, as JSON can hold it."""
+    import jax
+
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    device = jax.devices()[0]
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "platform": device.platform,
+        "device": device.device_kind if device.platform != "cpu" else _processor(),
+        "devices": jax.device_count(),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "matmul_precision": str(jax.config.read("jax_default_matmul_precision")),
+    }
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What of a fingerprint differs, one line each. The version of Python and of jaxrnn does not change the bits."""
+    lines = []
+    for name in sorted(set(before) | set(now)):
+        if name == "python":
+            continue
+        if name == "versions":
+            for package in PACKAGES[1:]:
+                old, new = before[name].get(package), now[name].get(package)
+                if old != new:
+                    lines.append(f"{package} {old} -> {new}")
+        elif before.get(name) != now.get(name):
+            lines.append(f"{name} {before.get(name)} -> {now.get(name)}")
+    return lines
+
+
+def cache_directory() -> Path:
+    """The user's cache directory of jaxrnn."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("jaxrnn", appauthor=False))
+
+
+def use_compile_cache() -> None:
+    """Lets XLA keep compiled programs in the user's cache, unless JAX's own variables say where, or switch it off."""
+    import jax
+
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None and os.environ.get("JAX_ENABLE_COMPILATION_CACHE") is None:
+        directory = cache_directory() / "xla"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
+        jax.config.update("jax_compilation_cache_dir", str(directory))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                vector = [name for name in ("sse4_2", "avx", "avx2", "avx512f", "amx_tile") if name in line.split()]
+                return f"{platform.machine()} {' '.join(vector)}"
+    except OSError:
+        pass
+    return platform.machine()

@@ -1,0 +1,203 @@
+"""A trained run opened for reading: its model, numbers and text, without knowing how it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrnn import checkpoint as checkpoints
+from jaxrnn.config import TrainConfig
+from jaxrnn.data.corpus import load_corpus
+from jaxrnn.data.reading import ReadingOptions
+from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.errors import CheckpointError, ConfigurationError
+from jaxrnn.language_model import LanguageModel
+from jaxrnn.metrics import evaluate_ids
+from jaxrnn.run_directory import RunDirectory, read_metrics
+from jaxrnn.sample import sample_ids
+from jaxrnn.train_job import model_structure, state_template
+from jaxrnn.train_state import STREAM_SAMPLES, TrainState, model_with
+
+CHECKPOINTS = ("best", "latest")
+
+
+def open_run(path: str | Path) -> Run:
+    """Opens a run directory.
+
+    Args:
+      path: what `jaxrnn train --run` was given.
+
+    Raises:
+      ConfigurationError: if there is no run.
+      CheckpointError: if its files are damaged.
+
+    Example:
+      run = jaxrnn.open_run("runs/python-reference-vanilla-100")
+      print(run.sample(length=300, temperature=0.7))
+    """
+    return Run(path)
+
+
+class Run:
+    """A run directory, opened for reading.
+
+    Attributes:
+      directory: its files.
+      config: the settings.
+      record: the whole of config.json: settings, data, versions, parameter count.
+      vocabulary: the symbols.
+    """
+
+    def __init__(self, path: str | Path):
+        self.directory = RunDirectory(path)
+        self.record = self.directory.read_config()
+        self.config = TrainConfig.from_json(self.record["config"])
+        self.vocabulary = Vocabulary.load(self.directory.vocabulary_path)
+        self._state: TrainState | None = None
+        self._state_update = -1
+
+    def __repr__(self) -> str:
+        what = f"{self.config.cell} {self.config.hidden} x {self.config.layers}"
+        return f"Run({str(self.directory.path)!r}: {what}, {self.record['parameters']:,} parameters)"
+
+    @property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """The columns of metrics.jsonl as arrays, by name."""
+        rows = read_metrics(self.directory.metrics_path)
+        return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+
+    @property
+    def windows_per_epoch(self) -> int:
+        """Updates an epoch."""
+        return self.record["data"]["windows_per_epoch"]
+
+    @property
+    def document_end(self) -> int | None:
+        """The id that ends a document, if the text was many documents."""
+        return self.record["data"]["document_end"]
+
+    @property
+    def state(self) -> TrainState:
+        """The newest good training state; read again when there is a newer one."""
+        updates = checkpoints.checkpoint_updates(self.directory.checkpoints)
+        if self._state is None or (updates and updates[-1] != self._state_update):
+            with jax.enable_x64(self.config.dtype == "float64"):
+                template = state_template(self.config, len(self.vocabulary))
+                latest, _ = checkpoints.load_latest(self.directory.checkpoints, template)
+            if latest is None:
+                raise CheckpointError(
+                    f"{self.directory.path} holds no checkpoint yet; train it for longer, or lower --checkpoint-every"
+                )
+            self._state, self._state_update = latest.state, updates[-1]
+        return self._state
+
+    def params(self, checkpoint: str = "best") -> dict:
+        """The parameters: "best" (after the lowest smoothed loss) or "latest".
+
+        Raises:
+          ConfigurationError: for another name.
+        """
+        if checkpoint not in CHECKPOINTS:
+            raise ConfigurationError(f"--checkpoint expects best or latest; got {checkpoint!r}")
+        return self.state.best_params if checkpoint == "best" else self.state.params
+
+    def model(self, checkpoint: str = "best") -> LanguageModel:
+        """The trained model, a Flax module."""
+        return model_with(self._graphdef(), self.params(checkpoint))
+
+    def stream(
+        self,
+        length: int = 1000,
+        temperature: float = 1.0,
+        prime: str = "",
+        seed: int = 0,
+        checkpoint: str = "best",
+    ) -> Iterator[str]:
+        """The text of `sample`, part by part, in constant memory."""
+        if seed < 0:
+            raise ConfigurationError(f"--seed expects a whole number of at least 0; got {seed}")
+        ids = self.vocabulary.encode_prompt(prime) if prime else None
+        with jax.enable_x64(self.config.dtype == "float64"):
+            key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), STREAM_SAMPLES)
+            parts = sample_ids(
+                self._graphdef(),
+                self.params(checkpoint),
+                length=length,
+                key=key,
+                temperature=temperature,
+                prime=ids,
+                document_end=self.document_end,
+            )
+            for part in parts:
+                yield self.vocabulary.decode(part)
+
+    def sample(
+        self,
+        length: int = 1000,
+        temperature: float = 1.0,
+        prime: str = "",
+        seed: int = 0,
+        checkpoint: str = "best",
+    ) -> str:
+        """Lets the model write.
+
+        Args:
+          length: how many characters to generate.
+          temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
+          prime: text that the model reads first; not part of the result.
+          seed: the same seed gives the same text.
+          checkpoint: "best" or "latest".
+        """
+        return "".join(self.stream(length, temperature, prime, seed, checkpoint))
+
+    def evaluate(self, text: str, checkpoint: str = "best") -> dict[str, float]:
+        """Scores the model on a file or known text: every character but the first once.
+
+        Returns:
+          loss_nats, bits_per_char, perplexity, accuracy, characters.
+
+        Raises:
+          DataError: if the text cannot be read, or has a character that the vocabulary lacks.
+        """
+        reading = ReadingOptions.from_json(self.record["data"]["reading"])
+        corpus = load_corpus(text, reading, self.vocabulary)
+        with jax.enable_x64(self.config.dtype == "float64"):
+            scores = evaluate_ids(
+                self._graphdef(), self.params(checkpoint), corpus.ids, document_end=corpus.document_end
+            )
+        return {
+            "loss_nats": scores.loss_nats,
+            "bits_per_char": scores.bits_per_char,
+            "perplexity": scores.perplexity,
+            "accuracy": scores.accuracy,
+            "characters": scores.characters,
+        }
+
+    def plot(self) -> Any:
+        """The learning curve, a matplotlib figure."""
+        from jaxrnn.plots import learning_curve
+
+        return learning_curve(
+            self.metrics,
+            bptt_length=self.config.bptt_length,
+            windows_per_epoch=self.windows_per_epoch,
+            best_update=int(self.state.best_update),
+            best_smooth_loss_nats=float(self.state.best_smooth_loss_nats),
+            title=f"{self.record['data']['name']}: {self.config.cell} {self.config.hidden} x {self.config.layers}",
+        )
+
+    def save_plot(self, path: Path | None = None) -> Path:
+        """Draws the learning curve into a file; plots/learning_curve.png in the run directory if none is given."""
+        if path is None:
+            self.directory.plots.mkdir(exist_ok=True)
+            path = self.directory.plots / "learning_curve.png"
+        self.plot().savefig(path, dpi=120)
+        return path
+
+    def _graphdef(self) -> Any:
+        with jax.enable_x64(self.config.dtype == "float64"):
+            return model_structure(self.config, len(self.vocabulary))[0]

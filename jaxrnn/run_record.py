@@ -1,0 +1,86 @@
+"""What a run directory records of its run, and whether a job may go on with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jaxrnn.config import CHANGEABLE
+from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.environment import changes, fingerprint
+from jaxrnn.errors import CheckpointError
+from jaxrnn.printable import printable
+from jaxrnn.train_job import TrainJob
+
+
+def record_of(job: TrainJob) -> dict[str, Any]:
+    """The content of config.json: settings, parameter count, data, environment."""
+    corpus = job.corpus
+    return {
+        "config": job.config.to_json(),
+        "parameters": job.parameters,
+        "data": {
+            "name": corpus.name,
+            "sha256": corpus.digest,
+            "characters": len(corpus),
+            "distinct": len(corpus.vocabulary),
+            "reading": corpus.reading.to_json(),
+            "document_end": corpus.document_end,
+            "train_characters": len(job.train_ids),
+            "validation_characters": len(job.validation_ids),
+            "windows_per_epoch": job.windows.windows,
+            "left_over_characters": job.windows.left_over,
+        },
+        "environment": fingerprint(),
+    }
+
+
+def identity_of(job: TrainJob) -> dict[str, Any]:
+    """What a checkpoint belongs to; stored in its metadata, so that one copied from another run is refused."""
+    config = {name: value for name, value in job.config.to_json().items() if name not in CHANGEABLE | {"text"}}
+    return {"config": config, "data": job.corpus.digest}
+
+
+def refuse_other_data(stored: dict[str, Any], job: TrainJob, vocabulary_path: Path) -> None:
+    """Compares the text and the vocabulary with those the run was begun with.
+
+    Raises:
+      CheckpointError: if they are others.
+    """
+    if stored["data"]["sha256"] != job.corpus.digest:
+        raise CheckpointError(
+            f"{printable(job.config.text)} is not the text this run was begun with: {len(job.corpus):,} characters, "
+            f"then {stored['data']['characters']:,}, and another checksum; give that text back, or use another --run"
+        )
+    job.corpus.vocabulary.require_same(Vocabulary.load(vocabulary_path), "this run")
+
+
+def refuse_other_run(metadata: dict[str, Any], job: TrainJob) -> None:
+    """Compares a checkpoint's metadata with the job.
+
+    Raises:
+      CheckpointError: if the checkpoint is another run's, with a table of what differs.
+    """
+    mine, theirs = identity_of(job), metadata.get("config", {})
+    rows = [
+        f"{name:<24} checkpoint: {printable(str(theirs.get(name)))}  now: {printable(str(value))}"
+        for name, value in mine["config"].items()
+        if theirs.get(name) != value
+    ]
+    if metadata.get("data") != mine["data"]:
+        rows.append("the text's checksum")
+    if rows:
+        raise CheckpointError(
+            "the checkpoint belongs to a run with other settings; restore the directory from a copy, or train anew",
+            rows,
+        )
+
+
+def with_environment(stored: dict[str, Any], record: dict[str, Any], update: int) -> tuple[dict[str, Any], list[str]]:
+    """The record to keep when a run goes on, and what changed in its environment since (each may change the bits)."""
+    changed = changes(stored["environment"], record["environment"])
+    record = stored | {"config": record["config"], "environment": record["environment"]}
+    if changed:
+        history = [*stored.get("environment_changes", []), {"update": update, "changes": changed}]
+        record["environment_changes"] = history
+    return record, changed

@@ -1,0 +1,126 @@
+"""Let a model write: prime it on a text, then generate symbol by symbol, all in one compiled loop."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxrnn.errors import ConfigurationError, NumericError
+
+CHUNK = 1024
+FREE = -1
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _sample_chunk(graphdef, document_end, params, carry, last, forced, steps, key, scales):
+    # Gumbel noise is drawn for the whole chunk beforehand: argmax(logits + noise) is a draw from softmax(logits).
+    # scales = (a, b) with argmax(a logits + b noise): (1, tau) up to tau = 1, (1 / tau, 1) above; (1, 0) is greedy.
+    model = nnx.merge(graphdef, nnx.State(params))
+    noise = jax.random.gumbel(key, (CHUNK, model.vocabulary_size), params["W_y"].dtype)
+
+    def step(t, loop):
+        carry, last, ids = loop
+        if document_end is not None:
+            ended = last == document_end
+            carry = jax.tree.map(lambda c: jnp.where(ended, jnp.zeros_like(c), c), carry)
+        logits, carry = model(last[None, None], carry)
+        drawn = jnp.argmax(scales[0] * logits[0, 0] + scales[1] * noise[t]).astype(jnp.int32)
+        last = jnp.where(forced[t] == FREE, drawn, forced[t])
+        return carry, last, ids.at[t].set(last)
+
+    return jax.lax.fori_loop(0, steps, step, (carry, last, jnp.zeros((CHUNK,), jnp.int32)))
+
+
+def noise_scales(temperature: float) -> tuple[float, float]:
+    """(a, b) such that argmax(a logits + b Gumbel noise) draws from softmax(logits / temperature).
+
+    Temperature 0 is greedy with ties to the lowest id, infinity is uniform, and no finite one overflows.
+
+    Raises:
+      ConfigurationError: if the temperature is negative or not a number.
+    """
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not temperature >= 0:
+        raise ConfigurationError(
+            f"--temperature expects a number of at least 0 (0 is greedy, 1 the model's own probabilities); "
+            f"got {temperature!r}"
+        )
+    if math.isinf(temperature):
+        return 0.0, 1.0
+    return (1.0, float(temperature)) if temperature <= 1 else (1.0 / temperature, 1.0)
+
+
+def sample_ids(
+    graphdef: nnx.GraphDef,
+    params: dict,
+    *,
+    length: int,
+    key: jax.Array,
+    temperature: float = 1.0,
+    prime: np.ndarray | None = None,
+    document_end: int | None = None,
+) -> Iterator[np.ndarray]:
+    """Generates ids, at most `CHUNK` at a time, in constant memory.
+
+    The carry starts at zero. The prime is read first and not returned; without one, the first input is a random symbol,
+    not returned either.
+
+    Args:
+      graphdef: structure of a `LanguageModel`.
+      params: its parameters.
+      length: how many ids to generate.
+      key: random key; the same key gives the same ids.
+      temperature: see `noise_scales`.
+      prime: ids to read before generating.
+      document_end: id after which the carry is zeroed, as in training.
+
+    Yields:
+      Arrays of int32 ids, `length` in all.
+
+    Raises:
+      ConfigurationError: if the length or the temperature is negative.
+      NumericError: if a parameter is not finite.
+    """
+    if isinstance(length, bool) or not isinstance(length, int) or length < 0:
+        raise ConfigurationError(f"--length expects a whole number of at least 0; got {length!r}")
+    dtype = params["W_y"].dtype
+    scales = jnp.asarray(noise_scales(temperature), dtype)
+    require_finite(params)
+    model = nnx.merge(graphdef, nnx.State(params))
+    first_key, key = jax.random.split(key)
+    if prime is None or len(prime) == 0:
+        last = jax.random.randint(first_key, (), 0, model.vocabulary_size, jnp.int32)
+        forced = np.zeros((0,), np.int32)
+    else:
+        last = jnp.asarray(int(prime[0]), jnp.int32)
+        forced = np.asarray(prime[1:], np.int32)
+    carry = model.initial_carry(1)
+    total = len(forced) + length
+    for number, start in enumerate(range(0, total, CHUNK)):
+        steps = min(CHUNK, total - start)
+        given = np.full((CHUNK,), FREE, np.int32)
+        part = forced[start : start + CHUNK]
+        given[: len(part)] = part
+        carry, last, ids = _sample_chunk(
+            graphdef, document_end, params, carry, last, given, steps, jax.random.fold_in(key, number), scales
+        )
+        if len(part) < steps:
+            yield np.asarray(ids)[len(part) : steps]
+
+
+def require_finite(params: Any) -> None:
+    """Refuses parameters that are not finite, naming the first.
+
+    Raises:
+      NumericError: if there is one.
+    """
+    for path, value in jax.tree_util.tree_flatten_with_path(params)[0]:
+        if not bool(jnp.isfinite(value).all()):
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise NumericError(f"parameter {name} of the model is not finite; use an older checkpoint or train anew")

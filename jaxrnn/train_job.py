@@ -1,0 +1,166 @@
+"""From settings to a job that can start: the text as streams, the model's structure, the compiled step's settings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxrnn.config import DEFAULT_UPDATES, LARGEST_COUNT, TrainConfig
+from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.data.windows import WindowCounts, count_windows
+from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.language_model import LanguageModel
+from jaxrnn.memory import parameter_count, refuse_what_cannot_fit
+from jaxrnn.optimizer import Hyperparameters
+from jaxrnn.printable import printable
+from jaxrnn.train_state import STREAM_INIT, TrainState, initial_train_state
+from jaxrnn.train_step import StepSettings
+
+VALIDATION_STREAMS = 32
+
+
+class TrainJob(NamedTuple):
+    """Everything that does not change while a run trains.
+
+    Attributes:
+      config: the settings.
+      corpus: the text.
+      train_ids: what is trained on.
+      validation_ids: what is held out; empty without a validation fraction.
+      windows: how train_ids fall into windows.
+      graphdef: structure of the model.
+      settings: what is fixed when the step is compiled.
+      parameters: how many the model has.
+      updates: updates in all.
+    """
+
+    config: TrainConfig
+    corpus: Corpus
+    train_ids: np.ndarray
+    validation_ids: np.ndarray
+    windows: WindowCounts
+    graphdef: Any
+    settings: StepSettings
+    parameters: int
+    updates: int
+
+    def initial_state(self) -> TrainState:
+        """The state before the first update, compiled as one program."""
+        return jax.jit(lambda: _initial_state(self.config, len(self.corpus.vocabulary)))()
+
+
+def make_model(config: TrainConfig, vocabulary_size: int, rngs: nnx.Rngs) -> LanguageModel:
+    """The model that the settings describe."""
+    return LanguageModel(
+        vocabulary_size,
+        config.hidden,
+        cell=config.cell,
+        layers=config.layers,
+        init_std=config.init_std,
+        param_dtype=jnp.dtype(config.dtype),
+        rngs=rngs,
+    )
+
+
+def model_structure(config: TrainConfig, vocabulary_size: int) -> tuple[Any, Any]:
+    """(graphdef, shapes of the parameters) of the model, without making an array."""
+    model = nnx.eval_shape(lambda: make_model(config, vocabulary_size, nnx.Rngs(0)))
+    graphdef, state = nnx.split(model)
+    return graphdef, nnx.to_pure_dict(state)
+
+
+def state_template(config: TrainConfig, vocabulary_size: int) -> TrainState:
+    """Shapes and dtypes of the training state, without making an array."""
+    return jax.eval_shape(lambda: _initial_state(config, vocabulary_size))
+
+
+def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
+    """Reads the text, counts its windows and refuses what cannot be trained, before anything is compiled.
+
+    Args:
+      config: the settings.
+      corpus: the text, if it was read already.
+
+    Raises:
+      DataError: if the text cannot be read or is too short.
+      ConfigurationError: if the settings do not fit the text or the memory.
+    """
+    if corpus is None:
+        corpus = load_corpus(config.text, config.reading_options())
+    train_ids, validation_ids = corpus.split(config.validation_fraction)
+    windows = count_windows(len(train_ids), config.bptt_length, config.batch_size)
+    if config.validation_fraction > 0 and len(validation_ids) < config.bptt_length + 1:
+        smallest = (config.bptt_length + 1) / len(corpus)
+        raise DataError(
+            f"the validation part has {len(validation_ids)} characters, at least {config.bptt_length + 1} needed; the "
+            f"smallest --validation-fraction that works is {smallest:.4g}"
+        )
+    updates = config.updates or (config.epochs * windows.windows if config.epochs else DEFAULT_UPDATES)
+    if updates > LARGEST_COUNT:
+        raise ConfigurationError(
+            f"--epochs {config.epochs} is {updates:,} updates, at most {LARGEST_COUNT:,} can be counted"
+        )
+    with jax.enable_x64(config.dtype == "float64"):
+        graphdef, shapes = model_structure(config, len(corpus.vocabulary))
+    parameters = parameter_count(shapes)
+    refuse_what_cannot_fit(config, parameters, len(corpus.vocabulary), len(corpus))
+    settings = step_settings(config, corpus.document_end)
+    return TrainJob(config, corpus, train_ids, validation_ids, windows, graphdef, settings, parameters, updates)
+
+
+def describe_job(job: TrainJob) -> list[str]:
+    """What a person wants to know before the first update, a few lines."""
+    config, corpus, windows = job.config, job.corpus, job.windows
+    symbols = len(corpus.vocabulary)
+    return [
+        *(printable(note) for note in corpus.notes),
+        f"{printable(corpus.name)}: {len(corpus):,} characters, {symbols} distinct; an epoch is {windows.windows:,} "
+        f"updates of {config.bptt_length} x {config.batch_size} characters, {windows.left_over:,} are left over",
+        f"{config.cell} {config.hidden} x {config.layers}: {job.parameters:,} parameters; "
+        f"untrained loss ln {symbols} = {math.log(symbols):.3f} nats",
+    ]
+
+
+def warnings_about(job: TrainJob) -> list[str]:
+    """What is allowed but hardly meant."""
+    warnings = []
+    if len(job.corpus.vocabulary) == 1:
+        warnings.append("the text has one distinct character: there is nothing to learn")
+    if job.config.learning_rate == 0:
+        warnings.append("--learning-rate 0: the parameters will not change")
+    return warnings
+
+
+def step_settings(config: TrainConfig, document_end: int | None = None) -> StepSettings:
+    """What is fixed when the step is compiled."""
+    return StepSettings(
+        bptt_length=config.bptt_length,
+        optimizer=config.optimizer,
+        clips_value=config.clip_value > 0,
+        clips_global_norm=config.clip_global_norm > 0,
+        loss_reduction=config.loss_reduction,
+        engine=config.engine,
+        document_end=document_end,
+    )
+
+
+def _initial_state(config: TrainConfig, vocabulary_size: int) -> TrainState:
+    key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), STREAM_INIT)
+    model = make_model(config, vocabulary_size, nnx.Rngs(params=key))
+    return initial_train_state(model, _hyperparameters(config), step_settings(config), config.batch_size, config.seed)
+
+
+def _hyperparameters(config: TrainConfig) -> Hyperparameters:
+    dtype = jnp.dtype(config.dtype)
+    return Hyperparameters(
+        learning_rate=jnp.asarray(config.learning_rate, dtype),
+        clip_value=jnp.asarray(config.clip_value or jnp.inf, dtype),
+        clip_global_norm=jnp.asarray(config.clip_global_norm or jnp.inf, dtype),
+        decay_rate=jnp.asarray(config.decay_rate, dtype),
+        decay_after_epochs=jnp.asarray(config.decay_after_epochs, jnp.int32),
+    )

@@ -1,0 +1,310 @@
+"""The training loop of a run: chunks of updates on the device; progress, log, samples and checkpoints on the host."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn import checkpoint as checkpoints
+from jaxrnn.config import CHANGEABLE, TrainConfig, parse_interval
+from jaxrnn.data.windows import to_streams
+from jaxrnn.errors import ConfigurationError, NumericError, StorageError
+from jaxrnn.metrics import evaluate_ids
+from jaxrnn.printable import printable
+from jaxrnn.progress import Progress, Status
+from jaxrnn.run_directory import AppendLog, RunDirectory, default_run_path, json_number, sample_entry
+from jaxrnn.run_record import identity_of, record_of, refuse_other_data, refuse_other_run, with_environment
+from jaxrnn.sample import sample_ids
+from jaxrnn.stop_request import StopRequest
+from jaxrnn.train_job import VALIDATION_STREAMS, TrainJob, describe_job, make_job, state_template, warnings_about
+from jaxrnn.train_state import STREAM_SAMPLES, TrainState
+from jaxrnn.train_step import MAX_CHUNK_UPDATES, make_train_chunk
+
+CHUNK_SECONDS = 1.0
+MAX_FAILED_SAVES = 3
+MAX_SKIPPED_IN_A_ROW = 10
+SAMPLE_TEMPERATURE = 1.0
+
+
+class TrainResult(NamedTuple):
+    """How a call of `train` ended.
+
+    Attributes:
+      directory: the run directory.
+      update: updates done.
+      stopped: None if all updates are done, "interrupted" by Ctrl-C or "stopped" by SIGTERM; saved in each case.
+    """
+
+    directory: Path
+    update: int
+    stopped: str | None
+
+
+def train(config: TrainConfig, run: str | Path | None = None, progress: Progress | None = None) -> TrainResult:
+    """Trains in a run directory, going on from its latest checkpoint if there is one.
+
+    Args:
+      config: the settings. In a directory that holds a run, only totals and intervals may differ from its own.
+      run: the run directory; runs/TEXT-CELL-HIDDEN if not given.
+      progress: what shows the progress; by default a bar or lines on stdout.
+
+    Raises:
+      JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
+    """
+    progress = progress or Progress()
+    directory = RunDirectory(run if run is not None else default_run_path(config))
+    if directory.exists():
+        directory.refuse_other_settings(config)
+    job = make_job(config)
+    directory.prepare()
+    with directory.lock(), jax.enable_x64(config.dtype == "float64"), StopRequest() as stop:
+        loop = _Loop(job, directory, progress, stop)
+        try:
+            return loop.run()
+        finally:
+            loop.close()
+
+
+def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Progress | None = None) -> TrainResult:
+    """Goes on with a run; `changed` may hold new totals and intervals.
+
+    Raises:
+      ConfigurationError: if there is no run, or something else is to be changed.
+    """
+    directory = RunDirectory(run)
+    values = directory.read_config()["config"]
+    changed = {name: value for name, value in (changed or {}).items() if value is not None}
+    wrong = sorted(set(changed) - CHANGEABLE)
+    if wrong:
+        raise ConfigurationError(f"a resumed run may change {', '.join(sorted(CHANGEABLE))}; got {', '.join(wrong)}")
+    if "updates" in changed:
+        values["epochs"] = None
+    if "epochs" in changed:
+        values["updates"] = None
+    return train(TrainConfig.from_json(values | changed), directory.path, progress)
+
+
+class _Loop:
+    def __init__(self, job: TrainJob, directory: RunDirectory, progress: Progress, stop: StopRequest):
+        self.job, self.directory, self.progress, self.stop = job, directory, progress, stop
+        self.config = job.config
+        self.total = job.updates
+        self.characters_an_update = self.config.bptt_length * self.config.batch_size
+        self.save_updates, self.save_seconds = parse_interval(self.config.checkpoint_every)
+        self.logs: dict[str, AppendLog] = {}
+        self.failed_saves = 0
+        self.saved_update = -1
+        self.seconds_an_update = 0.0
+
+    def run(self) -> TrainResult:
+        state = self._begin()
+        update = int(state.update)
+        if update >= self.total:
+            if update > self.total:
+                raise ConfigurationError(f"the run is at update {update}, past {self.total}; give a larger --updates")
+            self.progress.message(f"already finished at update {update:,}; train longer with a larger --updates")
+            return TrainResult(self.directory.path, update, None)
+        streams = jnp.asarray(to_streams(self.job.train_ids, self.config.batch_size))
+        train_chunk = self._compile(state, streams)
+        # The sample before the first update is drawn after it, from a copy: the first numbers are seen sooner.
+        untrained = jax.tree.map(jnp.copy, state.params) if update == 0 and self.config.sample_every else None
+        last_save = time.monotonic()
+        while update < self.total and self.stop.reason is None:
+            steps = self._steps_of_next_chunk(update)
+            started = time.perf_counter()
+            state, metrics = train_chunk(state, streams, np.int32(steps))
+            losses, smooth = np.asarray(metrics.loss_nats[:steps]), np.asarray(metrics.smooth_loss_nats[:steps])
+            seconds = time.perf_counter() - started
+            self.seconds_an_update = seconds / steps
+            self._log(update, losses, smooth, state)
+            update += steps
+            self._show(update, float(smooth[-1]), force=update == 1)
+            self._refuse_divergence(state, update)
+            if untrained is not None:
+                self._write_sample(untrained, state.seed, 0)
+                untrained = None
+            if self._is_epoch_end(update) and len(self.job.validation_ids):
+                state = self._validate(state, update)
+            if self._is_sample_point(update):
+                self._write_sample(state.params, state.seed, update)
+            due = self.save_updates and update % self.save_updates == 0
+            if due or (self.save_seconds and time.monotonic() - last_save >= self.save_seconds):
+                self._save(state, update)
+                last_save = time.monotonic()
+        self._save(state, update, final=True)
+        self.progress.close()
+        stopped = self.stop.reason if update < self.total else None
+        self._say_how_it_ended(state, update, stopped)
+        return TrainResult(self.directory.path, update, stopped)
+
+    def close(self) -> None:
+        self.progress.close()
+        for log in self.logs.values():
+            log.close()
+
+    def _begin(self) -> TrainState:
+        job = self.job
+        for line in describe_job(job):
+            self.progress.message(line)
+        self.progress.message(f"run directory {printable(str(self.directory.path))}")
+        for line in warnings_about(job):
+            self.progress.warning(line)
+        state, files = None, {}
+        record = record_of(job)
+        if self.directory.exists():
+            stored = self.directory.read_config()
+            refuse_other_data(stored, job, self.directory.vocabulary_path)
+            checkpoints.remove_leftovers(self.directory.checkpoints)
+            template = state_template(self.config, len(job.corpus.vocabulary))
+            latest, warnings = checkpoints.load_latest(self.directory.checkpoints, template)
+            if latest is not None:
+                refuse_other_run(latest.metadata, job)
+                state, files = latest.state, latest.metadata["files"]
+                self.saved_update = latest.metadata["update"]
+                self.progress.message(f"resumed at update {self.saved_update:,}")
+                record, changed = with_environment(stored, record, self.saved_update)
+                if changed:
+                    warnings.append(f"bit-exactness ends at update {self.saved_update}: {'; '.join(changed)}")
+            for warning in warnings:
+                self.progress.warning(warning)
+        else:
+            job.corpus.vocabulary.save(self.directory.vocabulary_path)
+        self.directory.write_config(record)
+        for path in (self.directory.metrics_path, self.directory.samples_path):
+            self.logs[path.name] = AppendLog(path, files.get(path.name))
+        return job.initial_state() if state is None else state
+
+    def _compile(self, state: TrainState, streams: jax.Array) -> Callable:
+        from jaxrnn.compile_cache import compiled
+
+        started = time.perf_counter()
+        train_chunk = compiled(make_train_chunk(self.job.graphdef, self.job.settings), state, streams, np.int32(1))
+        self.progress.message(f"compiled in {time.perf_counter() - started:.1f} s")
+        return train_chunk
+
+    def _steps_of_next_chunk(self, update: int) -> int:
+        windows = self.job.windows.windows
+        ends = [update + windows - update % windows, self.total, update + MAX_CHUNK_UPDATES]
+        for interval in (self.config.sample_every, self.save_updates):
+            if interval:
+                ends.append(update + interval - update % interval)
+        if update == 0:
+            return 1
+        planned = max(int(CHUNK_SECONDS / self.seconds_an_update), 1) if update > 1 and self.seconds_an_update else 10
+        return min(min(ends) - update, planned)
+
+    def _is_epoch_end(self, update: int) -> bool:
+        return update % self.job.windows.windows == 0
+
+    def _is_sample_point(self, update: int) -> bool:
+        every = self.config.sample_every
+        return bool(every) and (update == 1 or update % every == 0)
+
+    def _log(self, update: int, losses: np.ndarray, smooth: np.ndarray, state: TrainState) -> None:
+        # Rows are read from the chunk's arrays, so a log point need not end a chunk.
+        rows = []
+        for i in range(len(losses)):
+            number = update + i + 1
+            if number == 1 or number % self.config.log_every == 0 or number == self.total:
+                rows.append(json.dumps(self._row(number, losses[i], smooth[i], state), allow_nan=False))
+        if rows:
+            self.logs["metrics.jsonl"].append("\n".join(rows) + "\n")
+
+    def _row(self, update: int, loss: float, smooth: float, state: TrainState) -> dict[str, Any]:
+        row = {
+            "update": update,
+            "epoch": (update - 1) // self.job.windows.windows + 1,
+            "train/loss_nats": json_number(loss),
+            "train/smooth_loss_nats": json_number(smooth),
+            "train/smooth_loss_sum_nats": json_number(smooth * self.config.bptt_length),
+            "train/bits_per_char": json_number(smooth / math.log(2)),
+            "chars_per_second": round(self.characters_an_update / self.seconds_an_update),
+        }
+        if len(self.job.validation_ids):
+            row |= {
+                "valid/loss_nats": json_number(float(state.valid_loss_nats)),
+                "valid/update": int(state.valid_update),
+            }
+        return row
+
+    def _show(self, update: int, smooth: float, force: bool) -> None:
+        speed = self.characters_an_update / self.seconds_an_update
+        left = (self.total - update) * self.seconds_an_update
+        epoch = (update - 1) // self.job.windows.windows + 1
+        self.progress.show(Status(update, self.total, epoch, smooth, speed, left), force or update == self.total)
+
+    def _refuse_divergence(self, state: TrainState, update: int) -> None:
+        in_a_row = int(state.skipped_in_a_row)
+        if in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise NumericError(
+                f"the loss or its gradient was not finite for {in_a_row} updates up to update {update}; they were left "
+                f"out, and the latest checkpoint (update {max(self.saved_update, 0)}) is intact: lower --learning-rate or set "
+                "--clip-value in a new run"
+            )
+
+    def _validate(self, state: TrainState, update: int) -> TrainState:
+        ids = self.job.validation_ids
+        batch_size = max(min(VALIDATION_STREAMS, (len(ids) - 1) // self.config.bptt_length), 1)
+        end = self.job.settings.document_end
+        scores = evaluate_ids(self.job.graphdef, state.params, ids, batch_size=batch_size, document_end=end)
+        self.progress.message(
+            f"epoch {update // self.job.windows.windows}: validation {scores.loss_nats:.4f} nats, "
+            f"{scores.bits_per_char:.4f} bits/char over {scores.characters:,} characters in {batch_size} streams"
+        )
+        loss = jnp.asarray(scores.loss_nats, state.valid_loss_nats.dtype)
+        return state._replace(valid_loss_nats=loss, valid_update=jnp.asarray(update, jnp.int32))
+
+    def _write_sample(self, params: Any, seed: jax.Array, update: int) -> None:
+        key = jax.random.fold_in(jax.random.fold_in(seed, STREAM_SAMPLES), update)
+        end = self.job.settings.document_end
+        parts = sample_ids(
+            self.job.graphdef,
+            params,
+            length=self.config.sample_length,
+            key=key,
+            temperature=SAMPLE_TEMPERATURE,
+            document_end=end,
+        )
+        text = self.job.corpus.vocabulary.decode(np.concatenate(list(parts)))
+        self.logs["samples.txt"].append(sample_entry(update, SAMPLE_TEMPERATURE, text))
+
+    def _save(self, state: TrainState, update: int, final: bool = False) -> None:
+        if update == self.saved_update:
+            return
+        files = {}
+        try:
+            for name, log in self.logs.items():
+                log.sync()
+                files[name] = log.position()
+            extra = {"files": files, **identity_of(self.job)}
+            checkpoints.save_checkpoint(self.directory.checkpoints, state, update, extra)
+        except (StorageError, OSError) as error:
+            self.failed_saves += 1
+            if final or self.failed_saves >= MAX_FAILED_SAVES:
+                raise StorageError(str(error)) from error
+            self.progress.warning(
+                f"{error}; training goes on, {MAX_FAILED_SAVES - self.failed_saves} more failures stop it"
+            )
+            return
+        self.failed_saves = 0
+        self.saved_update = update
+
+    def _say_how_it_ended(self, state: TrainState, update: int, stopped: str | None) -> None:
+        path, length = printable(str(self.directory.path)), self.config.bptt_length
+        if stopped:
+            self.progress.message(f"{stopped}: saved at update {update:,}; go on with: jaxrnn resume {path}")
+            return
+        best = float(state.best_smooth_loss_nats)
+        skipped = f"; {int(state.skipped):,} updates were left out as not finite" if int(state.skipped) else ""
+        self.progress.message(
+            f"finished at update {update:,}; best smoothed loss {best:.3f} nats ({best * length:.2f} over {length} "
+            f"characters) at update {int(state.best_update):,}{skipped}"
+        )

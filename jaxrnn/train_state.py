@@ -1,0 +1,103 @@
+"""The state of training: one pytree with all that changes, so that what is saved is everything."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxrnn.language_model import LanguageModel
+from jaxrnn.optimizer import Hyperparameters, make_optimizer
+from jaxrnn.train_step import StepSettings
+
+# Stream numbers of the random keys: fold_in(key(seed), stream), then the update, then the layer.
+STREAM_INIT, STREAM_DROPOUT, STREAM_DATA, STREAM_SAMPLES = range(4)
+
+
+class TrainState(NamedTuple):
+    """All that changes while training. A restart from it is exact to the last bit.
+
+    Attributes:
+      params: parameters of the model, a nested dict.
+      optimizer_state: Optax's.
+      hyperparameters: learning rate and clipping limits.
+      carry: the carry that enters the next window, one a layer.
+      seed: key of the run, from which each stream is folded.
+      update: updates done.
+      epoch: epochs done.
+      window: the next window of the epoch.
+      smooth_loss_nats: 0.999 s + 0.001 l of the mean loss per symbol, started at the first loss.
+      best_params: parameters after the update with the lowest smoothed loss. Never an alias of `params`, since the
+        state is donated to the compiled step.
+      best_smooth_loss_nats: that loss; infinity before the first update.
+      best_update: that update.
+      skipped: updates left out because their loss or gradient was not finite.
+      skipped_in_a_row: how many of them just now.
+      valid_loss_nats: the latest validation loss; NaN before there is one.
+      valid_update: the update it was taken at.
+    """
+
+    params: Any
+    optimizer_state: Any
+    hyperparameters: Hyperparameters
+    carry: Any
+    seed: jax.Array
+    update: jax.Array
+    epoch: jax.Array
+    window: jax.Array
+    smooth_loss_nats: jax.Array
+    best_params: Any
+    best_smooth_loss_nats: jax.Array
+    best_update: jax.Array
+    skipped: jax.Array
+    skipped_in_a_row: jax.Array
+    valid_loss_nats: jax.Array
+    valid_update: jax.Array
+
+
+def params_of(model: nnx.Module) -> dict:
+    """The parameters of a model as a nested dict of arrays."""
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def model_with(graphdef: nnx.GraphDef, params: dict) -> Any:
+    """The model of this structure with these parameters."""
+    return nnx.merge(graphdef, nnx.State(params))
+
+
+def initial_train_state(
+    model: LanguageModel, hyperparameters: Hyperparameters, settings: StepSettings, batch_size: int, seed: int
+) -> TrainState:
+    """The state before the first update, from a freshly made model."""
+    params = params_of(model)
+    optimizer = make_optimizer(
+        settings.optimizer,
+        hyperparameters,
+        clips_value=settings.clips_value,
+        clips_global_norm=settings.clips_global_norm,
+    )
+    dtype = jax.tree.leaves(params)[0].dtype
+
+    def count() -> jax.Array:
+        return jnp.zeros((), jnp.int32)  # each its own array: a donated buffer may stand in the state only once
+
+    return TrainState(
+        params=params,
+        optimizer_state=optimizer.init(params),
+        hyperparameters=hyperparameters,
+        carry=model.initial_carry(batch_size),
+        seed=jax.random.key(seed, impl="threefry2x32"),
+        update=count(),
+        epoch=count(),
+        window=count(),
+        smooth_loss_nats=jnp.zeros((), dtype),
+        best_params=jax.tree.map(jnp.copy, params),
+        best_smooth_loss_nats=jnp.full((), jnp.inf, dtype),
+        best_update=count(),
+        skipped=count(),
+        skipped_in_a_row=count(),
+        valid_loss_nats=jnp.full((), jnp.nan, dtype),
+        valid_update=count(),
+    )

@@ -1,0 +1,157 @@
+"""One update, and many of them as one compiled program."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jaxrnn.data.windows import reset_mask, window_at
+from jaxrnn.loss import loss_nats
+from jaxrnn.optimizer import make_optimizer
+
+SMOOTHING = 0.999
+MAX_CHUNK_UPDATES = 8192
+
+
+class StepSettings(NamedTuple):
+    """What is fixed when the step is compiled.
+
+    Attributes:
+      bptt_length: T, the symbols in a window.
+      optimizer: a name of `jaxrnn.optimizer.OPTIMIZERS`.
+      clips_value: whether gradient entries are clipped.
+      clips_global_norm: whether the whole gradient is clipped to a norm.
+      loss_reduction: "sum" for the reports' gradient of the sum over the window (mean over the batch), or "mean".
+      engine: engine of `unroll`.
+      document_end: id of the symbol that ends a document, after which the carry is zero; None for one long text.
+      skip_non_finite: leave out an update whose loss or gradient is not finite.
+    """
+
+    bptt_length: int
+    optimizer: str = "adagrad"
+    clips_value: bool = True
+    clips_global_norm: bool = False
+    loss_reduction: str = "sum"
+    engine: str = "auto"
+    document_end: int | None = None
+    skip_non_finite: bool = True
+
+
+class ChunkMetrics(NamedTuple):
+    """What each update of a chunk measured; entries past the chunk's length are 0.
+
+    Attributes:
+      loss_nats: mean loss per symbol of the window, (MAX_CHUNK_UPDATES,).
+      smooth_loss_nats: the smoothed loss after it.
+    """
+
+    loss_nats: jax.Array
+    smooth_loss_nats: jax.Array
+
+
+def windows_per_epoch(streams: jax.Array, bptt_length: int) -> int:
+    """How many windows of T symbols, with a target each, one pass over the streams has."""
+    return (streams.shape[0] - 1) // bptt_length
+
+
+def window_loss(model: Any, carry: Any, window: jax.Array, resets: jax.Array | None, settings: StepSettings):
+    """Loss of one window, in the reduction of the settings, with (mean loss in nats, carry after it) beside it."""
+    inputs, targets = window[:-1], window[1:]
+    logits, carry = model(inputs, carry, engine=settings.engine, resets=resets)
+    mean = loss_nats(logits, targets).mean()
+    objective = mean * settings.bptt_length if settings.loss_reduction == "sum" else mean
+    return objective, (mean, carry)
+
+
+def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: jax.Array):
+    """One update: window, loss, gradient, clip, optimizer, smoothed loss, best parameters.
+
+    Args:
+      graphdef: structure of the model.
+      settings: what is fixed.
+      state: a `TrainState`.
+      streams: ids, (S + 1, B), one column a stream.
+
+    Returns:
+      The new state, the mean loss in nats and the smoothed loss.
+    """
+    T = settings.bptt_length
+    window = window_at(streams, state.window, T)
+    resets = None if settings.document_end is None else reset_mask(streams, state.window, T, settings.document_end)
+
+    def objective(params):
+        model = nnx.merge(graphdef, nnx.State(params))
+        return window_loss(model, state.carry, window, resets, settings)
+
+    gradients, (loss, carry) = jax.grad(objective, has_aux=True)(state.params)
+    optimizer = make_optimizer(
+        settings.optimizer,
+        state.hyperparameters,
+        state.epoch,
+        clips_value=settings.clips_value,
+        clips_global_norm=settings.clips_global_norm,
+    )
+    steps, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
+    params = optax.apply_updates(state.params, steps)
+    first = state.update == state.skipped  # no finite update yet
+    smooth = jnp.where(first, loss, SMOOTHING * state.smooth_loss_nats + (1 - SMOOTHING) * loss)
+    skipped, in_a_row = state.skipped, state.skipped_in_a_row
+    if settings.skip_non_finite:
+        finite = jnp.isfinite(loss + sum(jnp.sum(g) for g in jax.tree.leaves(gradients)))
+
+        def keep(new, old):
+            return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+
+        params, optimizer_state = keep(params, state.params), keep(optimizer_state, state.optimizer_state)
+        carry, smooth = keep(carry, state.carry), keep(smooth, state.smooth_loss_nats)
+        skipped = skipped + jnp.where(finite, 0, 1)
+        in_a_row = jnp.where(finite, 0, in_a_row + 1)
+    better = smooth < state.best_smooth_loss_nats
+    if settings.skip_non_finite:
+        better = better & finite
+    best_params = jax.tree.map(lambda new, best: jnp.where(better, new, best), params, state.best_params)
+
+    ends_epoch = state.window + 1 == windows_per_epoch(streams, T)
+    carry = jax.tree.map(lambda c: jnp.where(ends_epoch, jnp.zeros_like(c), c), carry)
+    update = state.update + 1
+    state = state._replace(
+        params=params,
+        optimizer_state=optimizer_state,
+        carry=carry,
+        update=update,
+        epoch=state.epoch + ends_epoch,
+        window=jnp.where(ends_epoch, 0, state.window + 1),
+        smooth_loss_nats=smooth,
+        best_params=best_params,
+        best_smooth_loss_nats=jnp.where(better, smooth, state.best_smooth_loss_nats),
+        best_update=jnp.where(better, update, state.best_update),
+        skipped=skipped,
+        skipped_in_a_row=in_a_row,
+    )
+    return state, loss, smooth
+
+
+def make_train_chunk(graphdef: nnx.GraphDef, settings: StepSettings):
+    """Compiles `train_chunk(state, streams, updates) -> (state, ChunkMetrics)`.
+
+    The number of updates is a traced value, at most `MAX_CHUNK_UPDATES`: one compilation serves every split of the
+    run into chunks, and every split gives the same bits. The state is donated: never touch the old one after a call.
+    """
+
+    def train_chunk(state, streams, updates):
+        zeros = jnp.zeros((MAX_CHUNK_UPDATES,), state.smooth_loss_nats.dtype)
+
+        def body(i, loop):
+            state, metrics = loop
+            state, loss, smooth = train_step(graphdef, settings, state, streams)
+            metrics = ChunkMetrics(metrics.loss_nats.at[i].set(loss), metrics.smooth_loss_nats.at[i].set(smooth))
+            return state, metrics
+
+        updates = jnp.minimum(updates, MAX_CHUNK_UPDATES).astype(jnp.int32)
+        return jax.lax.fori_loop(0, updates, body, (state, ChunkMetrics(zeros, zeros)))
+
+    return jax.jit(train_chunk, donate_argnums=0)
