@@ -29,7 +29,7 @@ def fingerprint() -> dict[str, Any]:
         "device": device.device_kind if device.platform != "cpu" else _processor(),
         "devices": jax.device_count(),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-        "matmul_precision": str(jax.config.read("jax_default_matmul_precision")),
+        "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
     }
 
 

@@ -1,7 +1,7 @@
 """Named errors: one a cause, each with the exit code that a supervisor reads.
 
-A message says what was expected, what came, and what to do, in one line; `details` may add at most 19 more.
-The command line prints them without a traceback and leaves with `exit_code`. In a notebook they are ordinary exceptions.
+A message says in one line what was expected, what came, and what to do; `details` may add 19 more.
+The command line prints them without a traceback and leaves with `exit_code`; in a notebook they are plain exceptions.
 """
 
 from __future__ import annotations

@@ -270,6 +270,8 @@ def compare_gradients(
 
 
 def _name(path: tuple[Any, ...]) -> str:
+    if len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value"):
+        path = path[:-1]  # the array inside an nnx.Variable
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,14 @@ class Run:
                 prime=ids,
                 document_end=self.document_end,
             )
+            if not self.vocabulary.bytes_mode:
+                yield from map(self.vocabulary.decode, parts)
+                return
+            # Bytes become text as UTF-8; a character may be cut between two parts.
+            decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
             for part in parts:
-                yield self.vocabulary.decode(part)
+                yield decoder.decode(self.vocabulary.decode(part).encode("latin-1"))
+            yield decoder.decode(b"", final=True)
 
     def sample(
         self,

@@ -126,16 +126,6 @@ def describe_job(job: TrainJob) -> list[str]:
     ]
 
 
-def warnings_about(job: TrainJob) -> list[str]:
-    """What is allowed but hardly meant."""
-    warnings = []
-    if len(job.corpus.vocabulary) == 1:
-        warnings.append("the text has one distinct character: there is nothing to learn")
-    if job.config.learning_rate == 0:
-        warnings.append("--learning-rate 0: the parameters will not change")
-    return warnings
-
-
 def step_settings(config: TrainConfig, document_end: int | None = None) -> StepSettings:
     """What is fixed when the step is compiled."""
     return StepSettings(

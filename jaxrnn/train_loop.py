@@ -24,7 +24,7 @@ from jaxrnn.run_directory import AppendLog, RunDirectory, default_run_path, json
 from jaxrnn.run_record import identity_of, record_of, refuse_other_data, refuse_other_run, with_environment
 from jaxrnn.sample import sample_ids
 from jaxrnn.stop_request import StopRequest
-from jaxrnn.train_job import VALIDATION_STREAMS, TrainJob, describe_job, make_job, state_template, warnings_about
+from jaxrnn.train_job import VALIDATION_STREAMS, TrainJob, describe_job, make_job, state_template
 from jaxrnn.train_state import STREAM_SAMPLES, TrainState
 from jaxrnn.train_step import MAX_CHUNK_UPDATES, make_train_chunk
 
@@ -32,6 +32,8 @@ CHUNK_SECONDS = 1.0
 MAX_FAILED_SAVES = 3
 MAX_SKIPPED_IN_A_ROW = 10
 SAMPLE_TEMPERATURE = 1.0
+FINAL_SAMPLE_TEMPERATURE = 0.6
+FINAL_SAMPLE_LENGTH = 400
 
 
 class TrainResult(NamedTuple):
@@ -155,8 +157,8 @@ class _Loop:
         for line in describe_job(job):
             self.progress.message(line)
         self.progress.message(f"run directory {printable(str(self.directory.path))}")
-        for line in warnings_about(job):
-            self.progress.warning(line)
+        if self.config.learning_rate == 0:
+            self.progress.warning("--learning-rate 0: the parameters will not change")
         state, files = None, {}
         record = record_of(job)
         if self.directory.exists():
@@ -237,7 +239,7 @@ class _Loop:
 
     def _show(self, update: int, smooth: float, force: bool) -> None:
         speed = self.characters_an_update / self.seconds_an_update
-        left = (self.total - update) * self.seconds_an_update
+        left = (self.total - update) * self.seconds_an_update if update > 1 else math.nan  # the first is a start-up
         epoch = (update - 1) // self.job.windows.windows + 1
         self.progress.show(Status(update, self.total, epoch, smooth, speed, left), force or update == self.total)
 
@@ -245,9 +247,9 @@ class _Loop:
         in_a_row = int(state.skipped_in_a_row)
         if in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise NumericError(
-                f"the loss or its gradient was not finite for {in_a_row} updates up to update {update}; they were left "
-                f"out, and the latest checkpoint (update {max(self.saved_update, 0)}) is intact: lower --learning-rate or set "
-                "--clip-value in a new run"
+                f"the loss or its gradient was not finite for {in_a_row} updates up to update {update}; they were "
+                f"left out, and the checkpoint of update {max(self.saved_update, 0)} is intact: lower --learning-rate "
+                "or set --clip-value in a new run"
             )
 
     def _validate(self, state: TrainState, update: int) -> TrainState:
@@ -263,18 +265,14 @@ class _Loop:
         return state._replace(valid_loss_nats=loss, valid_update=jnp.asarray(update, jnp.int32))
 
     def _write_sample(self, params: Any, seed: jax.Array, update: int) -> None:
+        text = self._sample(params, seed, update, self.config.sample_length, SAMPLE_TEMPERATURE)
+        self.logs["samples.txt"].append(sample_entry(update, SAMPLE_TEMPERATURE, text))
+
+    def _sample(self, params: Any, seed: jax.Array, update: int, length: int, temperature: float) -> str:
         key = jax.random.fold_in(jax.random.fold_in(seed, STREAM_SAMPLES), update)
         end = self.job.settings.document_end
-        parts = sample_ids(
-            self.job.graphdef,
-            params,
-            length=self.config.sample_length,
-            key=key,
-            temperature=SAMPLE_TEMPERATURE,
-            document_end=end,
-        )
-        text = self.job.corpus.vocabulary.decode(np.concatenate(list(parts)))
-        self.logs["samples.txt"].append(sample_entry(update, SAMPLE_TEMPERATURE, text))
+        parts = sample_ids(self.job.graphdef, params, length=length, key=key, temperature=temperature, document_end=end)
+        return self.job.corpus.vocabulary.display_text(np.concatenate(list(parts)))
 
     def _save(self, state: TrainState, update: int, final: bool = False) -> None:
         if update == self.saved_update:
@@ -308,3 +306,8 @@ class _Loop:
             f"finished at update {update:,}; best smoothed loss {best:.3f} nats ({best * length:.2f} over {length} "
             f"characters) at update {int(state.best_update):,}{skipped}"
         )
+        text = self._sample(state.best_params, state.seed, update, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE)
+        self.progress.message(
+            f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{printable(text)}\n"
+        )
+        self.progress.message(f"more: jaxrnn sample {path}    learning curve: jaxrnn plot {path}")

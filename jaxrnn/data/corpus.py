@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from jaxrnn.data import documents, known_texts
+from jaxrnn.data import documents, known_texts, local_texts
 from jaxrnn.data.reading import ReadingOptions, ReadText, open_regular, read_stream
 from jaxrnn.data.vocabulary import Vocabulary, named
 from jaxrnn.errors import ConfigurationError, DataError
@@ -99,8 +99,8 @@ def load_corpus(source: str, reading: ReadingOptions | None = None, vocabulary: 
     source = os.fspath(source)
     if _is_path(source):
         return _load_path(source, reading, vocabulary)
-    if source in known_texts.LOCAL_TEXTS:
-        text, notes = known_texts.local_text(source)
+    if source in local_texts.LOCAL_TEXTS:
+        text, notes = local_texts.local_text(source)
         options = replace(_options(reading, None, vocabulary), encoding="utf-8")
         return _corpus(source, _read_text(text, source, options, vocabulary), options, notes)
     known = known_texts.find_by_name(source)

@@ -5,25 +5,21 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import platform
 import sys
-import sysconfig
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from jaxrnn.data.local_texts import LOCAL_TEXTS
 from jaxrnn.data.reading import BLOCK_BYTES, ReadingOptions, open_regular
 from jaxrnn.errors import DataError
 from jaxrnn.printable import printable
-
-LOCAL_TEXTS = ("python-reference", "python-stdlib")
 
 _SCHEME = "https://"
 _RAW = "https://raw.githubusercontent.com"
 _UVADLC = f"{_RAW}/uvadlc/DL_assignments_2019/b396da3ef01084e06eb8d6791f354c8afa8fafbd/assignment_2/part2/assets"
 _TIMEOUT_SECONDS = 30
-_LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
 
 
 @dataclass(frozen=True)
@@ -311,37 +307,3 @@ def _unpack(packed: Path, target: Path, known: KnownText) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def local_text(name: str) -> tuple[str, tuple[str, ...]]:
-    """One of LOCAL_TEXTS, made from this Python's own files, with notes on what was read."""
-    version = platform.python_version()
-    if name == "python-reference":
-        from pydoc_data.topics import topics
-
-        text = "\n".join(topics[key].strip("\n") + "\n" for key in sorted(topics))
-        return text, (f"the language reference of Python {version}, {len(topics)} topics",)
-    return _standard_library(Path(sysconfig.get_path("stdlib")), version)
-
-
-def _standard_library(folder: Path, version: str) -> tuple[str, tuple[str, ...]]:
-    import tokenize
-
-    paths = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in _LEFT_OUT]
-        paths += [
-            Path(parent, name) for name in files if name.endswith(".py") and not name.startswith("_sysconfigdata")
-        ]
-    texts, skipped = [], 0
-    for path in sorted(paths, key=lambda path: path.relative_to(folder).parts):
-        try:
-            with tokenize.open(path) as file:
-                text = file.read()
-        except (OSError, SyntaxError, UnicodeDecodeError):
-            skipped += 1
-            continue
-        if text:
-            texts.append(text if text.endswith("\n") else text + "\n")
-    note = f"the standard library of Python {version}, {len(texts)} files, tests left out"
-    return "".join(texts), (note, f"{skipped} files cannot be decoded and are left out") if skipped else (note,)

@@ -110,14 +110,16 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Opens a regular file for reading and refuses all else at once; never waits for a pipe."""
     shown = printable(os.fspath(path), keep="")
     try:
-        _refuse_special(os.stat(path).st_mode, shown)
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):
+            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
         kind = "a link to a missing file" if os.path.islink(path) else "no file"
         raise DataError(f"expected a text file, got {kind}: {shown}; check the path") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"cannot read {shown}: {reason}; check its path and permissions") from None
+    _refuse_special(mode, shown)
     file = os.fdopen(handle, "rb")
     try:
         _refuse_special(os.fstat(handle).st_mode, shown)
@@ -268,7 +270,7 @@ class TextBlocks:
 
     def _marked(self, text: str) -> str:
         """The beginning of the text with its byte order mark kept or stripped; some decoders swallow it."""
-        swallowed = self.encoding in ("utf-16", "utf-32") and _mark_of(self.head) == self.encoding
+        swallowed = any(self.encoding == encoding and self.head.startswith(mark) for mark, encoding in _MARKS)
         self.marked = swallowed or text[0] == "\ufeff"
         if not swallowed:
             return text[1:] if self.marked and self.options.byte_order_mark == "strip" else text
@@ -289,5 +291,5 @@ class TextBlocks:
 
 
 def _mark_of(head: bytes) -> str:
-    """The encoding whose byte order mark the file begins with, other than UTF-8, or nothing."""
+    """The encoding, other than UTF-8, whose byte order mark the file most likely begins with, or nothing."""
     return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxrnn.data import known_texts
+from jaxrnn.data import known_texts, local_texts
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.known_texts import KNOWN_TEXTS, Archive, KnownText
 from jaxrnn.data.reading import ReadingOptions
@@ -117,16 +117,14 @@ def test_a_download_stops_at_the_size_of_the_text(cache, server, monkeypatch):
     files["/text.txt"] = CONTENT * 1000
     kept = []
 
-    class Counting:
-        def __init__(self, file):
-            self.file = file
+    write = known_texts._Limited.write
 
-        def write(self, data):
-            kept.append(len(data))
-            return self.file.write(data)
+    def counting(self, data):
+        written = write(self, data)
+        kept.append(written)
+        return written
 
-    limited = known_texts._Limited
-    monkeypatch.setattr(known_texts, "_Limited", lambda file, limit: limited(Counting(file), limit))
+    monkeypatch.setattr(known_texts._Limited, "write", counting)
     with pytest.raises(DataError) as caught:
         known_texts.locate(known_at(f"{base}/text.txt"))
     assert sum(kept) <= len(CONTENT) and "more bytes" in caught.value.details[0]
@@ -236,7 +234,7 @@ def test_an_archive_with_another_content_is_refused(cache, server, members):
 def test_the_table_is_sound():
     assert len({known.name for known in KNOWN_TEXTS}) == len(KNOWN_TEXTS)
     for known in KNOWN_TEXTS:
-        assert known.address.startswith("https://") and known.name not in known_texts.LOCAL_TEXTS
+        assert known.address.startswith("https://") and known.name not in local_texts.LOCAL_TEXTS
         assert Path(known.file_name).name == known.file_name
         if known.sha256:
             assert len(known.sha256) == 64 and known.bytes and known.characters and known.distinct
@@ -268,9 +266,14 @@ def test_the_standard_library_is_taken_in_path_order_without_tests(tmp_path):
     (tmp_path / "c.py").write_bytes(b"# coding: latin-1\r\n# \xe9\n")
     (tmp_path / "d.py").write_bytes(b"# \xe9\n")
     (tmp_path / "e.txt").write_bytes(b"no")
-    text, notes = known_texts._standard_library(tmp_path, "3.x")
+    text, notes = local_texts._standard_library(tmp_path, "3.x")
     assert text == "# a/z.py\n# a.py\n# b.py\n# coding: latin-1\n# \xe9\n"
     assert "4 files" in notes[0] and notes[1].startswith("1 files")
+
+
+def test_the_python_reference_has_no_tables():
+    text, notes = local_texts.local_text("python-reference")
+    assert "+---" not in text and "lines of tables left out" in notes[0]
 
 
 def test_the_standard_library_has_no_tests():

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jaxrnn.data.reading import ReadingOptions, read_file, read_stream
@@ -34,6 +34,7 @@ def naive(text: str, options: ReadingOptions) -> str:
     st.sampled_from(["strip", "keep"]),
     st.integers(1, 9),
 )
+@example("\0a", "utf-16", "keep", "strip", 3)  # its mark and NUL together look like the mark of UTF-32
 def test_blocks_of_any_size_equal_the_naive_reading(text, encoding, newlines, mark, block_bytes):
     options = ReadingOptions(encoding, newlines, mark)
     data = text.encode(encoding)
@@ -116,10 +117,14 @@ def test_line_ends_and_marks_on_the_border_of_blocks(encoding, block_bytes):
 
 
 @pytest.mark.parametrize("block_bytes", [1, 2, 3, 4, 5, 100])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "gb18030", "shift_jis", "euc_jp"])
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-8", "utf-16", "utf-16-be", "gb18030", "shift_jis", "euc_jp", "iso2022_jp", "hz", "utf-7", "utf-32"],
+)
 def test_a_fault_is_placed_in_every_encoding_and_block_size(encoding, block_bytes):
-    good = "\u65e5\na\n\u672c".encode(encoding)
-    junk = "\udc00\udc00".encode(encoding, "surrogatepass") if encoding.startswith("utf-16") else b"\xff\xff\xff"
+    text = "\u65e5\na\n\u672c"
+    good = b"\xff\xfe" + text.encode("utf-16-le") if encoding == "utf-16" else text.encode(encoding)
+    junk = {"utf-16": b"\x00\xdc\x00\xdc", "utf-16-be": b"\xdc\x00\xdc\x00"}.get(encoding, b"\xff\xff\xff")
     with pytest.raises(DataError, match=f"byte offset {len(good)}, line 3;"):
         read_stream(io.BytesIO(good + junk), "x", ReadingOptions(encoding), block_bytes=block_bytes)
 
@@ -180,10 +185,11 @@ def test_special_files_are_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     (tmp_path / "to_pipe").symlink_to(tmp_path / "pipe")
-    cases = {"directory": "directory", "pipe": "pipe", "to_pipe": "pipe", "dangling": "missing", "none": "no file"}
+    cases = {"directory": "a directory", "pipe": "a pipe", "to_pipe": "a pipe"}
+    cases |= {"dangling": "a link to a missing file", "none": "no file"}
     began = time.monotonic()
     for name, kind in cases.items():
-        with pytest.raises(DataError, match=kind):
+        with pytest.raises(DataError, match=f"^expected a text file, got {kind}: "):
             read_file(tmp_path / name)
     with pytest.raises(DataError, match="device"):
         read_file("/dev/zero")
@@ -285,7 +291,8 @@ def test_reading_options_survive_json_and_have_one_spelling():
     assert options == ReadingOptions("utf-8", "universal", "keep")
     assert ReadingOptions.from_json(options.to_json()) == options
     assert ReadingOptions.from_json({}) == ReadingOptions()
-    for content in (None, [], {"encodings": "utf-8"}):
+    contents: list[object] = [None, [], {"encodings": "utf-8"}]
+    for content in contents:
         with pytest.raises(ConfigurationError):
             ReadingOptions.from_json(content)
 

@@ -1,0 +1,34 @@
+# Two commands do everything: `make train` and `make test`. Both make .venv first if it is missing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: train test check slow bench clean
+
+train: $(VENV)/.installed
+	$(BIN)/jaxrnn train $(ARGS)
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_import_arrows.py tests/test_notebooks.py $(ARGS)
+
+# The tests that take minutes, and the comparison with others. Neither runs in CI.
+slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m experiments.benchmark book $(ARGS)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""What trained models do, as numbers: no drawing here."""
