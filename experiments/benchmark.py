@@ -2,8 +2,6 @@
 
 Command: python experiments/benchmark.py book [--json FILE] [--quick]
 
-@RESULTS@
-
 Training: everything trains in turn, some seconds each, for several rounds, every other round in reverse order; a rate
 is the median of the rounds, a ratio the median of the rounds' ratios. Starting: wall time of a fresh process until the
 line of update 1 is read from its output, with an empty compile cache and again with the one just filled; Flax's process
@@ -240,7 +238,8 @@ def book(
         "help": imports["jaxrnn --help"],
         "full run": full["whole process"] / full["bare"],
     }
-    _print_targets({name: ratios[name] for name in AT_LEAST if name in ratios}, at_most)
+    if not quick:
+        _print_targets({name: ratios[name] for name in AT_LEAST if name in ratios}, at_most)
     if json_file is not None:
         result: dict[str, Any] = {
             "text": corpus.name,

@@ -25,6 +25,7 @@ from jaxrnn.printable import printable
 FORMAT = 1
 KEEP = 2
 MAX_METADATA_BYTES = 1 << 20
+MAY_BE_NAN = frozenset({"valid_loss_nats"})  # before the first validation
 _NAME = re.compile(r"update_(\d{10})")
 _SAVING, _DELETING = ".saving-", ".deleting-"
 
@@ -45,10 +46,13 @@ def checkpoint_updates(directory: Path) -> list[int]:
 
 
 def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, Any]) -> None:
-    """Saves a state and removes all but the latest two.
+    """Saves a state and removes all but it and the one before it.
+
+    Newer ones are removed too: if there are any, they were passed over as damaged when this run went on from an older
+    one, and would be in its way at the next start.
 
     Args:
-      directory: where checkpoints are kept; made if missing.
+      directory: where checkpoints are kept; made if missing, in a directory that exists.
       state: a `TrainState`, or any pytree of arrays with distinct path names.
       update: the update it belongs to.
       extra: further metadata that JSON can hold.
@@ -57,7 +61,9 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
       StorageError: if it could not be written. Older checkpoints are untouched.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        if not directory.is_dir():
+            directory.mkdir()
+            _sync(directory.parent)
         leaves = to_leaves(state)
         metadata = {"format": FORMAT, "update": update, "leaves": {k: leaf_digest(v) for k, v in leaves.items()}}
         metadata |= extra
@@ -73,8 +79,11 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
             _delete(target)
         os.rename(saving, target)
         _sync(directory)
-        for old in checkpoint_updates(directory)[:-KEEP]:
-            _delete(directory / f"update_{old:010d}")
+        others = [number for number in checkpoint_updates(directory) if number != update]
+        kept = [number for number in others if number < update][1 - KEEP :]
+        for number in others:
+            if number not in kept:
+                _delete(directory / f"update_{number:010d}")
     except (OSError, ValueError, RuntimeError) as error:
         raise StorageError(
             f"the checkpoint of update {update} could not be saved in {printable(str(directory))}: "
@@ -97,6 +106,8 @@ def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
     path = directory / f"update_{update:010d}"
     try:
         metadata = _read_metadata(path)
+        if metadata["update"] != update:
+            raise CheckpointError(f"it was saved at update {metadata['update']} and has another name since")
         from orbax.checkpoint import v1 as ocp
 
         wanted = _leaf_shapes(template)
@@ -111,6 +122,8 @@ def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
         for name, value in leaves.items():
             if leaf_digest(value) != metadata["leaves"].get(name):
                 raise CheckpointError(f"leaf {name} is not what was saved")
+            if name not in MAY_BE_NAN and value.dtype.kind == "f" and np.isnan(value).any():
+                raise CheckpointError(f"leaf {name} is not a number")
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint of update {update} cannot be used: {error}") from error
     except Exception as error:  # Orbax and TensorStore raise many kinds; each means that this checkpoint is damaged.

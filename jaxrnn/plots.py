@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.printable import printable
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+try:
+    from matplotlib.figure import Figure as MatplotlibFigure
+except ImportError as error:
+    raise ConfigurationError("plots need matplotlib, which is not installed; pip install 'jaxrnn[plots]'") from error
 
 MAX_EPOCH_LINES = 60
 
 
-def new_figure(width: float = 8.0, height: float = 4.5) -> Figure:
-    """An empty figure that belongs to no window.
+class Figure(MatplotlibFigure):
+    """A figure that belongs to no window and shows itself in a notebook."""
 
-    Raises:
-      ConfigurationError: if matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigurationError(
-            "plots need matplotlib, which is not installed; pip install 'jaxrnn[plots]'"
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=90)
+        return buffer.getvalue()
 
 
 def learning_curve(
@@ -52,7 +49,7 @@ def learning_curve(
       best_smooth_loss_nats: that loss, mean per character.
       title: the figure's title.
     """
-    figure = new_figure()
+    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
     axes = figure.add_subplot()
     updates = metrics["update"]
     axes.plot(

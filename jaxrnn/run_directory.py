@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -16,11 +17,17 @@ from jaxrnn.printable import printable
 
 FORMAT = 1
 MAX_JSON_BYTES = 1 << 20
+# What a start that was killed at once may leave behind, in a directory that holds no run yet.
+_OWN_FILES = frozenset({"lock", "owner.json", "vocabulary.json"})
+_TEMPORARY = re.compile(r"\.write-test-\d+|\.(?:config|owner)\.json\.\d+|\.vocabulary\.json\.\w{1,16}")
 _SAMPLE_HEADING = re.compile(r"=== update (\d+), temperature (\S+), (\d+) characters ===\n")
 
 
 class AppendLog:
     """A file that is only appended to, with its length and digest known, so that a restart can cut it back.
+
+    What cannot be written, since the disk is full, is kept and tried again with what comes next; `sync` raises the
+    error. So a row is never torn or lost while the process lives.
 
     Args:
       path: the file; made if missing.
@@ -46,20 +53,43 @@ class AppendLog:
                     "move the run directory away and train anew"
                 )
         os.truncate(path, self._bytes)
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
+        self._waiting = b""
 
     def append(self, text: str) -> None:
-        """Appends text and hands it to the operating system."""
-        data = text.encode("utf-8", "surrogatepass")
-        self._file.write(data)
-        self._file.flush()
-        self._digest.update(data)
-        self._bytes += len(data)
+        """Appends text and hands it to the operating system, if it takes it."""
+        self._waiting += text.encode("utf-8", "surrogatepass")
+        with contextlib.suppress(OSError):
+            self._write()
 
     def sync(self) -> None:
-        """Puts the file on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Puts the file on disk.
+
+        Raises:
+          StorageError: if that cannot be done.
+        """
+        try:
+            self._write()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageError(
+                f"{printable(str(self.path))} cannot be written: {error.strerror}; free some space"
+            ) from error
+
+    def _write(self) -> None:
+        if not self._waiting:
+            return
+        data = memoryview(self._waiting)
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file.fileno(), self._bytes)
+            raise
+        self._digest.update(self._waiting)
+        self._bytes += len(self._waiting)
+        self._waiting = b""
 
     def position(self) -> dict[str, Any]:
         """The length in bytes and the SHA-256 of the content."""
@@ -83,7 +113,10 @@ class RunDirectory:
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        return self.config_path.is_file()
+        try:
+            return self.config_path.is_file()
+        except OSError:  # such as a name that is too long
+            return False
 
     def prepare(self) -> None:
         """Makes the directory, or refuses one that holds something else.
@@ -97,7 +130,8 @@ class RunDirectory:
             if self.path.exists() and not self.path.is_dir():
                 raise ConfigurationError(f"--run {printable(str(self.path))} is not a directory; choose another name")
             if self.path.is_dir() and not self.exists():
-                others = sorted(set(os.listdir(self.path)) - {"lock", "owner.json"})
+                names = {name for name in os.listdir(self.path) if not _TEMPORARY.fullmatch(name)}
+                others = sorted(names - _OWN_FILES if "lock" in names else names)
                 if others:
                     raise ConfigurationError(
                         f"--run {printable(str(self.path))} holds {printable(others[0])} but no run; choose a new or "
@@ -130,12 +164,15 @@ class RunDirectory:
                 "`jaxrnn train --run` named"
             )
         content = read_json(self.config_path)
-        if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
-            raise CheckpointError(f"{printable(str(self.config_path))} is not a run's configuration")
+        parts = content if isinstance(content, dict) else {}
+        if not all(isinstance(parts.get(name), dict) for name in ("config", "data", "environment")):
+            raise CheckpointError(
+                f"{printable(str(self.config_path))} is not a run's configuration; restore it from a copy"
+            )
         if content.get("format") != FORMAT:
             raise CheckpointError(
-                f"{printable(str(self.config_path))} has format {content.get('format')!r}, this reads {FORMAT}; "
-                "use the jaxrnn that wrote it"
+                f"{printable(str(self.config_path))} has format {printable(repr(content.get('format')), keep='')[:40]}, "
+                f"this version reads {FORMAT}; use the jaxrnn that wrote it"
             )
         return content
 
@@ -195,11 +232,17 @@ class RunLock:
         import time
 
         owner = {"pid": os.getpid(), "host": platform.node(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
-        write_atomically(self._owner, json.dumps(owner) + "\n")
+        try:
+            remove_temporary_files(self._directory)
+            write_atomically(self._owner, json.dumps(owner) + "\n")
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._owner.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the directory may be gone, or read-only by now
+            self._owner.unlink()
         self._lock.release()
 
     def _describe_owner(self) -> str:
@@ -246,10 +289,29 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_directory(path.parent)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise StorageError(
             f"{printable(str(path))} cannot be written: {error.strerror}; free some space or choose another --run"
         ) from error
+
+
+def remove_temporary_files(directory: Path) -> None:
+    """Removes what a killed process left half-written. Only for the owner of the lock."""
+    for entry in list(os.scandir(directory)):
+        if _TEMPORARY.fullmatch(entry.name):
+            os.unlink(entry.path)
+
+
+def sync_directory(path: Path) -> None:
+    """Puts the names in a directory on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: Path) -> Any:
