@@ -7,19 +7,23 @@ otherwise read as another number. A directory is renamed out of sight before it 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 import stat
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxrnn.errors import CheckpointError, StorageError
+from jaxrnn.errors import CheckpointError, NumericError, StorageError
 from jaxrnn.printable import printable
 
 FORMAT = 1
@@ -58,23 +62,31 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
       extra: further metadata that JSON can hold.
 
     Raises:
-      StorageError: if it could not be written. Older checkpoints are untouched.
+      StorageError: if it could not be written, or not be read back. Older checkpoints are untouched.
+      NumericError: if there is a not-a-number in it.
     """
+    leaves = to_leaves(state)
+    for name, value in leaves.items():
+        if _has_nan(name, value):
+            raise NumericError(f"leaf {name} is not a number at update {update}, so it is not saved; lower the rate")
     try:
         if not directory.is_dir():
             directory.mkdir()
             _sync(directory.parent)
-        leaves = to_leaves(state)
         metadata = {"format": FORMAT, "update": update, "leaves": {k: leaf_digest(v) for k, v in leaves.items()}}
         metadata |= extra
         metadata["digest"] = _metadata_digest(metadata)
         target = directory / f"update_{update:010d}"
         saving = directory / f"{_SAVING}{update:010d}"
         remove_leftovers(directory)
+        # Where a directory cannot be made Orbax leaves threads behind that wait for minutes: it is tried here first.
+        saving.mkdir()
+        saving.rmdir()
         from orbax.checkpoint import v1 as ocp
 
         ocp.save(saving.resolve(), leaves, custom_metadata=metadata)
         _sync_tree(saving)
+        _read(saving, update, {name: (value.shape, value.dtype) for name, value in leaves.items()})
         if target.exists():
             _delete(target)
         os.rename(saving, target)
@@ -84,7 +96,7 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
         for number in others:
             if number not in kept:
                 _delete(directory / f"update_{number:010d}")
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # a CheckpointError, a ValueError, comes from reading it back
         raise StorageError(
             f"the checkpoint of update {update} could not be saved in {printable(str(directory))}: "
             f"{_first_line(error)}; free some space or make the directory writable"
@@ -103,31 +115,18 @@ def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
     Raises:
       CheckpointError: if anything is missing, damaged or of another shape; the message says what.
     """
-    path = directory / f"update_{update:010d}"
-    try:
-        metadata = _read_metadata(path)
-        if metadata["update"] != update:
-            raise CheckpointError(f"it was saved at update {metadata['update']} and has another name since")
-        from orbax.checkpoint import v1 as ocp
-
-        wanted = _leaf_shapes(template)
-        declared = ocp.metadata(path.resolve()).metadata
-        if not isinstance(declared, dict) or set(declared) != set(wanted):
-            raise CheckpointError("its leaves are not those of this model and optimizer")
-        for name, (shape, dtype) in wanted.items():
-            if tuple(declared[name].shape) != shape or np.dtype(declared[name].dtype) != dtype:
-                found = f"{np.dtype(declared[name].dtype)}{list(declared[name].shape)}"
-                raise CheckpointError(f"leaf {name} is {found}, this model's is {dtype}{list(shape)}")
-        leaves = ocp.load(path.resolve(), {name: np.empty(*wanted[name]) for name in wanted})
-        for name, value in leaves.items():
-            if leaf_digest(value) != metadata["leaves"].get(name):
-                raise CheckpointError(f"leaf {name} is not what was saved")
-            if name not in MAY_BE_NAN and value.dtype.kind == "f" and np.isnan(value).any():
-                raise CheckpointError(f"leaf {name} is not a number")
-    except CheckpointError as error:
-        raise CheckpointError(f"checkpoint of update {update} cannot be used: {error}") from error
-    except Exception as error:  # Orbax and TensorStore raise many kinds; each means that this checkpoint is damaged.
-        raise CheckpointError(f"checkpoint of update {update} cannot be read: {_first_line(error)}") from error
+    fault = None
+    with _orbax_silenced():
+        try:
+            leaves, metadata = _read(directory / f"update_{update:010d}", update, _leaf_shapes(template))
+        except CheckpointError as error:
+            fault = f"checkpoint of update {update} cannot be used: {error}"
+        except (
+            Exception
+        ) as error:  # Orbax and TensorStore raise many kinds; each means that this checkpoint is damaged.
+            fault = f"checkpoint of update {update} cannot be read: {_first_line(error)}"
+    if fault:
+        raise CheckpointError(fault)
     return Checkpoint(_from_leaves(leaves, template), metadata)
 
 
@@ -140,24 +139,24 @@ def load_latest(directory: Path, template: Any) -> tuple[Checkpoint | None, list
     Raises:
       CheckpointError: if there are checkpoints and none can be used. Training never silently starts anew.
     """
-    warnings: list[str] = []
+    passed_over: list[str] = []
     updates = checkpoint_updates(directory)
     for update in reversed(updates):
         try:
             checkpoint = load_checkpoint(directory, update, template)
         except CheckpointError as error:
-            warnings.append(str(error))
+            passed_over.append(str(error))
             continue
-        if warnings:
-            warnings.append(f"going on from the older checkpoint of update {update}")
-        return checkpoint, warnings
+        if passed_over:
+            passed_over.append(f"going on from the older checkpoint of update {update}")
+        return checkpoint, passed_over
     if updates:
         raise CheckpointError(
             f"none of the {len(updates)} checkpoints in {printable(str(directory))} can be used; restore the directory "
             "from a copy, or train anew with another --run",
-            warnings,
+            passed_over,
         )
-    return None, warnings
+    return None, passed_over
 
 
 def remove_leftovers(directory: Path) -> None:
@@ -182,8 +181,51 @@ def leaf_digest(value: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+def _read(
+    path: Path, update: int, wanted: dict[str, tuple[tuple[int, ...], np.dtype]]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The leaves and the metadata of one checkpoint, all of it verified."""
+    metadata = _read_metadata(path)
+    if metadata["update"] != update:
+        raise CheckpointError(f"it was saved at update {metadata['update']} and has another name since")
+    from orbax.checkpoint import v1 as ocp
+
+    declared = ocp.metadata(path.resolve()).metadata
+    if not isinstance(declared, dict) or set(declared) != set(wanted):
+        raise CheckpointError("its leaves are not those of this model and optimizer")
+    for name, (shape, dtype) in wanted.items():
+        if tuple(declared[name].shape) != shape or np.dtype(declared[name].dtype) != dtype:
+            found = f"{np.dtype(declared[name].dtype)}{list(declared[name].shape)}"
+            raise CheckpointError(f"leaf {name} is {found}, this model's is {dtype}{list(shape)}")
+    leaves = ocp.load(path.resolve(), {name: np.empty(*wanted[name]) for name in wanted})
+    for name, value in leaves.items():
+        if leaf_digest(value) != metadata["leaves"].get(name):
+            raise CheckpointError(f"leaf {name} is not what was saved")
+        if _has_nan(name, value):
+            raise CheckpointError(f"leaf {name} is not a number")
+    return leaves, metadata
+
+
+@contextlib.contextmanager
+def _orbax_silenced() -> Iterator[None]:
+    # What it logs and warns of where a checkpoint is damaged, up to a hundred lines, is said in one by us.
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def _is_key(value: Any) -> bool:
     return jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _has_nan(name: str, value: np.ndarray) -> bool:
+    return name not in MAY_BE_NAN and value.dtype.kind == "f" and bool(np.isnan(value).any())
 
 
 def _to_host(value: Any) -> np.ndarray:
@@ -216,7 +258,9 @@ def _metadata_digest(metadata: dict[str, Any]) -> str:
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     # No link, pipe or device is ever followed, and no file of metadata is parsed before its size is known.
-    for folder, _, files in os.walk(path):
+    for folder, folders, files in os.walk(path):
+        if any(os.path.islink(os.path.join(folder, name)) for name in folders):
+            raise CheckpointError("a directory in it is a link, not a regular directory")
         for name in files:
             status = os.lstat(os.path.join(folder, name))
             if not stat.S_ISREG(status.st_mode):

@@ -15,6 +15,8 @@ from jaxrnn.printable import printable
 DEFAULT_TEXT = "python-reference"
 DEFAULT_UPDATES = 300_000
 LARGEST_COUNT = 2**31 - 1
+LARGEST_LAYERS = 1000
+LARGEST_SAMPLE = 1_000_000  # held in memory while training; `jaxrnn sample` streams any length
 
 CELL_NAMES = ("vanilla",)
 OPTIMIZER_NAMES = ("adagrad", "rmsprop", "adam", "sgd")
@@ -86,8 +88,10 @@ class TrainConfig:
         for name, allowed in one_of.items():
             if getattr(self, name) not in allowed:
                 raise choice_error(name, getattr(self, name), [a for a in allowed if a])
-        for name in ("hidden", "layers", "bptt_length", "batch_size", "log_every", "sample_length"):
+        for name in ("hidden", "bptt_length", "batch_size", "log_every"):
             _check_count(name, getattr(self, name), 1)
+        _check_count("layers", self.layers, 1, LARGEST_LAYERS)
+        _check_count("sample_length", self.sample_length, 1, LARGEST_SAMPLE)
         for name in ("seed", "sample_every", "decay_after_epochs"):
             _check_count(name, getattr(self, name), 0)
         for name in ("updates", "epochs"):
@@ -166,10 +170,10 @@ def parse_interval(text: str) -> tuple[int | None, float | None]:
     )
 
 
-def _check_count(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST_COUNT:
+def _check_count(name: str, value: Any, least: int, most: int = LARGEST_COUNT) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ConfigurationError(
-            f"{flag(name)} expects a whole number from {least} to {LARGEST_COUNT}; got {printable(repr(value))}"
+            f"{flag(name)} expects a whole number from {least} to {most}; got {printable(repr(value))}"
         )
 
 

@@ -11,7 +11,8 @@ def loss_nats(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
         L = log sum_k exp(logits_k) - logits_target
 
-    The largest logit is taken out of the sum, so no logit overflows.
+    The largest logit is taken out of the sum, so no logit overflows. The target's logit is picked by comparing ids, not
+    by an index: the gradient of an indexed read is a scatter, which on a CPU cost a quarter of a small model's update.
 
     Args:
       logits: (..., V), float32 or wider.
@@ -26,5 +27,6 @@ def loss_nats(logits: jax.Array, targets: jax.Array) -> jax.Array:
       1.3863
     """
     log_normalizer = jax.nn.logsumexp(logits, axis=-1)
-    chosen = jnp.take_along_axis(logits, targets[..., None].astype(jnp.int32), axis=-1)[..., 0]
-    return log_normalizer - chosen
+    ids = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+    is_target = ids == targets[..., None].astype(jnp.int32)
+    return log_normalizer - jnp.where(is_target, logits, jnp.zeros_like(logits)).sum(axis=-1)

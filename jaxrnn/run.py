@@ -18,6 +18,8 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.language_model import LanguageModel
 from jaxrnn.metrics import evaluate_ids
+from jaxrnn.printable import printable
+from jaxrnn.progress import Progress
 from jaxrnn.run_directory import RunDirectory, read_metrics
 from jaxrnn.sample import sample_ids
 from jaxrnn.train_job import model_structure, state_template
@@ -88,10 +90,17 @@ class Run:
         if self._state is None or (updates and updates[-1] != self._state_update):
             with jax.enable_x64(self.config.dtype == "float64"):
                 template = state_template(self.config, len(self.vocabulary))
-                latest, _ = checkpoints.load_latest(self.directory.checkpoints, template)
-            if latest is None:
+                latest, warnings = checkpoints.load_latest(self.directory.checkpoints, template)
+            for line in warnings:
+                Progress(quiet=True).warning(line)
+            if latest is not None and latest.metadata.get("data") != self.record["data"]["sha256"]:
                 raise CheckpointError(
-                    f"{self.directory.path} holds no checkpoint yet; train it for longer, or lower --checkpoint-every"
+                    f"{printable(str(self.directory.path))} holds a checkpoint of another run; restore it from a copy"
+                )
+            if latest is None:
+                path = printable(str(self.directory.path))
+                raise CheckpointError(
+                    f"{path} holds no checkpoint yet; train it for longer, or lower --checkpoint-every"
                 )
             self._state, self._state_update = latest.state, updates[-1]
         return self._state

@@ -170,8 +170,9 @@ class RunDirectory:
                 f"{printable(str(self.config_path))} is not a run's configuration; restore it from a copy"
             )
         if content.get("format") != FORMAT:
+            found = printable(repr(content.get("format")), keep="")[:40]
             raise CheckpointError(
-                f"{printable(str(self.config_path))} has format {printable(repr(content.get('format')), keep='')[:40]}, "
+                f"{printable(str(self.config_path))} has format {found}, "
                 f"this version reads {FORMAT}; use the jaxrnn that wrote it"
             )
         return content

@@ -51,7 +51,8 @@ class TrainJob(NamedTuple):
 
     def initial_state(self) -> TrainState:
         """The state before the first update, compiled as one program."""
-        return jax.jit(lambda: _initial_state(self.config, len(self.corpus.vocabulary)))()
+        with jax.enable_x64(self.config.dtype == "float64"):  # a setting of each thread
+            return jax.jit(lambda: _initial_state(self.config, len(self.corpus.vocabulary)))()
 
 
 def make_model(config: TrainConfig, vocabulary_size: int, rngs: nnx.Rngs) -> LanguageModel:

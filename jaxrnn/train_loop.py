@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checkpoint as checkpoints
+from jaxrnn.compile_cache import compiled
 from jaxrnn.config import CHANGEABLE, TrainConfig, parse_interval
 from jaxrnn.data.windows import to_streams
 from jaxrnn.errors import ConfigurationError, NumericError, StorageError
@@ -107,15 +109,13 @@ class _Loop:
         self.seconds_an_update = 0.0
 
     def run(self) -> TrainResult:
-        state = self._begin()
-        update = int(state.update)
-        if update >= self.total:
-            if update > self.total:
-                raise ConfigurationError(f"the run is at update {update}, past {self.total}; give a larger --updates")
-            self.progress.message(f"already finished at update {update:,}; train longer with a larger --updates")
-            return TrainResult(self.directory.path, update, None)
+        saved = self._begin()
+        if self.saved_update >= self.total:
+            self.progress.message(f"already finished at update {self.total:,}; train longer with a larger --updates")
+            return TrainResult(self.directory.path, self.total, None)
         streams = jnp.asarray(to_streams(self.job.train_ids, self.config.batch_size))
-        train_chunk = self._compile(state, streams)
+        state, train_chunk = self._compile(saved, streams)
+        update = int(state.update)
         # The sample before the first update is drawn after it, from a copy: the first numbers are seen sooner.
         untrained = jax.tree.map(jnp.copy, state.params) if update == 0 and self.config.sample_every else None
         last_save = time.monotonic()
@@ -152,7 +152,7 @@ class _Loop:
         for log in self.logs.values():
             log.close()
 
-    def _begin(self) -> TrainState:
+    def _begin(self) -> TrainState | None:
         job = self.job
         for line in describe_job(job):
             self.progress.message(line)
@@ -171,6 +171,10 @@ class _Loop:
                 refuse_other_run(latest.metadata, job)
                 state, files = latest.state, latest.metadata["files"]
                 self.saved_update = latest.metadata["update"]
+                if self.saved_update > self.total:
+                    raise ConfigurationError(
+                        f"the run is at update {self.saved_update}, past {self.total}; give a larger --updates"
+                    )
                 self.progress.message(f"resumed at update {self.saved_update:,}")
                 record, changed = with_environment(stored, record, self.saved_update)
                 if changed:
@@ -182,15 +186,21 @@ class _Loop:
         self.directory.write_config(record)
         for path in (self.directory.metrics_path, self.directory.samples_path):
             self.logs[path.name] = AppendLog(path, files.get(path.name))
-        return job.initial_state() if state is None else state
+        return state
 
-    def _compile(self, state: TrainState, streams: jax.Array) -> Callable:
-        from jaxrnn.compile_cache import compiled
-
+    def _compile(self, state: TrainState | None, streams: jax.Array) -> tuple[TrainState, Callable]:
+        # Two programs, the one that makes the first state and the one that trains, are compiled side by side.
         started = time.perf_counter()
-        train_chunk = compiled(make_train_chunk(self.job.graphdef, self.job.settings), state, streams, np.int32(1))
+        template = state_template(self.config, len(self.job.corpus.vocabulary))
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            initial = pool.submit(self.job.initial_state) if state is None else None
+            train_chunk = compiled(
+                make_train_chunk(self.job.graphdef, self.job.settings), template, streams, np.int32(1)
+            )
+            state = initial.result() if initial is not None else state
+        assert state is not None
         self.progress.message(f"compiled in {time.perf_counter() - started:.1f} s")
-        return train_chunk
+        return state, train_chunk
 
     def _steps_of_next_chunk(self, update: int) -> int:
         windows = self.job.windows.windows

@@ -58,8 +58,8 @@ def test_equals_flax_simple_cell_with_copied_weights(rng):
     xs, h, d_ys, ((ours, d_xs, d_h), ys) = copies(cell, rng)
     flax_cell = nnx.SimpleCell(5, 4, rngs=nnx.Rngs(0))
     weights = params_of(cell)
-    flax_cell.dense_i.kernel[...], flax_cell.dense_i.bias[...] = weights["W_x"], weights["b"]
-    flax_cell.dense_h.kernel[...] = weights["W_h"]
+    copied = {"dense_i": {"kernel": weights["W_x"], "bias": weights["b"]}, "dense_h": {"kernel": weights["W_h"]}}
+    nnx.update(flax_cell, nnx.State(copied))
     graphdef, state = nnx.split(flax_cell)
 
     def loss(state, xs, h):

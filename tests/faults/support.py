@@ -1,4 +1,4 @@
-"""What the tests of faults share: tiny runs, the command line in this process and in others, the five-part comparison."""
+"""What tests of faults share: tiny runs, the command line in this process and in others, the five-part comparison."""
 
 from __future__ import annotations
 

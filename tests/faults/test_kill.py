@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-
-from jaxrnn.checkpoint import checkpoint_updates
 
 from .support import assert_same_run, call, expected_rows, finish, rows_of, start, tiny_options
 

@@ -31,7 +31,7 @@ STEPS, FEATURES, HIDDEN = 6, 5, 4
 # Which kind of input, how many streams, and whether some of them start afresh inside the window.
 WINDOWS = [("ids", 3, True), ("dense", 1, False), ("ids", 1, True), ("dense", 3, True), ("ids", 1, False)]
 WINDOWS += [("ids", 3, False)]
-CASES = [(VanillaCell, *window) for window in WINDOWS]
+CASES: list[tuple] = [(VanillaCell, *window) for window in WINDOWS]
 CASES += [(PeepholeCell, *window) for window in WINDOWS[:4]] + [(OtherOutputCell, *window) for window in WINDOWS[:2]]
 
 
@@ -158,14 +158,17 @@ def test_vmap_over_members_equals_each_member(engine, float64):
         assert_trees_close(mine, one_by_one(*each[member]), rtol=1e-10)
 
 
-@pytest.mark.parametrize("cell_type", [VanillaCell, OtherOutputCell])
+class TimelessCell(OtherOutputCell):
+    """Without t, which starts again in each window."""
+
+    def update(self, p, r, carry, pointwise, t):
+        return super().update(p, r, carry, pointwise, jnp.zeros_like(t))
+
+
+@pytest.mark.parametrize("cell_type", [VanillaCell, TimelessCell])
 @pytest.mark.parametrize("engine", FAST_ENGINES)
 def test_two_windows_with_carry_equal_one_twice_as_long(engine, cell_type, float64, rng):
     cell, xs, carry, _ = case(cell_type, "ids", 3, False, jnp.float64)
-    if cell_type is OtherOutputCell:  # t starts again in each window, so leave it out
-        cell_type = type("Timeless", (cell_type,), {"update": lambda s, p, r, c, w, t: base(s, p, r, c, w, t * 0)})
-        base = PeepholeCell.update
-        cell = random_cell(cell_type, FEATURES, HIDDEN, rng, jnp.float64)
     half = STEPS // 2
     last, ys = unroll(cell, xs, carry, engine=engine)
     middle, first_ys = unroll(cell, xs[:half], carry, engine=engine)
@@ -228,20 +231,24 @@ def test_an_early_output_does_not_depend_on_a_later_input(engine, float64):
     assert not d_xs[3:].any() and d_xs[:3].all()
 
 
-def test_the_rule_chooses_scan_and_says_why_not_the_others(rng):
-    choice = choose_engine(random_cell(VanillaCell, 3, 2, rng, jnp.float32))
-    assert choice.engine == "scan"
-    assert set(choice.rejected) == set(ENGINES) - {"scan"} and all(choice.rejected.values())
-    foreign = choose_engine(nnx.SimpleCell(3, 2, rngs=nnx.Rngs(0)))
+@pytest.mark.parametrize(("batch_size", "engine"), [(1, "hoisted"), (2, "scan"), (64, "scan")])
+def test_one_rule_chooses_the_engine_and_says_why_not_the_others(batch_size, engine):
+    choice = choose_engine(VanillaCell(3, 2, rngs=nnx.Rngs(0)), batch_size)
+    assert choice.engine == engine
+    assert set(choice.rejected) == set(ENGINES) - {engine} and all(choice.rejected.values())
+    foreign = choose_engine(nnx.SimpleCell(3, 2, rngs=nnx.Rngs(0)), batch_size)
     assert foreign.engine == "reference"
     assert all("SimpleCell is not a jaxrnn Cell" in why for why in foreign.rejected.values())
 
 
-def test_auto_is_the_chosen_engine(float64):
-    cell, xs, carry, resets = case(VanillaCell, "ids", 3, True, jnp.float64)
-    assert_trees_equal(
-        unroll(cell, xs, carry, resets=resets), unroll(cell, xs, carry, resets=resets, engine=choose_engine(cell).engine)
-    )
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_auto_is_the_chosen_engine(batch_size, float64):
+    cell, xs, carry, _ = case(VanillaCell, "ids", batch_size, False, jnp.float64)
+    programs = [
+        str(jax.make_jaxpr(lambda xs, e=engine: unroll(cell, xs, carry, engine=e))(xs))
+        for engine in ("auto", choose_engine(cell, batch_size).engine, "reference")
+    ]
+    assert programs[0] == programs[1] != programs[2]
 
 
 @pytest.mark.parametrize(
@@ -250,10 +257,13 @@ def test_auto_is_the_chosen_engine(float64):
         ({"engine": "cudnn"}, r"engine out of auto, scan, hoisted, reference; got 'cudnn'"),
         ({"xs": np.zeros(6, np.uint8)}, r"ids of shape \(steps, batch\), got \(6,\); add or drop the batch axis"),
         ({"xs": np.zeros((6, 2, 1), np.int32)}, r"ids of shape \(steps, batch\), got \(6, 2, 1\)"),
-        ({"xs": np.zeros((6, 2, 4), np.float32)}, r"x of shape \(steps, batch, 5\), got \(6, 2, 4\).*another vocabulary"),
+        (
+            {"xs": np.zeros((6, 2, 4), np.float32)},
+            r"x of shape \(steps, batch, 5\), got \(6, 2, 4\).*another vocabulary",
+        ),
         ({"xs": np.zeros((2, 5), np.float32)}, r"x of shape \(steps, batch, 5\), got \(2, 5\)"),
         (
-            {"carry": VanillaCarry(np.zeros((3, 4), np.float32))},
+            {"carry": VanillaCarry(jnp.zeros((3, 4)))},
             r"carry of shape \(2, 4\), got \(3, 4\); make it by cell.initial_carry\(2\)",
         ),
         ({"resets": np.zeros((6, 3), bool)}, r"resets of shape \(6, 2\), got \(6, 3\)"),

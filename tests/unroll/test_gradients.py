@@ -10,7 +10,6 @@ from jaxrnn.cells import VanillaCarry, VanillaCell
 from tests.reference.peephole import OtherOutputCell
 from tests.reference.random_cell import (
     params_of,
-    quick_jit,
     random_carry,
     random_cell,
     random_window,
@@ -33,7 +32,7 @@ def check_each_group(cell, kind, engine, modes, groups=None):
     if kind == "dense":
         here["xs"] = xs
 
-    @quick_jit
+    @jax.jit
     def loss(arguments, moves):
         """Only the group whose entry of `moves` is 1 moves away from `here`: one program serves all groups."""
         moved = {

@@ -1,0 +1,109 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxrnn.data.windows import count_windows, reset_mask, to_streams, window_at
+from jaxrnn.errors import ConfigurationError, DataError
+
+
+def test_the_book_of_report_a_has_44301_windows():
+    counts = count_windows(1_107_540, bptt_length=25, batch_size=1)
+    assert tuple(counts) == (1_107_539, 44_301, 14)
+
+
+shapes = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(0, 23))
+
+
+@settings(max_examples=300, deadline=None)
+@given(shapes)
+def test_streams_are_contiguous_and_what_is_left_over_is_counted(shape):
+    """S = (N - 1) // B, stream b reads ids[bS : bS + S + 1], an epoch is S // T windows."""
+    T, B, extra = shape
+    N = T * B + 1 + extra
+    ids = np.random.default_rng(N).integers(0, 5, N).astype(np.uint8)
+    counts = count_windows(N, T, B)
+    S = (N - 1) // B
+    assert tuple(counts) == (S, S // T, N - 1 - (S // T) * T * B)
+    streams = to_streams(ids, B)
+    assert streams.shape == (S + 1, B) and streams.dtype == ids.dtype
+    for b in range(B):
+        assert streams[:, b].tolist() == ids[b * S : b * S + S + 1].tolist()
+
+
+@settings(max_examples=10, deadline=None)  # few, since each size is compiled
+@given(shapes)
+def test_windows_walk_each_stream_once_and_know_where_documents_start(shape):
+    T, B, extra = shape
+    N = T * B + 1 + extra
+    ids = np.random.default_rng(N).integers(0, 5, N).astype(np.uint8)
+    counts, streams = count_windows(N, T, B), jnp.asarray(to_streams(ids, B))
+    windows = jax.jit(lambda i: (window_at(streams, i, T), reset_mask(streams, i, T, document_end=3)))
+    read: list[list[int]] = [[] for _ in range(B)]
+    for window in range(counts.windows):
+        block, resets = map(np.asarray, windows(window))
+        assert block.shape == (T + 1, B) and resets.shape == (T, B)
+        for b in range(B):
+            first = b * counts.stream_length + window * T
+            assert block[:, b].tolist() == ids[first : first + T + 1].tolist()
+            read[b] += block[:-1, b].tolist()
+            known = slice(1, None) if window == 0 else slice(None)  # before a stream there is no symbol
+            before = ids[first - 1 : first + T - 1] if first else np.concatenate([[0], ids[: T - 1]])
+            assert resets[known, b].tolist() == (before == 3)[known].tolist()
+    for b, symbols in enumerate(read):
+        first = b * counts.stream_length
+        assert symbols == ids[first : first + counts.windows * T].tolist()
+    assert sum(map(len, read)) + counts.left_over == N - 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 60), st.integers(1, 30), st.integers(1, 30))
+def test_what_an_error_allows_works(characters, bptt_length, batch_size):
+    """A text is trained if a window fits; else the message names values that fit, if there are any."""
+    S = max(characters - 1, 0) // batch_size
+    if S >= bptt_length:
+        assert count_windows(characters, bptt_length, batch_size).windows == S // bptt_length
+        return
+    needed = f"at least {bptt_length * batch_size + 1} characters, got {characters}"
+    if characters < 2:
+        with pytest.raises(DataError, match=needed):
+            count_windows(characters, bptt_length, batch_size)
+        return
+    with pytest.raises(ConfigurationError, match=needed) as caught:
+        count_windows(characters, bptt_length, batch_size)
+    length, batch = allowed_values(str(caught.value), batch_size)
+    assert count_windows(characters, length, batch).windows >= 1
+    with pytest.raises(ConfigurationError):
+        count_windows(characters, length + 1, batch)
+
+
+def allowed_values(message, batch_size):
+    """T and B from "... --bptt-length T with --batch-size 1" or "... --bptt-length T at this batch size"."""
+    words = message.split("the largest allowed values are ")[1].replace(",", "").split()
+    length = int(words[words.index("--bptt-length") + 1])
+    return length, 1 if "with --batch-size 1" in message else batch_size
+
+
+def test_an_empty_text_is_refused_as_data():
+    with pytest.raises(DataError, match="at least 26 characters, got 0; train on a longer text"):
+        count_windows(0, 25, 1)
+
+
+def test_one_window_and_its_target_are_enough_and_one_less_is_not():
+    assert count_windows(26, 25, 1) == (25, 1, 0)
+    with pytest.raises(
+        ConfigurationError, match="at least 26 characters, got 25; .* --bptt-length 24 with --batch-size 1"
+    ):
+        count_windows(25, 25, 1)
+
+
+def test_a_batch_too_large_is_refused_with_the_largest_of_either():
+    assert count_windows(101, 25, 4) == (25, 1, 0)
+    with pytest.raises(ConfigurationError) as caught:
+        count_windows(101, 25, 5)
+    assert "--bptt-length 20 at this batch size, or --batch-size 4 at this length" in str(caught.value)
+    assert count_windows(101, 20, 5).windows == 1
+    with pytest.raises(ConfigurationError, match="--bptt-length 100 with --batch-size 1"):
+        count_windows(101, 25, 1000)

@@ -1,0 +1,48 @@
+"""Training states for tests: small or in the size of the book recipe, from given parameters."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxrnn.data.windows import to_streams
+from jaxrnn.optimizer import Hyperparameters
+from jaxrnn.train_state import initial_train_state
+from jaxrnn.train_step import StepSettings, make_train_chunk
+
+
+shared_chunk = functools.cache(make_train_chunk)  # tests of one structure and size compile it once
+
+
+class Trainer:
+    """A model, its compiled chunk, and as many fresh states of it as a test wants."""
+
+    def __init__(self, model, ids, batch_size=1, learning_rate=0.1, **settings):
+        self.model, self.batch_size = model, batch_size
+        self.dtype = model.W_y[...].dtype
+        self.values = (learning_rate, 5.0, np.inf, 1.0)
+        self.settings = StepSettings(**settings)
+        self.graphdef = nnx.split(model)[0]
+        self.chunk = shared_chunk(self.graphdef, self.settings)
+        self.streams = jnp.asarray(to_streams(np.asarray(ids), batch_size))
+
+    def state(self, **changes):
+        """A state of its own arrays, since the chunk takes them over."""
+        values = [jnp.asarray(value, self.dtype) for value in self.values]
+        hyperparameters = Hyperparameters(
+            learning_rate=values[0],
+            clip_value=values[1],
+            clip_global_norm=values[2],
+            decay_rate=values[3],
+            decay_after_epochs=jnp.asarray(10, jnp.int32),
+        )
+        model = jax.tree.map(jnp.copy, self.model)
+        state = initial_train_state(model, hyperparameters, self.settings, self.batch_size, seed=0)
+        return state._replace(**changes)
+
+    def advance(self, state, updates):
+        """The state after `updates` updates, their losses and the smoothed losses."""
+        state, metrics = self.chunk(state, self.streams, np.int32(updates))
+        return state, np.array(metrics.loss_nats[:updates]), np.array(metrics.smooth_loss_nats[:updates])
