@@ -8,6 +8,7 @@ otherwise read as another number. A directory is renamed out of sight before it 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -15,6 +16,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +86,8 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
         saving.rmdir()
         from orbax.checkpoint import v1 as ocp
 
-        ocp.save(saving.resolve(), leaves, custom_metadata=metadata)
+        with _orbax_silenced():
+            ocp.save(saving.resolve(), leaves, custom_metadata=metadata)
         _sync_tree(saving)
         _read(saving, update, {name: (value.shape, value.dtype) for name, value in leaves.items()})
         if target.exists():
@@ -212,12 +215,28 @@ def _orbax_silenced() -> Iterator[None]:
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
+    _drop_late_errors()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             yield
     finally:
         logger.setLevel(level)
+
+
+@functools.cache
+def _drop_late_errors() -> None:
+    # TensorStore's threads end after Orbax has raised the first error; each then prints a traceback of its own.
+    def is_wanted(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return "tensorstore_spec" not in str(error) and "os_error_code" not in str(error)
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    before, sys.unraisablehook = sys.unraisablehook, hook
+    logging.getLogger("asyncio").addFilter(is_wanted)
 
 
 def _is_key(value: Any) -> bool:

@@ -32,7 +32,7 @@ def compiled(function: Any, *args: Any) -> Callable:
 
 
 def _delete_entries(module: str) -> None:
-    directory = jax.config.read("jax_compilation_cache_dir")
+    directory = jax.config.jax_compilation_cache_dir
     if directory and re.fullmatch(r"\w+", module):
         for entry in Path(directory).glob(f"{module}-*"):
             entry.unlink(missing_ok=True)

@@ -19,23 +19,23 @@ FREE = -1
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _sample_chunk(graphdef, document_end, params, carry, last, forced, steps, key, scales):
+def _sample_chunk(graphdef, document_end, params, carry, before, last, forced, steps, key, scales):
     # Gumbel noise is drawn for the whole chunk beforehand: argmax(logits + noise) is a draw from softmax(logits).
     # scales = (a, b) with argmax(a logits + b noise): (1, tau) up to tau = 1, (1 / tau, 1) above; (1, 0) is greedy.
     model = nnx.merge(graphdef, nnx.State(params))
     noise = jax.random.gumbel(key, (CHUNK, model.vocabulary_size), params["W_y"].dtype)
 
     def step(t, loop):
-        carry, last, ids = loop
+        carry, before, last, ids = loop
         if document_end is not None:
-            ended = last == document_end
+            ended = before == document_end
             carry = jax.tree.map(lambda c: jnp.where(ended, jnp.zeros_like(c), c), carry)
         logits, carry = model(last[None, None], carry)
         drawn = jnp.argmax(scales[0] * logits[0, 0] + scales[1] * noise[t]).astype(jnp.int32)
-        last = jnp.where(forced[t] == FREE, drawn, forced[t])
-        return carry, last, ids.at[t].set(last)
+        following = jnp.where(forced[t] == FREE, drawn, forced[t])
+        return carry, last, following, jax.lax.dynamic_update_index_in_dim(ids, following, t, 0)
 
-    return jax.lax.fori_loop(0, steps, step, (carry, last, jnp.zeros((CHUNK,), jnp.int32)))
+    return jax.lax.fori_loop(0, steps, step, (carry, before, last, jnp.zeros((CHUNK,), jnp.int32)))
 
 
 def noise_scales(temperature: float) -> tuple[float, float]:
@@ -100,15 +100,15 @@ def sample_ids(
     else:
         last = jnp.asarray(int(prime[0]), jnp.int32)
         forced = np.asarray(prime[1:], np.int32)
-    carry = model.initial_carry(1)
+    carry, before = model.initial_carry(1), jnp.asarray(FREE, jnp.int32)
     total = len(forced) + length
     for number, start in enumerate(range(0, total, CHUNK)):
         steps = min(CHUNK, total - start)
         given = np.full((CHUNK,), FREE, np.int32)
         part = forced[start : start + CHUNK]
         given[: len(part)] = part
-        carry, last, ids = _sample_chunk(
-            graphdef, document_end, params, carry, last, given, steps, jax.random.fold_in(key, number), scales
+        carry, before, last, ids = _sample_chunk(
+            graphdef, document_end, params, carry, before, last, given, steps, jax.random.fold_in(key, number), scales
         )
         if len(part) < steps:
             yield np.asarray(ids)[len(part) : steps]

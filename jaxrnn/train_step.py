@@ -67,6 +67,19 @@ def window_loss(model: Any, carry: Any, window: jax.Array, resets: jax.Array | N
     return objective, (mean, carry)
 
 
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every number of a tree is finite, and the sum of each column too.
+
+    The columns are summed as a product with ones, which runs vectorised where XLA's reduction on a CPU does not.
+    """
+
+    def column_sums(leaf: jax.Array) -> jax.Array:
+        rows = leaf.reshape(-1, leaf.shape[-1]) if leaf.ndim else leaf.reshape(1, 1)
+        return jnp.ones((rows.shape[0],), rows.dtype) @ rows
+
+    return jnp.isfinite(jnp.concatenate([column_sums(leaf) for leaf in jax.tree.leaves(tree)])).all()
+
+
 def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: jax.Array):
     """One update: window, loss, gradient, clip, optimizer, smoothed loss, best parameters.
 
@@ -101,7 +114,7 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: j
     smooth = jnp.where(first, loss, SMOOTHING * state.smooth_loss_nats + (1 - SMOOTHING) * loss)
     skipped, in_a_row = state.skipped, state.skipped_in_a_row
     if settings.skip_non_finite:
-        finite = jnp.isfinite(loss + sum(jnp.sum(g) for g in jax.tree.leaves(gradients)))
+        finite = jnp.isfinite(loss) & all_finite(gradients)
 
         def keep(new, old):
             return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
@@ -148,7 +161,11 @@ def make_train_chunk(graphdef: nnx.GraphDef, settings: StepSettings):
         def body(i, loop):
             state, metrics = loop
             state, loss, smooth = train_step(graphdef, settings, state, streams)
-            metrics = ChunkMetrics(metrics.loss_nats.at[i].set(loss), metrics.smooth_loss_nats.at[i].set(smooth))
+            # Written in place: an indexed `.at[i].set` copies the whole array at each update (25 of 110 us on a CPU).
+            metrics = ChunkMetrics(
+                jax.lax.dynamic_update_index_in_dim(metrics.loss_nats, loss, i, 0),
+                jax.lax.dynamic_update_index_in_dim(metrics.smooth_loss_nats, smooth, i, 0),
+            )
             return state, metrics
 
         updates = jnp.minimum(updates, MAX_CHUNK_UPDATES).astype(jnp.int32)

@@ -26,7 +26,7 @@ def choose_engine(cell, batch_size: int) -> EngineChoice:
     """Chooses the engine for a cell by a fixed rule, never by a timing, so that a run repeats bit for bit.
 
     Args:
-      cell: a `Cell`, or anything called as `cell(carry, x, t)`.
+      cell: a `Cell`, or any other cell called as `cell(carry, x)`.
       batch_size: B.
 
     Example:
@@ -59,7 +59,7 @@ def unroll(
     """Applies a cell to a window of inputs, time-major.
 
     Args:
-      cell: a `Cell`.
+      cell: a `Cell`; or any other cell called as `cell(carry, x)`, such as Flax's, for features only.
       xs: ids of shape (T, B), any integer dtype, each below `cell.in_features`; or features of shape (T, B, F).
       carry: the carry before the first step.
       engine: "scan", "hoisted", "reference", or "auto" for the one `choose_engine` names. All give the same values and
@@ -74,9 +74,12 @@ def unroll(
     Raises:
       ValueError: if the engine is unknown or shapes do not fit.
     """
-    if engine == "auto":
-        engine = choose_engine(cell, xs.shape[1]).engine
-    if engine not in ENGINES:
+    if engine != "auto" and engine not in ENGINES:
         raise ValueError(f"unroll expects an engine out of auto, {', '.join(ENGINES)}; got {engine!r}")
     check_window(cell, xs, carry, resets)
+    choice = choose_engine(cell, xs.shape[1])
+    if engine == "auto":
+        engine = choice.engine
+    elif not isinstance(cell, Cell) and engine != "reference":
+        raise ValueError(f"unroll cannot use the engine {engine!r}: {choice.rejected[engine]}; use 'reference'")
     return ENGINES[engine](cell, xs, carry, resets, scan_unroll)

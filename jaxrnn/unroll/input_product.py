@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -13,7 +15,7 @@ def is_ids(xs: jax.Array) -> bool:
     return jnp.issubdtype(xs.dtype, jnp.integer)
 
 
-def check_window(cell: Cell, xs: jax.Array, carry: Carry, resets: jax.Array | None) -> None:
+def check_window(cell: Any, xs: jax.Array, carry: Carry, resets: jax.Array | None) -> None:
     """Refuses inputs whose shapes do not fit together.
 
     Raises:
@@ -25,16 +27,22 @@ def check_window(cell: Cell, xs: jax.Array, carry: Carry, resets: jax.Array | No
             raise ValueError(
                 f"unroll expects ids of shape (steps, batch), got {tuple(xs.shape)}; add or drop the batch axis"
             )
-    else:
+        if not isinstance(cell, Cell):
+            raise ValueError(f"unroll reads ids with jaxrnn cells only; give {type(cell).__name__} features (T, B, F)")
+    elif isinstance(cell, Cell):
         cell.check_input(xs, batch_axes=2)
+    elif xs.ndim != 3:
+        raise ValueError(f"unroll expects features of shape (steps, batch, F), got {tuple(xs.shape)}")
     batch_size = xs.shape[1]
+    if resets is not None and resets.shape != xs.shape[:2]:
+        raise ValueError(f"unroll expects resets of shape {tuple(xs.shape[:2])}, got {tuple(resets.shape)}")
+    if not isinstance(cell, Cell):
+        return
     if carry.h.shape != (batch_size, cell.hidden_features):
         raise ValueError(
             f"unroll expects a carry of shape ({batch_size}, {cell.hidden_features}), got {tuple(carry.h.shape)}; "
             f"make it by cell.initial_carry({batch_size})"
         )
-    if resets is not None and resets.shape != xs.shape[:2]:
-        raise ValueError(f"unroll expects resets of shape {tuple(xs.shape[:2])}, got {tuple(resets.shape)}")
 
 
 def gathers_inside(xs: jax.Array) -> bool:

@@ -91,9 +91,9 @@ def finish(process: subprocess.Popen, timeout: float = 60) -> Answer:
     return Answer(process.returncode, out, err)
 
 
-def call(*arguments: object, code: str = MAIN, **options: Any) -> Answer:
+def call(*arguments: object, code: str = MAIN, timeout: float = 90, **options: Any) -> Answer:
     """A command in another process, to its end."""
-    return finish(start([str(a) for a in arguments], code=code, **options))
+    return finish(start([str(a) for a in arguments], code=code, **options), timeout)
 
 
 def assert_refused(answer: Answer, code: int, *said: str) -> None:

@@ -6,7 +6,6 @@ One server process imports everything and is forked for each trial, before JAX h
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -125,10 +124,56 @@ def _saves(tmp_path: Path, *arguments: object, timeout: float = 60) -> int:
     return json.loads(answer.out)
 
 
-@pytest.mark.parametrize("first", range(2))
+@pytest.mark.parametrize("first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 5))])
 def test_a_kill_at_any_call_of_a_save_loses_no_acknowledged_checkpoint(tmp_path: Path, first: int) -> None:
-    assert _saves(tmp_path, "numbered", first, 2) >= 10
+    # Every fifth call in each change, the others in the slow tests.
+    assert _saves(tmp_path, "numbered", first, 5) >= 6
 
 
 def test_kills_at_random_instants_of_saves_lose_no_acknowledged_checkpoint(tmp_path: Path) -> None:
     assert _saves(tmp_path, "random", 20, 7) >= 5
+
+
+RUNS = (
+    SHIM
+    + """
+import jaxrnn.plots, jaxrnn.run, jaxrnn.train_loop
+from jaxrnn.cli import run_command
+from orbax.checkpoint import v1
+
+numbers = [int(n) for n in sys.argv[1].split(",")]
+arguments = sys.argv[2:]
+sys.stdout = sys.stderr
+
+def killed(number):
+    def work():
+        kill_at(number)
+        return run_command(arguments)
+    return forked(work)
+
+ended = [killed(number) for number in numbers]
+assert set(ended) <= {0, -signal.SIGKILL} and -signal.SIGKILL in ended, ended
+assert forked(lambda: run_command(arguments)) == 0
+"""
+)
+
+
+def _run_killed_at(text: Path, run: Path, numbers: list[int]) -> None:
+    answer = call(",".join(map(str, numbers)), "train", text, *tiny_options(run), code=RUNS, timeout=300)
+    assert answer.code == 0, answer.err
+
+
+def test_a_run_killed_at_numbered_calls_changes_nothing(finished_run: Path, text: Path, tmp_path: Path) -> None:
+    # In its start, in its first save, and in later ones.
+    _run_killed_at(text, tmp_path / "run", [3, 7, 11, 23, 60, 200, 333])
+    assert_same_run(tmp_path / "run", finished_run)
+    assert [row["update"] for row in rows_of(tmp_path / "run")] == expected_rows(120, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 150, 30))
+def test_a_run_killed_at_every_call_of_its_start_changes_nothing(
+    finished_run: Path, text: Path, tmp_path: Path, first: int
+) -> None:
+    _run_killed_at(text, tmp_path / "run", list(range(first, first + 30)))
+    assert_same_run(tmp_path / "run", finished_run)

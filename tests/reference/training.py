@@ -12,7 +12,6 @@ from jaxrnn.optimizer import Hyperparameters
 from jaxrnn.train_state import initial_train_state
 from jaxrnn.train_step import StepSettings, make_train_chunk
 
-
 shared_chunk = functools.cache(make_train_chunk)  # tests of one structure and size compile it once
 
 

@@ -1,0 +1,180 @@
+"""Sampling through the command line: counts, seeds, temperatures, prompts, and that it never touches training."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.run import open_run
+from jaxrnn.run_directory import read_samples
+from jaxrnn.train_state import params_of
+
+from .support import assert_refused, command, finish, five_parts, start, tiny_options, tree
+
+
+@pytest.fixture(autouse=True)
+def untouched(finished_run: Path) -> Any:
+    before = tree(finished_run)
+    yield
+    assert tree(finished_run) == before
+
+
+def sample(capsys: Any, run: Path, *options: object) -> str:
+    answer = command(capsys, "sample", run, *options)
+    assert answer.code == 0 and answer.err == "", answer
+    return answer.out
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 1024, 1025, 2500])
+def test_length_counts_what_is_generated(capsys: Any, finished_run: Path, length: int) -> None:
+    assert len(sample(capsys, finished_run, "--length", length)) == length
+    assert len(sample(capsys, finished_run, "--length", length, "--prime", "the cat ")) == length
+
+
+def test_a_longer_text_begins_with_the_shorter(capsys: Any, finished_run: Path) -> None:
+    long = sample(capsys, finished_run, "--length", 1500, "--prime", "the")
+    assert long.startswith(sample(capsys, finished_run, "--length", 300, "--prime", "the"))
+
+
+def test_seeds_decide_the_text(capsys: Any, finished_run: Path) -> None:
+    texts = [sample(capsys, finished_run, "--length", 200, "--seed", seed) for seed in (0, 0, 1, 2**31 - 1)]
+    assert texts[0] == texts[1] and len(set(texts)) == 3
+    assert sample(capsys, finished_run, "--length", 200) == texts[0]
+
+
+def test_best_and_latest_are_other_parameters(capsys: Any, finished_run: Path) -> None:
+    best, latest = (open_run(finished_run).params(name) for name in ("best", "latest"))
+    same = all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(best), jax.tree.leaves(latest), strict=True))
+    run = open_run(finished_run)
+    assert same == (int(run.state.best_update) == int(run.state.update))
+    assert sample(capsys, finished_run, "--checkpoint", "latest", "--length", 50) == open_run(finished_run).sample(
+        length=50, checkpoint="latest"
+    )
+    assert_refused(
+        command(capsys, "sample", finished_run, "--checkpoint", "newest"), 2, "--checkpoint", "best", "latest"
+    )
+
+
+def test_temperature_zero_is_greedy_and_so_is_next_to_nothing(capsys: Any, finished_run: Path) -> None:
+    greedy = _greedy(finished_run, "the ", 60)
+    for temperature in ("0", "1e-45", "1e-30"):
+        for seed in (0, 1):
+            options = ["--length", 60, "--prime", "the ", "--temperature", temperature, "--seed", seed]
+            assert sample(capsys, finished_run, *options) == greedy
+
+
+def _greedy(path: Path, prime: str, length: int) -> str:
+    run = open_run(path)
+    p = {name: np.asarray(value, np.float64) for name, value in _flat(params_of(run.model())).items()}
+    h = np.zeros(run.config.hidden)
+    text = prime
+    for i in range(len(prime) + length - 1):
+        x = run.vocabulary.symbols.index(text[i])
+        h = np.tanh(p["W_x"][x] + h @ p["W_h"] + p["b"])
+        if i >= len(prime) - 1:
+            text += run.vocabulary.symbols[int(np.argmax(h @ p["W_y"] + p["b_y"]))]
+    return text[len(prime) :]
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {str(path[-1].key): value for path, value in leaves}
+
+
+def test_infinite_temperature_is_uniform(capsys: Any, finished_run: Path) -> None:
+    text = sample(capsys, finished_run, "--length", 4000, "--temperature", "inf")
+    symbols = Vocabulary.load(finished_run / "vocabulary.json").symbols
+    counts = np.array([text.count(symbol) for symbol in symbols])
+    expected = 4000 / len(symbols)
+    assert (np.abs(counts - expected) < 6 * np.sqrt(expected)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--temperature", "-1"], 2, ["--temperature", "-1", "0 is greedy"]),
+        (["--temperature=-0.001"], 2, ["--temperature"]),
+        (["--temperature", "nan"], 2, ["--temperature", "nan"]),
+        (["--temperature", "hot"], 2, ["--temperature", "a number"]),
+        (["--length", "-1"], 2, ["--length", "-1"]),
+        (["--length", "1.5"], 2, ["--length", "whole number"]),
+        (["--length", "many"], 2, ["--length", "whole number"]),
+        (["--seed", "-1"], 2, ["--seed", "-1"]),
+        (["--prime", "the café"], 3, ["U+00E9", "position 7", "vocabulary"]),
+        (["--prime", "\x1b[2J"], 3, ["U+001B"]),
+        (["--prime", "a\udcff"], 3, ["U+DCFF"]),
+        (["--length", "5", "--length", "6"], 2, ["--length", "twice"]),
+        (["--lenght", "5"], 2, ["--lenght", "--length"]),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(
+    capsys: Any, finished_run: Path, options: list[str], code: int, said: list[str]
+) -> None:
+    answer = command(capsys, "sample", finished_run, *options)
+    assert_refused(answer, code, *said)
+    assert answer.out == ""
+
+
+def test_a_prompt_may_be_empty_or_longer_than_the_text(capsys: Any, finished_run: Path) -> None:
+    assert sample(capsys, finished_run, "--length", 50, "--prime", "") == sample(capsys, finished_run, "--length", 50)
+    assert len(sample(capsys, finished_run, "--length", 50, "--prime", "the cat sat " * 200)) == 50
+
+
+def test_endless_text_is_streamed_and_an_interrupt_keeps_what_is_out(finished_run: Path) -> None:
+    process = start(["sample", str(finished_run), "--length", "1000000000"])
+    assert process.stdout is not None
+    first = process.stdout.read(3000)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    answer = finish(process)
+    assert answer.code == 130 and len(first) == 3000 and time.monotonic() - began < 10
+    assert_refused(answer, 130, "interrupted")
+
+
+def test_a_reader_that_closes_early_is_no_error(finished_run: Path) -> None:
+    process = start(["sample", str(finished_run), "--length", "100000"])
+    assert process.stdout is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    process.stdout = None
+    answer = finish(process)
+    assert answer.code == 0 and not answer.err
+
+
+def test_sampling_does_not_change_training(capsys: Any, text: Path, tmp_path: Path) -> None:
+    states = []
+    for every in (10, 0):
+        run = tmp_path / str(every)
+        assert command(capsys, "train", text, *tiny_options(run, sample_every=every)).code == 0
+        states.append(five_parts(run))
+    assert [states[0][k] for k in ("state", "best", "rows")] == [states[1][k] for k in ("state", "best", "rows")]
+    assert states[0]["samples"] and not states[1]["samples"]
+
+
+def test_samples_are_at_their_updates_and_of_their_length(finished_run: Path) -> None:
+    samples = read_samples(finished_run / "samples.txt")
+    assert [update for update, _, _ in samples] == [0, 1, 20, 40, 60, 80, 100, 120]
+    assert {len(text) for _, _, text in samples} == {40}
+
+
+def test_evaluation_gives_one_json_object_and_refuses_other_characters(
+    capsys: Any, finished_run: Path, text: Path, tmp_path: Path
+) -> None:
+    answer = command(capsys, "evaluate", finished_run, text)
+    scores = json.loads(answer.out)
+    assert set(scores) == {"loss_nats", "bits_per_char", "perplexity", "accuracy", "characters"}
+    assert scores["characters"] == len(text.read_text()) - 1
+    other = tmp_path / "other.txt"
+    other.write_text("the cat sat\non the \x1b[31mmat é\n")
+    answer = command(capsys, "evaluate", finished_run, other)
+    assert_refused(answer, 3, "U+001B", "line 2", "vocabulary")
+    other.write_text("t")
+    assert_refused(command(capsys, "evaluate", finished_run, other), 3, "2 characters")
