@@ -25,6 +25,7 @@ app = App(
     name="jaxrnn",
     help="Train recurrent networks on text, stop, resume to the last bit, and let them write.",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
 )
 
 

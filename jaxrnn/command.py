@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,10 +39,12 @@ def run_app(command: App | Callable[..., int], arguments: Sequence[str] | None =
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     app = command if isinstance(command, App) else _app_of(command)
     code = exit_code_of(app, sys.argv[1:] if arguments is None else arguments)
-    if code == EXIT_STORAGE:
-        # A storage fault may leave a writer thread behind that would keep the process alive for minutes.
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
+    threads = (t for t in threading.enumerate() if t is not threading.main_thread())
+    if code == EXIT_STORAGE or any(not thread.daemon for thread in threads):
+        # A save that failed may leave a writer thread behind that would keep the process alive for minutes.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -117,7 +120,7 @@ def _program(error: CycloptsError) -> str:
 
 
 def _app_of(function: Callable[..., int]) -> App:
-    app = App(name=Path(sys.argv[0]).name, version_flags=[])
+    app = App(name=Path(sys.argv[0]).name, version_flags=[], suppress_keyboard_interrupt=False)
     app.default(function)
     return app
 

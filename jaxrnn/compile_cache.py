@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+_DIRECTORY = "jax_compilation_cache_dir"
 _UNREADABLE = re.compile(r"Error reading persistent compilation cache entry for '([^']+)'")
 
 
@@ -32,7 +33,7 @@ def compiled(function: Any, *args: Any) -> Callable:
 
 
 def _delete_entries(module: str) -> None:
-    directory = jax.config.jax_compilation_cache_dir
+    directory = getattr(jax.config, _DIRECTORY)
     if directory and re.fullmatch(r"\w+", module):
         for entry in Path(directory).glob(f"{module}-*"):
             entry.unlink(missing_ok=True)

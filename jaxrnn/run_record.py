@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from jaxrnn.checkpoint import Checkpoint, load_latest, remove_leftovers
 from jaxrnn.config import CHANGEABLE
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.environment import changes, fingerprint
-from jaxrnn.errors import CheckpointError
+from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.printable import printable
-from jaxrnn.train_job import TrainJob
+from jaxrnn.run_directory import RunDirectory
+from jaxrnn.train_job import TrainJob, state_template
 
 
 def record_of(job: TrainJob) -> dict[str, Any]:
@@ -39,6 +41,35 @@ def identity_of(job: TrainJob) -> dict[str, Any]:
     """What a checkpoint belongs to; stored in its metadata, so that one copied from another run is refused."""
     config = {name: value for name, value in job.config.to_json().items() if name not in CHANGEABLE | {"text"}}
     return {"config": config, "data": job.corpus.digest}
+
+
+def restore(
+    directory: RunDirectory, job: TrainJob, record: dict[str, Any]
+) -> tuple[dict[str, Any], Checkpoint | None, list[str]]:
+    """The newest good checkpoint of a run that was begun before, if the job may go on with it.
+
+    Returns:
+      The record to keep, the checkpoint or None if none was saved yet, and warnings.
+
+    Raises:
+      CheckpointError: if text, vocabulary or settings are another run's, or no checkpoint can be used.
+      ConfigurationError: if the run is past the total that is asked for.
+    """
+    stored = directory.read_config()
+    refuse_other_data(stored, job, directory.vocabulary_path)
+    remove_leftovers(directory.checkpoints)
+    template = state_template(job.config, len(job.corpus.vocabulary))
+    latest, warnings = load_latest(directory.checkpoints, template)
+    if latest is None:
+        return record, None, warnings
+    refuse_other_run(latest.metadata, job)
+    update = latest.metadata["update"]
+    if update > job.updates:
+        raise ConfigurationError(f"the run is at update {update}, past {job.updates}; give a larger --updates")
+    record, changed = with_environment(stored, record, update)
+    if changed:
+        warnings.append(f"bit-exactness ends at update {update}: {'; '.join(changed)}")
+    return record, latest, warnings
 
 
 def refuse_other_data(stored: dict[str, Any], job: TrainJob, vocabulary_path: Path) -> None:

@@ -23,7 +23,7 @@ from jaxrnn.metrics import evaluate_ids
 from jaxrnn.printable import printable
 from jaxrnn.progress import Progress, Status
 from jaxrnn.run_directory import AppendLog, RunDirectory, default_run_path, json_number, sample_entry
-from jaxrnn.run_record import identity_of, record_of, refuse_other_data, refuse_other_run, with_environment
+from jaxrnn.run_record import identity_of, record_of, restore
 from jaxrnn.sample import sample_ids
 from jaxrnn.stop_request import StopRequest
 from jaxrnn.train_job import VALIDATION_STREAMS, TrainJob, describe_job, make_job, state_template
@@ -67,14 +67,15 @@ def train(config: TrainConfig, run: str | Path | None = None, progress: Progress
     directory = RunDirectory(run if run is not None else default_run_path(config))
     if directory.exists():
         directory.refuse_other_settings(config)
-    job = make_job(config)
-    directory.prepare()
-    with directory.lock(), jax.enable_x64(config.dtype == "float64"), StopRequest() as stop:
-        loop = _Loop(job, directory, progress, stop)
-        try:
-            return loop.run()
-        finally:
-            loop.close()
+    with StopRequest() as stop:
+        job = make_job(config)
+        directory.prepare()
+        with directory.lock(), jax.enable_x64(config.dtype == "float64"):
+            loop = _Loop(job, directory, progress, stop)
+            try:
+                return loop.run()
+            finally:
+                loop.close()
 
 
 def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Progress | None = None) -> TrainResult:
@@ -159,34 +160,22 @@ class _Loop:
         self.progress.message(f"run directory {printable(str(self.directory.path))}")
         if self.config.learning_rate == 0:
             self.progress.warning("--learning-rate 0: the parameters will not change")
-        state, files = None, {}
-        record = record_of(job)
+        record, saved = record_of(job), None
         if self.directory.exists():
-            stored = self.directory.read_config()
-            refuse_other_data(stored, job, self.directory.vocabulary_path)
-            checkpoints.remove_leftovers(self.directory.checkpoints)
-            template = state_template(self.config, len(job.corpus.vocabulary))
-            latest, warnings = checkpoints.load_latest(self.directory.checkpoints, template)
-            if latest is not None:
-                refuse_other_run(latest.metadata, job)
-                state, files = latest.state, latest.metadata["files"]
-                self.saved_update = latest.metadata["update"]
-                if self.saved_update > self.total:
-                    raise ConfigurationError(
-                        f"the run is at update {self.saved_update}, past {self.total}; give a larger --updates"
-                    )
-                self.progress.message(f"resumed at update {self.saved_update:,}")
-                record, changed = with_environment(stored, record, self.saved_update)
-                if changed:
-                    warnings.append(f"bit-exactness ends at update {self.saved_update}: {'; '.join(changed)}")
+            record, saved, warnings = restore(self.directory, job, record)
             for warning in warnings:
                 self.progress.warning(warning)
+            start = "training starts at update 0, since no checkpoint was saved here yet"
+            self.progress.message(start if saved is None else f"resumed at update {saved.metadata['update']:,}")
         else:
             job.corpus.vocabulary.save(self.directory.vocabulary_path)
         self.directory.write_config(record)
         for path in (self.directory.metrics_path, self.directory.samples_path):
-            self.logs[path.name] = AppendLog(path, files.get(path.name))
-        return state
+            self.logs[path.name] = AppendLog(path, saved.metadata["files"].get(path.name) if saved else None)
+        if saved is None:
+            return None
+        self.saved_update = saved.metadata["update"]
+        return saved.state
 
     def _compile(self, state: TrainState | None, streams: jax.Array) -> tuple[TrainState, Callable]:
         # Two programs, the one that makes the first state and the one that trains, are compiled side by side.

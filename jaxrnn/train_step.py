@@ -148,6 +148,12 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: j
     return state, loss, smooth
 
 
+def _compiler_options() -> dict[str, bool] | None:
+    # On a CPU, XLA's own tanh and exp in place of the platform's: the book recipe ran 1.18 times as fast (90 against
+    # 106 us an update), and fewer things outside the program decide its bits.
+    return {"xla_cpu_enable_platform_dependent_math": False} if jax.default_backend() == "cpu" else None
+
+
 def make_train_chunk(graphdef: nnx.GraphDef, settings: StepSettings):
     """Compiles `train_chunk(state, streams, updates) -> (state, ChunkMetrics)`.
 
@@ -171,4 +177,4 @@ def make_train_chunk(graphdef: nnx.GraphDef, settings: StepSettings):
         updates = jnp.minimum(updates, MAX_CHUNK_UPDATES).astype(jnp.int32)
         return jax.lax.fori_loop(0, updates, body, (state, ChunkMetrics(zeros, zeros)))
 
-    return jax.jit(train_chunk, donate_argnums=0)
+    return jax.jit(train_chunk, donate_argnums=0, compiler_options=_compiler_options())
