@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: train test check slow bench clean
+.PHONY: train test check slow bench notebooks clean
 
 train: $(VENV)/.installed
 	$(BIN)/jaxrnn train $(ARGS)
@@ -24,6 +24,10 @@ slow: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m experiments.benchmark book $(ARGS)
+
+# Runs each notebook's text form and writes its .ipynb anew.
+notebooks: $(VENV)/.installed
+	$(BIN)/python notebooks/write.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -27,7 +27,8 @@ from jaxrnn.inspect.novelty import known_word_share, words_of
 from jaxrnn.metrics import best_smooth_loss_by_epoch
 from jaxrnn.printable import printable
 from jaxrnn.run import open_run
-from jaxrnn.run_directory import json_number, read_samples, write_atomically
+from jaxrnn.run_logs import json_number, read_samples
+from jaxrnn.small_files import write_atomically
 from jaxrnn.train_loop import train
 
 # Report A's printed losses, by update.

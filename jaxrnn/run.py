@@ -20,7 +20,8 @@ from jaxrnn.language_model import LanguageModel
 from jaxrnn.metrics import evaluate_ids
 from jaxrnn.printable import printable
 from jaxrnn.progress import Progress
-from jaxrnn.run_directory import RunDirectory, read_metrics
+from jaxrnn.run_directory import RunDirectory
+from jaxrnn.run_logs import read_metrics
 from jaxrnn.sample import sample_ids
 from jaxrnn.train_job import model_structure, state_template
 from jaxrnn.train_state import STREAM_SAMPLES, TrainState, model_with

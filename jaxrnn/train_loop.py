@@ -22,7 +22,8 @@ from jaxrnn.errors import ConfigurationError, NumericError, StorageError
 from jaxrnn.metrics import evaluate_ids
 from jaxrnn.printable import printable
 from jaxrnn.progress import Progress, Status
-from jaxrnn.run_directory import AppendLog, RunDirectory, default_run_path, json_number, sample_entry
+from jaxrnn.run_directory import RunDirectory, default_run_path
+from jaxrnn.run_logs import AppendLog, json_number, sample_entry
 from jaxrnn.run_record import identity_of, record_of, restore
 from jaxrnn.sample import sample_ids
 from jaxrnn.stop_request import StopRequest

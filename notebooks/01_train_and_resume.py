@@ -67,7 +67,7 @@ assert not different and same_losses
 # The left axis is the reports' unit, the loss summed over the 25 characters of a window; it starts at 25 ln K.
 
 # %%
-print(a.record['parameters'], 'parameters,', a.windows_per_epoch, 'updates an epoch')
+print(a.record["parameters"], "parameters,", a.windows_per_epoch, "updates an epoch")
 
 # %%
 a.plot()

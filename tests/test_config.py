@@ -45,11 +45,9 @@ def test_defaults_survive_json() -> None:
     ),
 )
 def test_what_is_no_count_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(
-        ConfigurationError, match=f"^--{name.replace('_', '-')} expects a whole number from [01] to"
-    ) as e:
+    with pytest.raises(ConfigurationError, match=f"^--{name.replace('_', '-')} expects a whole number") as caught:
         TrainConfig(**{name: value})
-    assert str(e.value).isprintable()
+    assert str(caught.value).isprintable()
 
 
 @given(
@@ -77,7 +75,7 @@ def test_a_misspelt_name_gets_the_nearest(names: tuple[str, ...]) -> None:
     for name in names:
         if len(name) > 4:
             with pytest.raises(ConfigurationError, match=f"did you mean {name}"):
-                TrainConfig(**{kind: name[:-1]})
+                TrainConfig(**{kind: name[:-1]})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", None, 3])

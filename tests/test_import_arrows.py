@@ -15,12 +15,22 @@ LIBRARY = ROOT / "jaxrnn"
 # own level (without a circle) and from those below. A new module needs its place here.
 LEVELS = [
     ["errors", "printable"],
-    ["cells", "data", "loss", "optimizer", "gradient_check", "compile_cache", "environment", "stop_request"],
+    [
+        "cells",
+        "data",
+        "loss",
+        "optimizer",
+        "gradient_check",
+        "compile_cache",
+        "environment",
+        "stop_request",
+        "small_files",
+    ],
     ["unroll"],
     ["stack"],
     ["language_model"],
     ["config", "train_state", "train_step", "metrics", "sample", "inspect"],
-    ["memory", "train_job", "checkpoint", "run_directory", "run_record", "progress"],
+    ["memory", "train_job", "checkpoint", "run_directory", "run_lock", "run_logs", "run_record", "progress"],
     ["plots"],  # numbers in, figures out: it knows of no run, so that a run can offer `plot()`
     ["train_loop", "run"],
     ["cli", "command", "__init__", "__main__"],

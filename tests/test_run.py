@@ -65,7 +65,7 @@ def test_the_model_is_the_one_that_was_trained(path: Path) -> None:
     run = jaxrnn.open_run(path)
     ids = run.vocabulary.encode(TEXT)
     model = run.model()
-    logits, _ = model(np.asarray(ids[:-1, None], np.int32), model.initial_carry(1))
+    logits, _ = model(jax.numpy.asarray(ids[:-1, None], np.int32), model.initial_carry(1))
     log_p = jax.nn.log_softmax(logits[:, 0])
     expected = -float(np.mean(np.asarray(log_p)[np.arange(len(ids) - 1), ids[1:]]))
     scores = run.evaluate(run.config.text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 from pathlib import Path
@@ -14,18 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrnn.errors import CheckpointError, ConfigurationError, StorageError
-from jaxrnn.run_directory import (
-    MAX_JSON_BYTES,
-    AppendLog,
-    RunDirectory,
-    check_path,
-    json_number,
-    read_json,
-    read_metrics,
-    read_samples,
-    sample_entry,
-    write_atomically,
-)
+from jaxrnn.run_directory import RunDirectory, check_path
+from jaxrnn.run_logs import AppendLog, json_number, read_metrics, read_samples, sample_entry
+from jaxrnn.small_files import MAX_JSON_BYTES, read_json, write_atomically
 
 
 def test_a_log_is_cut_back_to_where_the_state_was_saved(tmp_path: Path) -> None:
@@ -57,7 +47,7 @@ def test_a_log_that_was_changed_is_refused(tmp_path: Path) -> None:
         assert path.read_bytes() == content
 
 
-class FullDisk(io.RawIOBase):
+class FullDisk:
     """Takes some bytes, then is full until told otherwise."""
 
     def __init__(self, file: Any, room: int):

@@ -12,7 +12,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from .support import call, tiny_options, tiny_text
 
-CACHE = {
+CACHE: dict[str, object] = {
     "jax_compilation_cache_dir": "",
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
@@ -36,8 +36,8 @@ def compile_cache(cache_directory: Path) -> Iterator[Path]:
     before = {name: getattr(jax.config, name) for name in settings}
     variables = {name.upper(): str(value) for name, value in settings.items()}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
+        for name, variable in variables.items():
+            patch.setenv(name, variable)
         for name, value in settings.items():
             jax.config.update(name, value)
         compilation_cache.reset_cache()

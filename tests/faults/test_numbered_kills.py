@@ -50,7 +50,7 @@ SAVES = (
     + """
 import json
 import numpy as np
-from jaxrnn.checkpoint import checkpoint_updates, load_latest, remove_leftovers, save_checkpoint
+from jaxrnn.checkpoint import checkpoint_updates, load_checkpoint, load_latest, remove_leftovers, save_checkpoint
 from orbax.checkpoint import v1
 
 def state(update):
@@ -62,6 +62,8 @@ def verify(directory, least):
     assert checkpoint is not None and not warnings, warnings
     update = checkpoint.metadata["update"]
     assert update >= least, (update, least)
+    for listed in checkpoint_updates(directory):  # each one that is offered is whole
+        load_checkpoint(directory, listed, state(0))
     for name, value in state(update).items():
         assert np.asarray(checkpoint.state[name]).tobytes() == value.tobytes(), name
     save_checkpoint(directory, state(update + 1), update + 1, {})

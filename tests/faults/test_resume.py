@@ -20,7 +20,8 @@ from jaxrnn import checkpoint as checkpoints
 from jaxrnn import train_loop
 from jaxrnn.checkpoint import Checkpoint, checkpoint_updates, save_checkpoint
 from jaxrnn.run import open_run
-from jaxrnn.run_directory import AppendLog, RunDirectory
+from jaxrnn.run_directory import RunDirectory
+from jaxrnn.run_logs import AppendLog
 from jaxrnn.train_job import make_job
 
 from .support import (
@@ -230,16 +231,13 @@ ABLATIONS = {
 def test_what_is_not_restored_is_noticed(
     part: str, half: Path, finished_run: Path, text: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load, jobs = checkpoints.load_latest, []
-    before = train_loop.make_job
-    monkeypatch.setattr(train_loop, "make_job", lambda config: jobs.append(before(config)) or jobs[-1])
+    load = checkpoints.load_checkpoint
+    initial = make_job(open_run(half).config).initial_state()
 
-    def ablated(directory: Path, template: Any) -> Any:
-        saved, warnings = load(directory, template)
-        assert saved is not None
-        return ABLATIONS[part](jobs[-1].initial_state(), template, saved), warnings
+    def ablated(directory: Path, update: int, template: Any) -> Checkpoint:
+        return ABLATIONS[part](initial, template, load(directory, update, template))
 
-    monkeypatch.setattr(checkpoints, "load_latest", ablated)
+    monkeypatch.setattr(checkpoints, "load_checkpoint", ablated)
     answer = command(capsys, "train", text, *tiny_options(half))
     monkeypatch.undo()
     if part == "nothing":
@@ -264,11 +262,10 @@ def test_a_best_that_is_not_restored_is_noticed(
     initial = make_job(open_run(run).config).initial_state()
     shutil.copytree(run, tmp_path / "again")
     shutil.rmtree(tmp_path / "again" / "checkpoints" / "update_0000000008")
-    load = checkpoints.load_latest
+    load = checkpoints.load_checkpoint
 
-    def ablated(*arguments: Any) -> Any:
-        saved, warnings = load(*arguments)
-        return _part(part)(initial, None, saved) if saved else None, warnings
+    def ablated(*arguments: Any) -> Checkpoint:
+        return _part(part)(initial, None, load(*arguments))
 
     for name, patched in (("again", False), ("ablated", True)):
         if patched:
@@ -276,7 +273,7 @@ def test_a_best_that_is_not_restored_is_noticed(
             shutil.rmtree(tmp_path / name / "checkpoints" / "update_0000000008")
         with monkeypatch.context() as patch:
             if patched:
-                patch.setattr(checkpoints, "load_latest", ablated)
+                patch.setattr(checkpoints, "load_checkpoint", ablated)
             assert command(capsys, "resume", tmp_path / name).code == 0
     assert_same_run(tmp_path / "again", run)
     with pytest.raises(AssertionError, match="best"):
@@ -385,6 +382,18 @@ def test_another_environment_warns_and_is_recorded(half: Path, capsys: Any, monk
     record = json.loads((half / "config.json").read_text())
     assert record["environment_changes"][0]["update"] == 60
     assert command(capsys, "resume", half).err == ""
+
+
+def test_float64_goes_on_to_the_last_bit(text: Path, tmp_path: Path, capsys: Any) -> None:
+    options = {"dtype": "float64", "updates": 12, "checkpoint_every": 6}
+    for name in ("whole", "cut"):
+        assert command(capsys, "train", text, *tiny_options(tmp_path / name, **options)).code == 0
+    shutil.rmtree(tmp_path / "cut" / "checkpoints" / "update_0000000012")
+    answer = command(capsys, "resume", tmp_path / "cut")
+    assert answer.code == 0 and "resumed at update 6" in answer.out
+    assert_same_run(tmp_path / "cut", tmp_path / "whole")
+    leaves = jax.tree.leaves(open_run(tmp_path / "cut").params())
+    assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float64)}
 
 
 # Faults of the run directory.

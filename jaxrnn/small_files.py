@@ -1,0 +1,70 @@
+"""Small files, read with a limit and written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from jaxrnn.errors import CheckpointError, StorageError
+from jaxrnn.printable import printable
+
+MAX_JSON_BYTES = 1 << 20
+TEMPORARY = re.compile(r"\.write-test-\d+|\.(?:config|owner)\.json\.\d+|\.vocabulary\.json\.\w{1,16}")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a small file whole or not at all, and on disk when this returns.
+
+    Raises:
+      StorageError: if it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise StorageError(
+            f"{printable(str(path))} cannot be written: {error.strerror}; free some space or choose another --run"
+        ) from error
+
+
+def remove_temporary_files(directory: Path) -> None:
+    """Removes what a killed process left half-written. Only for the owner of the lock."""
+    for entry in list(os.scandir(directory)):
+        if TEMPORARY.fullmatch(entry.name):
+            os.unlink(entry.path)
+
+
+def sync_directory(path: Path) -> None:
+    """Puts the names in a directory on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> Any:
+    """Reads a small JSON file.
+
+    Raises:
+      CheckpointError: if it is larger than 1 MB or not JSON.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise CheckpointError(f"{printable(str(path))} is larger than {MAX_JSON_BYTES} bytes, not a run's file")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{printable(str(path))} cannot be read: {type(error).__name__}; restore it from a copy"
+        ) from error
