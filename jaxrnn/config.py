@@ -13,7 +13,7 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.printable import printable
 
 DEFAULT_TEXT = "python-reference"
-DEFAULT_UPDATES = 300_000
+DEFAULT_UPDATES = 500_000
 LARGEST_COUNT = 2**31 - 1
 LARGEST_LAYERS = 1000
 LARGEST_SAMPLE = 1_000_000  # held in memory while training; `jaxrnn sample` streams any length
@@ -58,7 +58,7 @@ class TrainConfig:
     decay_after_epochs: int = setting(10, "epochs at the full learning rate")
     loss_reduction: str = setting("sum", "sum (over the window, mean over the batch: the reports' loss) or mean")
     init_std: float = setting(0.01, "standard deviation of the starting weights")
-    updates: int | None = setting(None, "total number of updates; 300,000 if neither updates nor epochs are given")
+    updates: int | None = setting(None, "total number of updates; 500,000 if neither updates nor epochs are given")
     epochs: int | None = setting(None, "total number of passes over the text, in place of updates")
     seed: int = setting(0, "seed of everything random")
     validation_fraction: float = setting(
