@@ -27,6 +27,7 @@ import numpy as np
 
 from jaxrnn.errors import CheckpointError, NumericError, StorageError
 from jaxrnn.printable import printable
+from jaxrnn.small_files import sync
 
 FORMAT = 1
 KEEP = 2
@@ -74,7 +75,7 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
     try:
         if not directory.is_dir():
             directory.mkdir()
-            _sync(directory.parent)
+            sync(directory.parent)
         metadata = {"format": FORMAT, "update": update, "leaves": {k: leaf_digest(v) for k, v in leaves.items()}}
         metadata |= extra
         metadata["digest"] = _metadata_digest(metadata)
@@ -93,7 +94,7 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
         if target.exists():
             _delete(target)
         os.rename(saving, target)
-        _sync(directory)
+        sync(directory)
         others = [number for number in checkpoint_updates(directory) if number != update]
         kept = [number for number in others if number < update][1 - KEEP :]
         for number in others:
@@ -301,19 +302,11 @@ def _delete(path: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _sync(path: str | Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _sync_tree(root: Path) -> None:
     for folder, _, files in os.walk(root, topdown=False):
         for name in files:
-            _sync(os.path.join(folder, name))
-        _sync(folder)
+            sync(os.path.join(folder, name))
+        sync(folder)
 
 
 def _first_line(error: Exception) -> str:

@@ -29,7 +29,7 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_directory(path.parent)
+        sync(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -45,8 +45,8 @@ def remove_temporary_files(directory: Path) -> None:
             os.unlink(entry.path)
 
 
-def sync_directory(path: Path) -> None:
-    """Puts the names in a directory on disk."""
+def sync(path: str | Path) -> None:
+    """Puts a file, or the names in a directory, on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -51,7 +51,7 @@ class TrainJob(NamedTuple):
 
     def initial_state(self) -> TrainState:
         """The state before the first update, compiled as one program."""
-        with jax.enable_x64(self.config.dtype == "float64"):  # a setting of each thread
+        with jax.enable_x64(self.config.dtype == "float64"):
             return jax.jit(lambda: _initial_state(self.config, len(self.corpus.vocabulary)))()
 
 

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,13 +118,13 @@ class _Loop:
         state, train_chunk = self._compile(saved, streams)
         update = int(state.update)
         # The sample before the first update is drawn after it, from a copy: the first numbers are seen sooner.
-        untrained = jax.tree.map(jnp.copy, state.params) if update == 0 and self.config.sample_every else None
+        untrained = jax.tree.map(np.array, state.params) if update == 0 and self.config.sample_every else None
         last_save = time.monotonic()
         while update < self.total and self.stop.reason is None:
             steps = self._steps_of_next_chunk(update)
             started = time.perf_counter()
             state, metrics = train_chunk(state, streams, np.int32(steps))
-            losses, smooth = np.asarray(metrics.loss_nats[:steps]), np.asarray(metrics.smooth_loss_nats[:steps])
+            losses, smooth = np.asarray(metrics.loss_nats)[:steps], np.asarray(metrics.smooth_loss_nats)[:steps]
             seconds = time.perf_counter() - started
             self.seconds_an_update = seconds / steps
             self._log(update, losses, smooth, state)
@@ -179,16 +178,10 @@ class _Loop:
         return saved.state
 
     def _compile(self, state: TrainState | None, streams: jax.Array) -> tuple[TrainState, Callable]:
-        # Two programs, the one that makes the first state and the one that trains, are compiled side by side.
         started = time.perf_counter()
         template = state_template(self.config, len(self.job.corpus.vocabulary))
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            initial = pool.submit(self.job.initial_state) if state is None else None
-            train_chunk = compiled(
-                make_train_chunk(self.job.graphdef, self.job.settings), template, streams, np.int32(1)
-            )
-            state = initial.result() if initial is not None else state
-        assert state is not None
+        train_chunk = compiled(make_train_chunk(self.job.graphdef, self.job.settings), template, streams, np.int32(1))
+        state = self.job.initial_state() if state is None else state
         self.progress.message(f"compiled in {time.perf_counter() - started:.1f} s")
         return state, train_chunk
 

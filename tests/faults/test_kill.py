@@ -14,41 +14,59 @@ from .support import assert_same_run, call, expected_rows, finish, rows_of, star
 UPDATES, CHECKPOINT_EVERY = 120, 5
 
 
-def _killed_at_random(run: Path, text: Path, kills: int, seed: int) -> tuple[int, int]:
-    """Trains with `kills` SIGKILLs at random instants; gives how many fell after the start and how many in a save."""
+def _is_saving(run: Path) -> bool:
+    return any((run / "checkpoints").glob(".saving-*")) or any((run / "checkpoints").glob(".deleting-*"))
+
+
+def _killed_at_random(run: Path, text: Path, kills: int, seed: int, updates: int = UPDATES) -> tuple[int, int]:
+    """Trains with `kills` SIGKILLs; gives how many fell after the start, and how many of these in a save.
+
+    The first falls at a random instant of the start. Of the others every second falls at a random instant of the
+    training, the rest some milliseconds after a random one of its next saves has begun.
+    """
     generator = random.Random(seed)
-    options = tiny_options(run, updates=UPDATES, checkpoint_every=CHECKPOINT_EVERY)
+    options = tiny_options(run, updates=updates, checkpoint_every=CHECKPOINT_EVERY)
     while_training, in_save = 0, 0
     for number in range(kills):
         process = start(["train", str(text), *options])
         assert process.stdout is not None
-        if number:  # the first one dies somewhere in its start
+        if number == 0:
+            time.sleep(generator.uniform(0, 1.5))
+        else:
             for line in process.stdout:
                 if line.startswith("compiled"):
                     break
-        time.sleep(generator.uniform(0, 0.12 if number else 1.5))
-        still_running = process.poll() is None
+            if number % 2:
+                time.sleep(generator.uniform(0, 0.6))
+            else:
+                for _ in range(generator.randint(1, 2)):
+                    for wanted in (False, True):
+                        while _is_saving(run) != wanted and process.poll() is None:
+                            time.sleep(0.0005)
+                time.sleep(generator.uniform(0, 0.02))
+        while_training += process.poll() is None and number > 0
         process.send_signal(signal.SIGKILL)
         finish(process)
-        while_training += still_running and number > 0
-        in_save += any(p.name.startswith((".saving", ".deleting")) for p in (run / "checkpoints").glob(".*"))
+        in_save += _is_saving(run)
     answer = call("train", text, *options)
     assert answer.code == 0, answer.err
     return while_training, in_save
 
 
 def test_ten_kills_at_random_instants_change_nothing(finished_run: Path, text: Path, tmp_path: Path) -> None:
-    while_training, _ = _killed_at_random(tmp_path / "run", text, kills=10, seed=20)
-    assert while_training >= 5
+    while_training, in_save = _killed_at_random(tmp_path / "run", text, kills=10, seed=20)
+    print(f"{while_training} kills while training, {in_save} of them in a save")
+    assert while_training >= 5 and in_save >= 2
     assert_same_run(tmp_path / "run", finished_run)
     assert [row["update"] for row in rows_of(tmp_path / "run")] == expected_rows(UPDATES, 10)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_thirty_kills_at_random_instants_change_nothing(
-    finished_run: Path, text: Path, tmp_path: Path, seed: int
-) -> None:
-    _, in_save = _killed_at_random(tmp_path / "run", text, kills=30, seed=100 + seed)
-    assert in_save > 0
-    assert_same_run(tmp_path / "run", finished_run)
+def test_thirty_kills_at_random_instants_change_nothing(text: Path, tmp_path: Path, seed: int) -> None:
+    options = tiny_options(tmp_path / "reference", updates=600)
+    assert call("train", text, *options).code == 0
+    while_training, in_save = _killed_at_random(tmp_path / "run", text, kills=30, seed=100 + seed, updates=600)
+    print(f"{while_training} kills while training, {in_save} of them in a save")
+    assert in_save >= 5
+    assert_same_run(tmp_path / "run", tmp_path / "reference")
