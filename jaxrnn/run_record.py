@@ -23,6 +23,7 @@ def record_of(job: TrainJob) -> dict[str, Any]:
         "parameters": job.parameters,
         "data": {
             "name": corpus.name,
+            "path": str(Path(job.config.text).resolve()) if Path(job.config.text).is_file() else None,
             "sha256": corpus.digest,
             "characters": len(corpus),
             "distinct": len(corpus.vocabulary),

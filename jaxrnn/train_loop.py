@@ -16,6 +16,7 @@ import numpy as np
 from jaxrnn import checkpoint as checkpoints
 from jaxrnn.compile_cache import compiled
 from jaxrnn.config import CHANGEABLE, TrainConfig, parse_interval
+from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.windows import to_streams
 from jaxrnn.errors import ConfigurationError, NumericError, StorageError
 from jaxrnn.metrics import evaluate_ids
@@ -52,13 +53,19 @@ class TrainResult(NamedTuple):
     stopped: str | None
 
 
-def train(config: TrainConfig, run: str | Path | None = None, progress: Progress | None = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    run: str | Path | None = None,
+    progress: Progress | None = None,
+    corpus: Corpus | None = None,
+) -> TrainResult:
     """Trains in a run directory, going on from its latest checkpoint if there is one.
 
     Args:
       config: the settings. In a directory that holds a run, only totals and intervals may differ from its own.
       run: the run directory; runs/TEXT-CELL-HIDDEN if not given.
       progress: what shows the progress; by default a bar or lines on stdout.
+      corpus: the text, if it was read already.
 
     Raises:
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
@@ -68,7 +75,7 @@ def train(config: TrainConfig, run: str | Path | None = None, progress: Progress
     if directory.exists():
         directory.refuse_other_settings(config)
     with StopRequest() as stop:
-        job = make_job(config)
+        job = make_job(config, corpus)
         directory.prepare()
         with directory.lock(), jax.enable_x64(config.dtype == "float64"):
             loop = _Loop(job, directory, progress, stop)
@@ -85,7 +92,8 @@ def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Pro
       ConfigurationError: if there is no run, or something else is to be changed.
     """
     directory = RunDirectory(run)
-    values = directory.read_config()["config"]
+    record = directory.read_config()
+    values = record["config"]
     changed = {name: value for name, value in (changed or {}).items() if value is not None}
     wrong = sorted(set(changed) - CHANGEABLE)
     if wrong:
@@ -94,7 +102,12 @@ def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Pro
         values["epochs"] = None
     if "epochs" in changed:
         values["updates"] = None
-    return train(TrainConfig.from_json(values | changed), directory.path, progress)
+    config = TrainConfig.from_json(values | changed)
+    path = record["data"].get("path")
+    corpus = None
+    if path is not None and not Path(config.text).exists():  # resumed from another folder than it was begun in
+        corpus = load_corpus(path, config.reading_options())
+    return train(config, directory.path, progress, corpus)
 
 
 class _Loop:

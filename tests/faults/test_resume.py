@@ -662,3 +662,17 @@ def test_a_closed_output_does_not_end_the_run(text: Path, tmp_path: Path, finish
     answer = finish(process)
     assert answer.code == 0 and "Traceback" not in (answer.err or ""), answer
     assert_same_run(run, finished_run)
+
+
+def test_a_run_of_a_relative_path_is_resumed_from_another_folder(tmp_path: Path, monkeypatch: Any) -> None:
+    from jaxrnn.cli import run_command
+
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here" / "book.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20)
+    monkeypatch.chdir(tmp_path / "here")
+    options = ["--hidden", "4", "--sample-every", "0", "--updates", "20"]
+    assert run_command(["train", "book.txt", "--run", str(tmp_path / "run"), *options]) == 0
+    monkeypatch.chdir(tmp_path / "there")
+    assert run_command(["resume", str(tmp_path / "run"), "--updates", "30"]) == 0
+    assert checkpoint_updates(tmp_path / "run" / "checkpoints")[-1] == 30
