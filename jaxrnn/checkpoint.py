@@ -125,9 +125,8 @@ def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
             leaves, metadata = _read(directory / f"update_{update:010d}", update, _leaf_shapes(template))
         except CheckpointError as error:
             fault = f"checkpoint of update {update} cannot be used: {error}"
-        except (
-            Exception
-        ) as error:  # Orbax and TensorStore raise many kinds; each means that this checkpoint is damaged.
+        # Orbax and TensorStore raise many kinds; each means that this checkpoint is damaged.
+        except Exception as error:
             fault = f"checkpoint of update {update} cannot be read: {_first_line(error)}"
     if fault:
         raise CheckpointError(fault)

@@ -167,7 +167,6 @@ def make_train_chunk(graphdef: nnx.GraphDef, settings: StepSettings):
         def body(i, loop):
             state, metrics = loop
             state, loss, smooth = train_step(graphdef, settings, state, streams)
-            # Written in place: an indexed `.at[i].set` copies the whole array at each update (25 of 110 us on a CPU).
             metrics = ChunkMetrics(
                 jax.lax.dynamic_update_index_in_dim(metrics.loss_nats, loss, i, 0),
                 jax.lax.dynamic_update_index_in_dim(metrics.smooth_loss_nats, smooth, i, 0),

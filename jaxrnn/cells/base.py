@@ -62,7 +62,7 @@ class Cell(nnx.Module, abc.ABC):
         self.in_features = in_features
         self.hidden_features = hidden_features
         gates = blocks * hidden_features
-        # One draw for both: each draw costs a quarter of a second to compile.
+        # One draw for both: each draw takes 0.1 to 0.2 s to compile.
         rows = init_std * jax.random.normal(rngs.params(), (in_features + hidden_features, gates), param_dtype)
         self.W_x = nnx.Param(rows[:in_features])
         self.W_h = nnx.Param(rows[in_features:])

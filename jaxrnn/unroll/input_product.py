@@ -48,8 +48,9 @@ def check_window(cell: Any, xs: jax.Array, carry: Carry, resets: jax.Array | Non
 def gathers_inside(xs: jax.Array) -> bool:
     """Whether the rows of W_x are gathered step by step inside the loop.
 
-    On a CPU that avoids an array of T B G numbers and was measured faster for every batch but 1 (W2: LSTM 128,
-    batch 100). With batch 1 one gather before the loop is faster (W1: vanilla 100, 6,400 against 5,000 updates/s).
+    For a batch that avoids an array of T B G numbers, which paid on a CPU in a prototype (an LSTM of 128 units, batch
+    100). With batch 1 one gather before the loop is faster (vanilla 100, T 25: 94 against 98 us an update with
+    `hoisted`, 124 against 132 with `scan`, on 2 CPU cores).
     """
     return is_ids(xs) and xs.shape[1] > 1
 
