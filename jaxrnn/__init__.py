@@ -22,12 +22,12 @@ _PUBLIC = {
     "VanillaCarry": "jaxrnn.cells",
     "VanillaCell": "jaxrnn.cells",
     "Vocabulary": "jaxrnn.data.vocabulary",
-    "choose_engine": "jaxrnn.unroll",
+    "choose_engine": "jaxrnn.engines",
     "load_corpus": "jaxrnn.data.corpus",
     "open_run": "jaxrnn.run",
     "resume": "jaxrnn.train_loop",
     "train": "jaxrnn.train_loop",
-    "unroll": "jaxrnn.unroll",
+    "unroll": "jaxrnn.engines",
 }
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from jaxrnn.run import Run, open_run
     from jaxrnn.stack import Stack
     from jaxrnn.train_loop import resume, train
-    from jaxrnn.unroll import choose_engine, unroll
+    from jaxrnn.engines import choose_engine, unroll
 
 __all__ = [
     "CELLS",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxrnn.cells import CELLS
-from jaxrnn.unroll import unroll
+from jaxrnn.engines import unroll
 
 
 class Stack(nnx.Module):

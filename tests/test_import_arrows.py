@@ -26,7 +26,7 @@ LEVELS = [
         "stop_request",
         "small_files",
     ],
-    ["unroll"],
+    ["engines"],
     ["stack"],
     ["language_model"],
     ["config", "train_state", "train_step", "metrics", "sample", "inspect"],
@@ -133,6 +133,14 @@ def test_import_jaxrnn_loads_neither_jax_nor_an_extra():
 
 def test_opening_a_run_loads_no_extra():
     assert loaded_after("import jaxrnn.run, jaxrnn.train_loop, jaxrnn.cli", EXTRAS | {"jax"}) == {"jax"}
+
+
+def test_no_public_name_is_a_module_too():
+    """A name loaded when it is first used would be shadowed by a module of that name, depending on who came first."""
+    import jaxrnn
+
+    modules = {place(name) for name in SOURCES}
+    assert not set(jaxrnn.__all__) & modules
 
 
 def test_every_public_name_can_be_had():

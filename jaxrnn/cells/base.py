@@ -21,7 +21,7 @@ class Cell(nnx.Module, abc.ABC):
         r_t = h_{t-1} W_h (+ b_h)                              recurrent product
         carry_t, y_t = update(p_t, r_t, carry_{t-1}, pointwise, t)
 
-    A new cell writes `update` and `initial_carry`, and no gradient: the engines of `jaxrnn.unroll` take it from there.
+    A new cell writes `update` and `initial_carry`, and no gradient: the engines of `jaxrnn.engines` take it from there.
     p and r have G = blocks * H features, one block a gate.
 
     Args:

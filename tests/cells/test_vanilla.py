@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from jaxrnn.cells import CELLS, Cell, VanillaCarry, VanillaCell
-from jaxrnn.unroll import unroll
+from jaxrnn.engines import unroll
 from tests.reference.random_cell import (
     params_of,
     quick_jit,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.unroll import unroll
+from jaxrnn.engines import unroll
 
 # `jax.jit` without XLA's optimizations: half the time to compile, for the many small programs that are run once.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

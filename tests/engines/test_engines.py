@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from jaxrnn.cells import VanillaCarry, VanillaCell
-from jaxrnn.unroll import ENGINES, choose_engine, unroll
+from jaxrnn.engines import ENGINES, choose_engine, unroll
 from tests.reference.peephole import OtherOutputCell, PeepholeCell, unroll_peephole
 from tests.reference.random_cell import (
     params_of,

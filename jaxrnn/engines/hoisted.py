@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.unroll.input_product import gathers_inside, input_products, input_rows, reset_carry
-from jaxrnn.unroll.scan import checkpointed_update
+from jaxrnn.engines.input_product import gathers_inside, input_products, input_rows, reset_carry
+from jaxrnn.engines.scan import checkpointed_update
 
 
 def unroll_hoisted(

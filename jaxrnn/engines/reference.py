@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.unroll.input_product import is_ids, reset_carry
+from jaxrnn.engines.input_product import is_ids, reset_carry
 
 
 def unroll_reference(

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.unroll.input_product import gathers_inside, input_products, input_rows, reset_carry
+from jaxrnn.engines.input_product import gathers_inside, input_products, input_rows, reset_carry
 
 TRANSCENDENTAL = frozenset({"logistic", "tanh", "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "erf"})
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import jax
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.unroll.hoisted import unroll_hoisted
-from jaxrnn.unroll.input_product import check_window
-from jaxrnn.unroll.reference import unroll_reference
-from jaxrnn.unroll.scan import unroll_scan
+from jaxrnn.engines.hoisted import unroll_hoisted
+from jaxrnn.engines.input_product import check_window
+from jaxrnn.engines.reference import unroll_reference
+from jaxrnn.engines.scan import unroll_scan
 
 ENGINES = {"scan": unroll_scan, "hoisted": unroll_hoisted, "reference": unroll_reference}
 
