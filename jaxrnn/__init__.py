@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from jaxrnn.config import TrainConfig
     from jaxrnn.data.corpus import Corpus, load_corpus
     from jaxrnn.data.vocabulary import Vocabulary
+    from jaxrnn.engines import choose_engine, unroll
     from jaxrnn.errors import JaxrnnError
     from jaxrnn.language_model import LanguageModel
     from jaxrnn.run import Run, open_run
     from jaxrnn.stack import Stack
     from jaxrnn.train_loop import resume, train
-    from jaxrnn.engines import choose_engine, unroll
 
 __all__ = [
     "CELLS",

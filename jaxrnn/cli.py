@@ -33,8 +33,8 @@ def _option(field: dataclasses.Field[Any], keep_default: bool) -> inspect.Parame
     annotation = typing.get_type_hints(TrainConfig)[field.name]
     whole = annotation in (int, int | None)
     extra: dict[str, Any] = {"converter": whole_number} if whole else {}
-    if annotation is bool:
-        extra["negative"] = ""
+    if annotation is bool and field.default is False:
+        extra["negative"] = ""  # nothing to switch off
     parameter = Parameter(help=field.metadata["help"], **extra)
     default = field.default
     if not keep_default:
@@ -71,9 +71,12 @@ def train(
     """Train on a text. The same command again goes on where it stopped."""
     config = TrainConfig(text=text, **options)
     from jaxrnn.environment import use_compile_cache
+    from jaxrnn.run_devices import prepare_devices
+    from jaxrnn.run_directory import default_run_path
     from jaxrnn.train_loop import train as train_run
 
     use_compile_cache()
+    prepare_devices(config, run or default_run_path(config))
     return EXIT_OF_STOP[train_run(config, run).stopped]
 
 
@@ -82,9 +85,11 @@ def train(
 def resume(directory: Path, /, **options: Any) -> int:
     """Go on with a run. --updates or --epochs set a new total; only totals and intervals may change."""
     from jaxrnn.environment import use_compile_cache
+    from jaxrnn.run_devices import prepare_devices
     from jaxrnn.train_loop import resume as resume_run
 
     use_compile_cache()
+    prepare_devices(None, directory)
     return EXIT_OF_STOP[resume_run(directory, options).stopped]
 
 

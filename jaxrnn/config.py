@@ -4,32 +4,75 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from jaxrnn.config_checks import (
+    LARGEST_COUNT,
+    check_choice,
+    check_count,
+    check_number,
+    check_switch,
+    flag,
+    parse_devices,
+    parse_interval,
+)
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.printable import printable
 
+if TYPE_CHECKING:  # JAX is not loaded before the settings are known to be good
+    from jaxrnn.optimizer import Hyperparameters, OptimizerSettings
+
 DEFAULT_TEXT = "python-reference"
 DEFAULT_UPDATES = 500_000
-LARGEST_COUNT = 2**31 - 1
+DEFAULT_DECAY_AFTER_EPOCHS = 10
 LARGEST_LAYERS = 1000
 LARGEST_SAMPLE = 1_000_000  # held in memory while training; `jaxrnn sample` streams any length
+SMALLEST_EPSILON = 1e-30  # a float32 below 1e-38 is flushed to 0, and 0 / 0 follows
 
-CELL_NAMES = ("vanilla",)
+LSTM_NAMES = (
+    "lstm",
+    "lstm-peephole",
+    "lstm-peephole-full",
+    "temporal-gate-lstm",
+    "lstm-multiplicative",
+    "lstm-layer-norm",
+)
+CELL_NAMES = ("vanilla", *LSTM_NAMES[:3], "gru", "gru-flax", "gru-reset-before", *LSTM_NAMES[3:])
 OPTIMIZER_NAMES = ("adagrad", "rmsprop", "adam", "sgd")
 ENGINE_NAMES = ("auto", "scan", "hoisted", "reference")
+EARLY_STOPPING_NAMES = ("none", "patience", "thesis")
+CHOICES = {
+    "cell": CELL_NAMES,
+    "init": ("normal", "uniform"),
+    "dropout_mask": ("step", "sequence"),
+    "optimizer": OPTIMIZER_NAMES,
+    "clip_norm": ("l1", "l2", "linf"),
+    "loss_reduction": ("sum", "mean"),
+    "early_stopping": EARLY_STOPPING_NAMES,
+    "dtype": ("float32", "float64"),
+    "engine": ENGINE_NAMES,
+    "newlines": ("keep", "universal", None),
+    "byte_order_mark": ("strip", "keep", None),
+}
+
+DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_recurrent")
+
+# The rules that use a constant; with another rule, a value that is not the default is a mistake.
+RULES_WITH = {
+    "rmsprop_decay": ("rmsprop",),
+    "epsilon": ("adagrad", "rmsprop", "adam"),
+    "epsilon_in_root": ("adagrad", "rmsprop", "adam"),
+    "momentum": ("rmsprop", "sgd"),
+    "nesterov": ("rmsprop", "sgd"),
+    "adam_b1": ("adam",),
+    "adam_b2": ("adam",),
+}
 
 # What `jaxrnn resume` and a repeated `jaxrnn train` may change: totals and intervals. Nothing else, since anything
 # else would make another run of it.
 CHANGEABLE = frozenset({"updates", "epochs", "sample_every", "log_every", "checkpoint_every"})
-
-
-def flag(name: str) -> str:
-    """The command-line form of a setting's name."""
-    return "--" + name.replace("_", "-")
 
 
 def setting(default: Any, help: str) -> Any:
@@ -45,19 +88,55 @@ class TrainConfig:
     """
 
     text: str = setting(DEFAULT_TEXT, "a file, a known text, `python-reference` or `python-stdlib`")
-    cell: str = setting("vanilla", "name of the recurrent cell")
+    cell: str = setting("vanilla", "name of the recurrent cell: " + ", ".join(CELL_NAMES))
     hidden: int = setting(100, "H, hidden features of each layer")
     layers: int = setting(1, "recurrent layers")
+    forget_bias: float = setting(1.0, "starting value of an LSTM's forget gate bias")
+    cell_bias: bool = setting(True, "whether the cells have biases")
+    init: str = setting("normal", "distribution of the starting weights, normal or uniform, around 0")
+    init_scale: float = setting(0.01, "their standard deviation, or half the width of the uniform range")
+    skip_connections: bool = setting(False, "every layer sees the input, and the output layer sees every layer")
+    embedding: int = setting(0, "features of a dense embedding of the symbols; 0 feeds one-hot symbols")
+    tie_embedding: bool = setting(False, "the output layer uses the embedding's weights, transposed")
+    learned_initial_carry: bool = setting(False, "the carry at a text's start is a parameter, in place of 0")
+    dropout_input: float = setting(0.0, "probability of zeroing an input of the first layer")
+    dropout_between: float = setting(0.0, "probability of zeroing what one layer gives to the next")
+    dropout_output: float = setting(0.0, "probability of zeroing an input of the output layer")
+    dropout_recurrent: float = setting(0.0, "probability of zeroing what a layer gives to its own next step")
+    dropout_mask: str = setting("step", "step: a new mask at each step; sequence: one for the whole window")
     bptt_length: int = setting(25, "T, symbols in a window: the steps that the gradient flows through")
     batch_size: int = setting(1, "B, streams read side by side")
+    accumulate: int = setting(1, "windows whose mean gradient makes one change of the parameters")
     optimizer: str = setting("adagrad", "adagrad, rmsprop, adam or sgd")
     learning_rate: float = setting(0.1, "the learning rate")
+    epsilon: float | None = setting(
+        None, "what keeps the divisor of adagrad, rmsprop and adam from 0; 1e-8 if not given"
+    )
+    epsilon_in_root: bool | None = setting(
+        None, "epsilon inside the root or outside; if not given, inside for adagrad, outside for rmsprop and adam"
+    )
+    rmsprop_decay: float = setting(0.95, "decay of rmsprop's mean square")
+    momentum: float = setting(0.0, "momentum of rmsprop or sgd")
+    nesterov: bool = setting(False, "Nesterov's form of the momentum")
+    adam_b1: float = setting(0.9, "decay of adam's mean")
+    adam_b2: float = setting(0.999, "decay of adam's mean square")
     clip_value: float = setting(5.0, "limit of each gradient entry; 0 clips nothing")
-    clip_global_norm: float = setting(0.0, "limit of the gradient's L2 norm; 0 clips nothing")
-    decay_rate: float = setting(1.0, "factor of the learning rate at each epoch after `decay_after_epochs`")
-    decay_after_epochs: int = setting(10, "epochs at the full learning rate")
+    clip_global_norm: float = setting(0.0, "limit of the norm of the whole gradient; 0 clips nothing")
+    clip_norm: str = setting("l2", "which norm: l1, l2 or linf")
+    clip_backward: float = setting(
+        0.0, "limit of each pre-activation's gradient inside the backward loop; 0 clips nothing"
+    )
+    decay_rate: float = setting(1.0, "factor of the learning rate each time it decays")
+    decay_after_epochs: int | None = setting(
+        None, "epochs at the full rate, after which it decays at each epoch; 10, or all with --decay-every-updates"
+    )
+    decay_every_updates: int = setting(0, "updates between two decays; 0: the rate decays by epochs only")
+    warmup_updates: int = setting(0, "updates in which the learning rate grows from 0 to its full size")
+    early_stopping: str = setting(
+        "none", "stop by the validation loss: none, patience, or thesis (fell by under 5 per mille an epoch in ten)"
+    )
+    patience: int = setting(5, "epochs without a new lowest validation loss before patience stops")
     loss_reduction: str = setting("sum", "sum (over the window, mean over the batch: the reports' loss) or mean")
-    init_std: float = setting(0.01, "standard deviation of the starting weights")
     updates: int | None = setting(None, "total number of updates; 500,000 if neither updates nor epochs are given")
     epochs: int | None = setting(None, "total number of passes over the text, in place of updates")
     seed: int = setting(0, "seed of everything random")
@@ -66,6 +145,7 @@ class TrainConfig:
     )
     dtype: str = setting("float32", "float32 or float64")
     engine: str = setting("auto", "how the cell is unrolled; auto chooses")
+    devices: str = setting("auto", "how many devices share the work: auto or a number")
     sample_every: int = setting(10_000, "updates between text samples; 0 writes none")
     sample_length: int = setting(200, "characters of each sample")
     log_every: int = setting(100, "updates between rows of metrics.jsonl")
@@ -76,37 +156,100 @@ class TrainConfig:
     bytes: bool = setting(False, "read bytes instead of characters")
 
     def __post_init__(self) -> None:
-        one_of = {
-            "cell": CELL_NAMES,
-            "optimizer": OPTIMIZER_NAMES,
-            "loss_reduction": ("sum", "mean"),
-            "dtype": ("float32", "float64"),
-            "engine": ENGINE_NAMES,
-            "newlines": ("keep", "universal", None),
-            "byte_order_mark": ("strip", "keep", None),
-        }
-        for name, allowed in one_of.items():
-            if getattr(self, name) not in allowed:
-                raise choice_error(name, getattr(self, name), [a for a in allowed if a])
-        for name in ("hidden", "bptt_length", "batch_size", "log_every"):
-            _check_count(name, getattr(self, name), 1)
-        _check_count("layers", self.layers, 1, LARGEST_LAYERS)
-        _check_count("sample_length", self.sample_length, 1, LARGEST_SAMPLE)
-        for name in ("seed", "sample_every", "decay_after_epochs"):
-            _check_count(name, getattr(self, name), 0)
-        for name in ("updates", "epochs"):
+        for name, allowed in CHOICES.items():
+            check_choice(name, getattr(self, name), allowed)
+        for name in ("hidden", "bptt_length", "batch_size", "log_every", "accumulate", "patience"):
+            check_count(name, getattr(self, name), 1)
+        check_count("layers", self.layers, 1, LARGEST_LAYERS)
+        check_count("sample_length", self.sample_length, 1, LARGEST_SAMPLE)
+        for name in ("seed", "sample_every", "embedding", "decay_every_updates", "warmup_updates"):
+            check_count(name, getattr(self, name), 0)
+        for name, least in (("updates", 1), ("epochs", 1), ("decay_after_epochs", 0)):
             if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name), 1)
-        if self.updates is not None and self.epochs is not None:
-            raise ConfigurationError("--updates and --epochs both set the length of the run; give one of them")
-        for name in ("learning_rate", "clip_value", "clip_global_norm", "init_std", "decay_rate"):
-            _check_number(name, getattr(self, name), 0.0, math.inf)
-        _check_number("validation_fraction", self.validation_fraction, 0.0, 1.0)
+                check_count(name, getattr(self, name), least)
+        for name in ("learning_rate", "clip_value", "clip_global_norm", "clip_backward", "init_scale", "decay_rate"):
+            check_number(name, getattr(self, name), 0.0)
+        for name in ("validation_fraction", "rmsprop_decay", "momentum", "adam_b1", "adam_b2", *DROPOUT_SITES):
+            check_number(name, getattr(self, name), 0.0, 1.0)
+        check_number("forget_bias", self.forget_bias, -math.inf)
+        if self.epsilon is not None:
+            check_number("epsilon", self.epsilon, SMALLEST_EPSILON)
+        for name in ("cell_bias", "skip_connections", "tie_embedding", "learned_initial_carry", "nesterov", "bytes"):
+            check_switch(name, getattr(self, name))
+        if self.epsilon_in_root is not None:
+            check_switch("epsilon_in_root", self.epsilon_in_root)
         if self.decay_rate > 1 or self.decay_rate == 0:
             raise ConfigurationError(f"--decay-rate expects a factor above 0 and at most 1, got {self.decay_rate}")
         if not isinstance(self.text, str) or not self.text:
             raise ConfigurationError("TEXT is empty; give a file or a known text, or leave it out")
         parse_interval(self.checkpoint_every)
+        parse_devices(self.devices)
+        self._refuse_contradictions()
+
+    def _refuse_contradictions(self) -> None:
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        for name, rules in RULES_WITH.items():
+            if self.optimizer not in rules and getattr(self, name) != defaults[name]:
+                raise ConfigurationError(
+                    f"{flag(name)} has no effect with --optimizer {self.optimizer}; it belongs to {', '.join(rules)}"
+                )
+        contradictions = {
+            "--updates and --epochs both set the length of the run; give one of them": (
+                self.updates is not None and self.epochs is not None
+            ),
+            f"--forget-bias has no effect with --cell {self.cell}, which has no forget gate": (
+                self.forget_bias != defaults["forget_bias"] and self.cell not in LSTM_NAMES
+            ),
+            "--dropout-between needs at least two --layers; with one there is nothing between": (
+                self.dropout_between > 0 and self.layers == 1
+            ),
+            f"--tie-embedding needs an --embedding of --hidden {self.hidden} features; got {self.embedding}": (
+                self.tie_embedding and self.embedding != self.hidden
+            ),
+            "--tie-embedding does not go with --skip-connections: the output layer then has more inputs": (
+                self.tie_embedding and self.skip_connections
+            ),
+            "--nesterov needs a --momentum above 0": self.nesterov and self.momentum == 0,
+            "--decay-every-updates needs a --decay-rate below 1": self.decay_every_updates > 0 and self.decay_rate == 1,
+            f"--early-stopping {self.early_stopping} needs a --validation-fraction above 0 to look at": (
+                self.early_stopping != "none" and self.validation_fraction == 0
+            ),
+        }
+        for message, found in contradictions.items():
+            if found:
+                raise ConfigurationError(message)
+
+    def optimizer_settings(self) -> OptimizerSettings:
+        """What is static of the optimizer."""
+        from jaxrnn.optimizer import OptimizerSettings
+
+        shared = {
+            name: getattr(self, name) for name in OptimizerSettings._fields if name in TrainConfig.__annotations__
+        }
+        return OptimizerSettings(
+            name=self.optimizer,
+            clips_value=self.clip_value > 0,
+            clips_global_norm=self.clip_global_norm > 0,
+            **shared,
+        )
+
+    def hyperparameters(self) -> Hyperparameters:
+        """The values that steer the optimizer, as arrays."""
+        from jaxrnn.optimizer import make_hyperparameters
+
+        after = self.decay_after_epochs
+        if after is None:
+            after = LARGEST_COUNT if self.decay_every_updates else DEFAULT_DECAY_AFTER_EPOCHS
+        return make_hyperparameters(
+            self.learning_rate,
+            clip_value=self.clip_value,
+            clip_global_norm=self.clip_global_norm,
+            decay_rate=self.decay_rate,
+            decay_after_epochs=after,
+            decay_every_updates=self.decay_every_updates,
+            warmup_updates=self.warmup_updates,
+            dtype=self.dtype,
+        )
 
     def reading_options(self) -> ReadingOptions | None:
         """The reading options that were asked for, or None if none was: a known text then brings its own."""
@@ -142,43 +285,3 @@ class TrainConfig:
             for f in dataclasses.fields(self)
             if f.name not in ignore and getattr(self, f.name) != getattr(other, f.name)
         ]
-
-
-def choice_error(name: str, value: Any, allowed: list[str]) -> ConfigurationError:
-    """The error for a value that is not in a list, with the nearest name."""
-    import difflib
-
-    near = difflib.get_close_matches(str(value), allowed, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return ConfigurationError(f"{flag(name)} expects one of {', '.join(allowed)}; got {printable(repr(value))}{hint}")
-
-
-def parse_interval(text: str) -> tuple[int | None, float | None]:
-    """Reads "1000" as (1000 updates, None) and "30s" as (None, 30.0 seconds).
-
-    Example:
-      >>> parse_interval("30s")
-      (None, 30.0)
-    """
-    match = re.fullmatch(r"(\d{1,9})|(\d{1,9}(?:\.\d+)?)s", str(text))
-    if match and match[1] and int(match[1]) >= 1:
-        return int(match[1]), None
-    if match and match[2] and float(match[2]) > 0:
-        return None, float(match[2])
-    raise ConfigurationError(
-        f"--checkpoint-every expects updates such as 1000 or seconds such as 30s, above 0; got {printable(repr(text))}"
-    )
-
-
-def _check_count(name: str, value: Any, least: int, most: int = LARGEST_COUNT) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigurationError(
-            f"{flag(name)} expects a whole number from {least} to {most}; got {printable(repr(value))}"
-        )
-
-
-def _check_number(name: str, value: Any, least: float, below: float) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not least <= value < below:
-        limit = "a finite number" if math.isinf(below) else f"a number below {below:g}"
-        raise ConfigurationError(f"{flag(name)} expects {limit} of at least {least:g}; got {printable(repr(value))}")

@@ -27,7 +27,6 @@ def fingerprint() -> dict[str, Any]:
         "versions": versions,
         "platform": device.platform,
         "device": device.device_kind if device.platform != "cpu" else _processor(),
-        "devices": jax.device_count(),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
     }

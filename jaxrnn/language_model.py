@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer
 from jaxrnn.stack import Stack
 
 
@@ -17,16 +19,24 @@ class LanguageModel(nnx.Module):
         h_t      = stack(x_t, carry_{t-1})
         logits_t = h_t W_y + b_y            p(x_{t+1} | x_1 .. x_t) = softmax(logits_t)
 
+    x_t is the symbol as a one-hot vector, or its row of an embedding.
+
     Args:
       vocabulary_size: V.
       hidden_features: H of every layer.
       cell: name of the cell.
       layers: how many recurrent layers.
-      init_std: standard deviation of the starting weights, W_y included; biases start at 0.
+      embedding: features of a dense embedding; 0 feeds symbols one-hot.
+      tie_embedding: W_y is the embedding transposed (Press and Wolf, 2017); the sizes must agree.
+      skip_connections, learned_initial_carry, cell_options: as for `Stack`.
+      kernel_init: draws the starting weights, W_y and the embedding included; biases start at 0.
       param_dtype: dtype of the parameters.
       rngs: keys for the starting values.
 
     Call: `(ids, carries)` with ids of shape (T, B) gives `(logits, carries)`, logits of shape (T, B, V).
+
+    Raises:
+      ValueError: if the embedding is to be tied and its size is not that of the stack's output.
 
     Example:
       >>> import jax.numpy as jnp
@@ -44,35 +54,50 @@ class LanguageModel(nnx.Module):
         *,
         cell: str = "vanilla",
         layers: int = 1,
-        init_std: float = 0.01,
+        embedding: int = 0,
+        tie_embedding: bool = False,
+        skip_connections: bool = False,
+        learned_initial_carry: bool = False,
+        cell_options: Mapping[str, Any] | None = None,
+        kernel_init: Initializer = DEFAULT_KERNEL_INIT,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
         self.vocabulary_size = vocabulary_size
         self.stack = Stack(
-            vocabulary_size,
+            embedding or vocabulary_size,
             hidden_features,
             cell=cell,
             layers=layers,
-            init_std=init_std,
+            skip_connections=skip_connections,
+            learned_initial_carry=learned_initial_carry,
+            cell_options=cell_options,
+            kernel_init=kernel_init,
             param_dtype=param_dtype,
             rngs=rngs,
         )
-        W_y = init_std * jax.random.normal(rngs.params(), (hidden_features, vocabulary_size), param_dtype)
-        self.W_y = nnx.Param(W_y)
+        out_features = self.stack.out_features
+        if tie_embedding and embedding != out_features:
+            raise ValueError(f"a tied embedding needs {out_features} features, those of the output; got {embedding}")
+
+        def weights(rows: int, columns: int) -> nnx.Param:
+            return nnx.Param(kernel_init(rngs.params(), (rows, columns), param_dtype))
+
+        self.embedding = weights(vocabulary_size, embedding) if embedding else None
+        self.W_y = None if tie_embedding else weights(out_features, vocabulary_size)
         self.b_y = nnx.Param(jnp.zeros((vocabulary_size,), param_dtype))
 
     def initial_carry(self, batch_size: int) -> tuple:
-        """One zero carry a layer."""
+        """The carry of a fresh start, one a layer."""
         return self.stack.initial_carry(batch_size)
 
-    def __call__(
-        self,
-        ids: jax.Array,
-        carries: tuple,
-        *,
-        engine: str = "auto",
-        resets: jax.Array | None = None,
-    ) -> tuple[jax.Array, tuple]:
-        h, carries = self.stack(ids, carries, engine=engine, resets=resets)
-        return h @ self.W_y[...] + self.b_y[...][None, None, :], carries
+    def __call__(self, ids: jax.Array, carries: tuple, **options: Any) -> tuple[jax.Array, tuple]:
+        """Options are those of `Stack`: engine, resets, lengths, times, dropout, clip_backward."""
+        xs = ids if self.embedding is None else self.embedding[...][ids]
+        h, carries = self.stack(xs, carries, **options)
+        if self.W_y is not None:
+            W_y = self.W_y[...]
+        else:
+            assert self.embedding is not None
+            W_y = self.embedding[...].T
+        return h @ W_y + self.b_y[...][None, None, :], carries

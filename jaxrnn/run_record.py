@@ -21,6 +21,7 @@ def record_of(job: TrainJob) -> dict[str, Any]:
     return {
         "config": job.config.to_json(),
         "parameters": job.parameters,
+        "devices": job.settings.devices,
         "data": {
             "name": corpus.name,
             "path": str(Path(job.config.text).resolve()) if Path(job.config.text).is_file() else None,

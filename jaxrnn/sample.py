@@ -23,13 +23,13 @@ def _sample_chunk(graphdef, document_end, params, carry, before, last, forced, s
     # Gumbel noise is drawn for the whole chunk beforehand: argmax(logits + noise) is a draw from softmax(logits).
     # scales = (a, b) with argmax(a logits + b noise): (1, tau) up to tau = 1, (1 / tau, 1) above; (1, 0) is greedy.
     model = nnx.merge(graphdef, nnx.State(params))
-    noise = jax.random.gumbel(key, (CHUNK, model.vocabulary_size), params["W_y"].dtype)
+    noise = jax.random.gumbel(key, (CHUNK, model.vocabulary_size), params["b_y"].dtype)
 
     def step(t, loop):
         carry, before, last, ids = loop
         if document_end is not None:
             ended = before == document_end
-            carry = jax.tree.map(lambda c: jnp.where(ended, jnp.zeros_like(c), c), carry)
+            carry = jax.tree.map(lambda c, fresh: jnp.where(ended, fresh, c), carry, model.initial_carry(1))
         logits, carry = model(last[None, None], carry)
         drawn = jnp.argmax(scales[0] * logits[0, 0] + scales[1] * noise[t]).astype(jnp.int32)
         following = jnp.where(forced[t] == FREE, drawn, forced[t])
@@ -89,7 +89,7 @@ def sample_ids(
     """
     if isinstance(length, bool) or not isinstance(length, int) or length < 0:
         raise ConfigurationError(f"--length expects a whole number of at least 0; got {length!r}")
-    dtype = params["W_y"].dtype
+    dtype = params["b_y"].dtype
     scales = jnp.asarray(noise_scales(temperature), dtype)
     require_finite(params)
     model = nnx.merge(graphdef, nnx.State(params))

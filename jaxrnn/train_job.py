@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,18 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.config import DEFAULT_UPDATES, LARGEST_COUNT, TrainConfig
+from jaxrnn.cells import cell_options
+from jaxrnn.cells.base import Initializer, symmetric_uniform
+from jaxrnn.config import DEFAULT_UPDATES, TrainConfig
+from jaxrnn.config_checks import LARGEST_COUNT, parse_devices
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.windows import WindowCounts, count_windows
+from jaxrnn.dropout import SITES, DropoutRates
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.language_model import LanguageModel
 from jaxrnn.memory import parameter_count, refuse_what_cannot_fit
-from jaxrnn.optimizer import Hyperparameters
 from jaxrnn.printable import printable
+from jaxrnn.sharding import automatic_devices
 from jaxrnn.train_state import STREAM_INIT, TrainState, initial_train_state
 from jaxrnn.train_step import StepSettings
 
 VALIDATION_STREAMS = 32
+INITIALIZERS: dict[str, Callable[[float], Initializer]] = {
+    "normal": jax.nn.initializers.normal,
+    "uniform": symmetric_uniform,
+}
 
 
 class TrainJob(NamedTuple):
@@ -57,12 +66,18 @@ class TrainJob(NamedTuple):
 
 def make_model(config: TrainConfig, vocabulary_size: int, rngs: nnx.Rngs) -> LanguageModel:
     """The model that the settings describe."""
+    options = {"forget_bias": config.forget_bias, "use_bias": config.cell_bias}
     return LanguageModel(
         vocabulary_size,
         config.hidden,
         cell=config.cell,
         layers=config.layers,
-        init_std=config.init_std,
+        embedding=config.embedding,
+        tie_embedding=config.tie_embedding,
+        skip_connections=config.skip_connections,
+        learned_initial_carry=config.learned_initial_carry,
+        cell_options={name: value for name, value in options.items() if name in cell_options(config.cell)},
+        kernel_init=INITIALIZERS[config.init](config.init_scale),
         param_dtype=jnp.dtype(config.dtype),
         rngs=rngs,
     )
@@ -80,12 +95,13 @@ def state_template(config: TrainConfig, vocabulary_size: int) -> TrainState:
     return jax.eval_shape(lambda: _initial_state(config, vocabulary_size))
 
 
-def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
+def make_job(config: TrainConfig, corpus: Corpus | None = None, devices: int | None = None) -> TrainJob:
     """Reads the text, counts its windows and refuses what cannot be trained, before anything is compiled.
 
     Args:
       config: the settings.
       corpus: the text, if it was read already.
+      devices: how many devices a run that goes on has split its batch over; chosen if None.
 
     Raises:
       DataError: if the text cannot be read or is too short.
@@ -110,7 +126,7 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
         graphdef, shapes = model_structure(config, len(corpus.vocabulary))
     parameters = parameter_count(shapes)
     refuse_what_cannot_fit(config, parameters, len(corpus.vocabulary), len(corpus))
-    settings = step_settings(config, corpus.document_end)
+    settings = step_settings(config, corpus.document_end, devices or choose_devices(config))
     return TrainJob(config, corpus, train_ids, validation_ids, windows, graphdef, settings, parameters, updates)
 
 
@@ -127,31 +143,54 @@ def describe_job(job: TrainJob) -> list[str]:
     ]
 
 
-def step_settings(config: TrainConfig, document_end: int | None = None) -> StepSettings:
+def choose_devices(config: TrainConfig) -> int:
+    """How many of JAX's devices the batch is split over: what the settings say, or on a CPU by a fixed rule.
+
+    Raises:
+      ConfigurationError: if the batch cannot be split so.
+    """
+    asked = parse_devices(config.devices)
+    if asked is None:
+        on_cpu = jax.default_backend() == "cpu"
+        return automatic_devices(config.hidden, config.batch_size, jax.device_count()) if on_cpu else 1
+    if config.batch_size % asked:
+        raise ConfigurationError(
+            f"--devices {asked} cannot share --batch-size {config.batch_size} evenly; give a divisor of it"
+        )
+    return asked
+
+
+def step_settings(config: TrainConfig, document_end: int | None = None, devices: int = 1) -> StepSettings:
     """What is fixed when the step is compiled."""
     return StepSettings(
         bptt_length=config.bptt_length,
-        optimizer=config.optimizer,
-        clips_value=config.clip_value > 0,
-        clips_global_norm=config.clip_global_norm > 0,
+        optimizer=config.optimizer_settings(),
         loss_reduction=config.loss_reduction,
         engine=config.engine,
         document_end=document_end,
+        learned_initial_carry=config.learned_initial_carry,
+        drops_out=any(rate is not None for rate in _dropout_rates(config)),
+        dropout_per_window=config.dropout_mask == "sequence",
+        clips_backward=config.clip_backward > 0,
+        devices=devices,
     )
+
+
+def _dropout_rates(config: TrainConfig) -> DropoutRates:
+    dtype = jnp.dtype(config.dtype)
+    by_site = {site: getattr(config, f"dropout_{site}") for site in SITES}
+    return DropoutRates(**{site: jnp.asarray(rate, dtype) if rate else None for site, rate in by_site.items()})
 
 
 def _initial_state(config: TrainConfig, vocabulary_size: int) -> TrainState:
     key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), STREAM_INIT)
     model = make_model(config, vocabulary_size, nnx.Rngs(params=key))
-    return initial_train_state(model, _hyperparameters(config), step_settings(config), config.batch_size, config.seed)
-
-
-def _hyperparameters(config: TrainConfig) -> Hyperparameters:
-    dtype = jnp.dtype(config.dtype)
-    return Hyperparameters(
-        learning_rate=jnp.asarray(config.learning_rate, dtype),
-        clip_value=jnp.asarray(config.clip_value or jnp.inf, dtype),
-        clip_global_norm=jnp.asarray(config.clip_global_norm or jnp.inf, dtype),
-        decay_rate=jnp.asarray(config.decay_rate, dtype),
-        decay_after_epochs=jnp.asarray(config.decay_after_epochs, jnp.int32),
+    return initial_train_state(
+        model,
+        config.optimizer_settings(),
+        config.hyperparameters(),
+        config.batch_size,
+        config.seed,
+        _dropout_rates(config),
+        config.clip_backward or jnp.inf,
     )

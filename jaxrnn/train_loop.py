@@ -18,6 +18,7 @@ from jaxrnn.compile_cache import compiled
 from jaxrnn.config import CHANGEABLE, TrainConfig, parse_interval
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.windows import to_streams
+from jaxrnn.early_stopping import observe, should_stop
 from jaxrnn.errors import ConfigurationError, NumericError, StorageError
 from jaxrnn.metrics import evaluate_ids
 from jaxrnn.printable import printable
@@ -26,10 +27,11 @@ from jaxrnn.run_directory import RunDirectory, default_run_path
 from jaxrnn.run_logs import AppendLog, json_number, sample_entry
 from jaxrnn.run_record import identity_of, record_of, restore
 from jaxrnn.sample import sample_ids
+from jaxrnn.sharding import like, on_first_device
 from jaxrnn.stop_request import StopRequest
 from jaxrnn.train_job import VALIDATION_STREAMS, TrainJob, describe_job, make_job, state_template
 from jaxrnn.train_state import STREAM_SAMPLES, TrainState
-from jaxrnn.train_step import MAX_CHUNK_UPDATES, make_train_chunk
+from jaxrnn.train_step import MAX_CHUNK_UPDATES, make_train_chunk, place
 
 CHUNK_SECONDS = 1.0
 MAX_FAILED_SAVES = 3
@@ -72,10 +74,12 @@ def train(
     """
     progress = progress or Progress()
     directory = RunDirectory(run if run is not None else default_run_path(config))
+    devices = None
     if directory.exists():
         directory.refuse_other_settings(config)
+        devices = directory.read_config().get("devices")
     with StopRequest() as stop:
-        job = make_job(config, corpus)
+        job = make_job(config, corpus, devices)
         directory.prepare()
         with directory.lock(), jax.enable_x64(config.dtype == "float64"):
             loop = _Loop(job, directory, progress, stop)
@@ -127,13 +131,12 @@ class _Loop:
         if self.saved_update >= self.total:
             self.progress.message(f"already finished at update {self.total:,}; train longer with a larger --updates")
             return TrainResult(self.directory.path, self.total, None)
-        streams = jnp.asarray(to_streams(self.job.train_ids, self.config.batch_size))
-        state, train_chunk = self._compile(saved, streams)
+        state, streams, train_chunk = self._compile(saved)
         update = int(state.update)
         # The sample before the first update is drawn after it, from a copy: the first numbers are seen sooner.
         untrained = jax.tree.map(np.array, state.params) if update == 0 and self.config.sample_every else None
         last_save = time.monotonic()
-        while update < self.total and self.stop.reason is None:
+        while update < self.total and self.stop.reason is None and not self._stops_early(state):
             steps = self._steps_of_next_chunk(update)
             started = time.perf_counter()
             state, metrics = train_chunk(state, streams, np.int32(steps))
@@ -158,6 +161,8 @@ class _Loop:
         self._save(state, update, final=True)
         self.progress.close()
         stopped = self.stop.reason if update < self.total else None
+        if stopped is None and update < self.total:
+            self.progress.message(f"stopped early by the rule {self.config.early_stopping!r}: see --early-stopping")
         self._say_how_it_ended(state, update, stopped)
         return TrainResult(self.directory.path, update, stopped)
 
@@ -190,13 +195,15 @@ class _Loop:
         self.saved_update = saved.metadata["update"]
         return saved.state
 
-    def _compile(self, state: TrainState | None, streams: jax.Array) -> tuple[TrainState, Callable]:
+    def _compile(self, state: TrainState | None) -> tuple[TrainState, jax.Array, Callable]:
         started = time.perf_counter()
-        template = state_template(self.config, len(self.job.corpus.vocabulary))
-        train_chunk = compiled(make_train_chunk(self.job.graphdef, self.job.settings), template, streams, np.int32(1))
-        state = self.job.initial_state() if state is None else state
+        job, devices = self.job, self.job.settings.devices
+        streams = to_streams(job.train_ids, self.config.batch_size)
+        template = state_template(self.config, len(job.corpus.vocabulary))
+        train_chunk = compiled(make_train_chunk(job.graphdef, job.settings), template, streams, np.int32(1))
+        state, placed = place(job.initial_state() if state is None else state, streams, devices)
         self.progress.message(f"compiled in {time.perf_counter() - started:.1f} s")
-        return state, train_chunk
+        return state, placed, train_chunk
 
     def _steps_of_next_chunk(self, update: int) -> int:
         windows = self.job.windows.windows
@@ -262,13 +269,29 @@ class _Loop:
         ids = self.job.validation_ids
         batch_size = max(min(VALIDATION_STREAMS, (len(ids) - 1) // self.config.bptt_length), 1)
         end = self.job.settings.document_end
-        scores = evaluate_ids(self.job.graphdef, state.params, ids, batch_size=batch_size, document_end=end)
+        params = on_first_device(state.params)
+        scores = evaluate_ids(self.job.graphdef, params, ids, batch_size=batch_size, document_end=end)
         self.progress.message(
             f"epoch {update // self.job.windows.windows}: validation {scores.loss_nats:.4f} nats, "
             f"{scores.bits_per_char:.4f} bits/char over {scores.characters:,} characters in {batch_size} streams"
         )
-        loss = jnp.asarray(scores.loss_nats, state.valid_loss_nats.dtype)
-        return state._replace(valid_loss_nats=loss, valid_update=jnp.asarray(update, jnp.int32))
+        seen = observe(on_first_device(state.early_stopping), scores.loss_nats)
+        state = state._replace(
+            valid_loss_nats=like(scores.loss_nats, state.valid_loss_nats),
+            valid_update=like(update, state.valid_update),
+            early_stopping=jax.tree.map(like, seen, state.early_stopping),
+        )
+        if int(seen.since_best) > 0:
+            return state
+        return state._replace(
+            best_params=jax.tree.map(jnp.copy, state.params),
+            best_smooth_loss_nats=jnp.copy(state.smooth_loss_nats),
+            best_update=like(update, state.best_update),
+        )
+
+    def _stops_early(self, state: TrainState) -> bool:
+        stopping = on_first_device(state.early_stopping)
+        return bool(should_stop(stopping, self.config.early_stopping, self.config.patience))
 
     def _write_sample(self, params: Any, seed: jax.Array, update: int) -> None:
         text = self._sample(params, seed, update, self.config.sample_length, SAMPLE_TEMPERATURE)
@@ -277,6 +300,7 @@ class _Loop:
     def _sample(self, params: Any, seed: jax.Array, update: int, length: int, temperature: float) -> str:
         key = jax.random.fold_in(jax.random.fold_in(seed, STREAM_SAMPLES), update)
         end = self.job.settings.document_end
+        params = on_first_device(params)
         parts = sample_ids(self.job.graphdef, params, length=length, key=key, temperature=temperature, document_end=end)
         return self.job.corpus.vocabulary.display_text(np.concatenate(list(parts)))
 
@@ -301,6 +325,10 @@ class _Loop:
         self.failed_saves = 0
         self.saved_update = update
 
+    def _best_validation(self, state: TrainState) -> str:
+        best = float(state.early_stopping.best)
+        return f" validation loss {best:.4f} nats," if math.isfinite(best) else ""
+
     def _say_how_it_ended(self, state: TrainState, update: int, stopped: str | None) -> None:
         path, length = printable(str(self.directory.path)), self.config.bptt_length
         if stopped:
@@ -309,8 +337,8 @@ class _Loop:
         best = float(state.best_smooth_loss_nats)
         skipped = f"; {int(state.skipped):,} updates were left out as not finite" if int(state.skipped) else ""
         self.progress.message(
-            f"finished at update {update:,}; best smoothed loss {best:.3f} nats ({best * length:.2f} over {length} "
-            f"characters) at update {int(state.best_update):,}{skipped}"
+            f"finished at update {update:,}; best{self._best_validation(state)} smoothed loss {best:.3f} nats "
+            f"({best * length:.2f} over {length} characters) at update {int(state.best_update):,}{skipped}"
         )
         text = self._sample(state.best_params, state.seed, update, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE)
         self.progress.message(

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxrnn.dropout import DropoutRates
+from jaxrnn.early_stopping import EarlyStopping, initial_early_stopping
 from jaxrnn.language_model import LanguageModel
-from jaxrnn.optimizer import Hyperparameters, make_optimizer
-from jaxrnn.train_step import StepSettings
+from jaxrnn.optimizer import Hyperparameters, OptimizerSettings, make_optimizer
 
 # Stream numbers of the random keys: fold_in(key(seed), stream), then the update, then the layer.
 STREAM_INIT, STREAM_DROPOUT, STREAM_DATA, STREAM_SAMPLES = range(4)
@@ -23,25 +24,30 @@ class TrainState(NamedTuple):
       params: parameters of the model, a nested dict.
       optimizer_state: Optax's.
       hyperparameters: learning rate and clipping limits.
+      dropout_rates: by site.
+      clip_backward: limit of the gradients of p_t and r_t inside the backward loop.
       carry: the carry that enters the next window, one a layer.
       seed: key of the run, from which each stream is folded.
       update: updates done.
       epoch: epochs done.
       window: the next window of the epoch.
       smooth_loss_nats: 0.999 s + 0.001 l of the mean loss per symbol, started at the first loss.
-      best_params: parameters after the update with the lowest smoothed loss. Never an alias of `params`, since the
-        state is donated to the compiled step.
-      best_smooth_loss_nats: that loss; infinity before the first update.
+      best_params: parameters after the update with the lowest smoothed loss; from the first validation on, those with
+        the lowest validation loss. Never an alias of `params`, since the state is donated to the compiled step.
+      best_smooth_loss_nats: the smoothed loss then; infinity before the first update.
       best_update: that update.
       skipped: updates left out because their loss or gradient was not finite.
       skipped_in_a_row: how many of them just now.
       valid_loss_nats: the latest validation loss; NaN before there is one.
       valid_update: the update it was taken at.
+      early_stopping: the validation losses that the stopping rule looks at.
     """
 
     params: Any
     optimizer_state: Any
     hyperparameters: Hyperparameters
+    dropout_rates: DropoutRates
+    clip_backward: jax.Array
     carry: Any
     seed: jax.Array
     update: jax.Array
@@ -55,6 +61,7 @@ class TrainState(NamedTuple):
     skipped_in_a_row: jax.Array
     valid_loss_nats: jax.Array
     valid_update: jax.Array
+    early_stopping: EarlyStopping
 
 
 def params_of(model: nnx.Module) -> dict:
@@ -68,16 +75,16 @@ def model_with(graphdef: nnx.GraphDef, params: dict) -> Any:
 
 
 def initial_train_state(
-    model: LanguageModel, hyperparameters: Hyperparameters, settings: StepSettings, batch_size: int, seed: int
+    model: LanguageModel,
+    optimizer: OptimizerSettings,
+    hyperparameters: Hyperparameters,
+    batch_size: int,
+    seed: int,
+    dropout_rates: DropoutRates | None = None,
+    clip_backward: float = jnp.inf,
 ) -> TrainState:
     """The state before the first update, from a freshly made model."""
     params = params_of(model)
-    optimizer = make_optimizer(
-        settings.optimizer,
-        hyperparameters,
-        clips_value=settings.clips_value,
-        clips_global_norm=settings.clips_global_norm,
-    )
     dtype = jax.tree.leaves(params)[0].dtype
 
     def count() -> jax.Array:
@@ -85,9 +92,11 @@ def initial_train_state(
 
     return TrainState(
         params=params,
-        optimizer_state=optimizer.init(params),
+        optimizer_state=make_optimizer(optimizer, hyperparameters).init(params),
         hyperparameters=hyperparameters,
-        carry=model.initial_carry(batch_size),
+        dropout_rates=dropout_rates or DropoutRates(),
+        clip_backward=jnp.asarray(clip_backward, dtype),
+        carry=jax.tree.map(jnp.copy, model.initial_carry(batch_size)),  # no buffer may stand in the state twice
         seed=jax.random.key(seed, impl="threefry2x32"),
         update=count(),
         epoch=count(),
@@ -100,4 +109,5 @@ def initial_train_state(
         skipped_in_a_row=count(),
         valid_loss_nats=jnp.full((), jnp.nan, dtype),
         valid_update=count(),
+        early_stopping=initial_early_stopping(dtype),
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 2)  # for the tests that split a batch
 
 
 @pytest.fixture

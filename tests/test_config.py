@@ -11,20 +11,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn.config import CELL_NAMES, CHANGEABLE, ENGINE_NAMES, OPTIMIZER_NAMES, TrainConfig, parse_interval
+from jaxrnn.config import (
+    CELL_NAMES,
+    CHANGEABLE,
+    CHOICES,
+    EARLY_STOPPING_NAMES,
+    ENGINE_NAMES,
+    LSTM_NAMES,
+    OPTIMIZER_NAMES,
+    TrainConfig,
+)
+from jaxrnn.config_checks import parse_devices, parse_interval
 from jaxrnn.errors import ConfigurationError
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 COUNTS = [name for name, field in FIELDS.items() if field.type in ("int", "int | None")]
-NUMBERS = [name for name, field in FIELDS.items() if field.type == "float"]
-NAMES = ["cell", "optimizer", "loss_reduction", "dtype", "engine", "newlines", "byte_order_mark"]
+NUMBERS = [name for name, field in FIELDS.items() if field.type in ("float", "float | None")]
+SWITCHES = [name for name, field in FIELDS.items() if field.type in ("bool", "bool | None")]
+NAMES = list(CHOICES)
+BELOW_ONE = [name for name in NUMBERS if name.startswith(("dropout_", "adam_", "momentum", "rmsprop_", "validation_"))]
+OF_ANY_SIGN = ["forget_bias"]
+NO_NUMBERS = [math.nan, math.inf, -math.inf, 10**400, True, "0.1", 1j, [1.0]]
 
 
 def test_the_fields_are_known_to_this_test() -> None:
-    assert len(COUNTS) >= 11 and len(NUMBERS) >= 6
-    assert set(COUNTS) | set(NUMBERS) | set(NAMES) | {"text", "checkpoint_every", "encoding", "bytes"} == set(FIELDS)
+    assert len(COUNTS) == 16 and len(NUMBERS) == 17 and len(SWITCHES) == 7 and len(BELOW_ONE) == 9
+    kinds = [COUNTS, NUMBERS, SWITCHES, NAMES, ["text", "checkpoint_every", "devices", "encoding"]]
+    assert sorted(name for kind in kinds for name in kind) == sorted(FIELDS)
     assert set(FIELDS) > CHANGEABLE
     assert all(field.metadata["help"] for field in FIELDS.values())
+
+
+def test_the_names_are_those_of_the_library() -> None:
+    """The settings know them without loading JAX."""
+    from jaxrnn.cells import CELLS, cell_options
+    from jaxrnn.clipping import CLIP_NORMS
+    from jaxrnn.early_stopping import EARLY_STOPPING_RULES
+    from jaxrnn.optimizer import OPTIMIZERS
+
+    assert OPTIMIZER_NAMES == OPTIMIZERS and EARLY_STOPPING_NAMES == EARLY_STOPPING_RULES
+    assert CHOICES["clip_norm"] == CLIP_NORMS
+    assert tuple(CELLS) == CELL_NAMES
+    assert {name for name in CELLS if "forget_bias" in cell_options(name)} == set(LSTM_NAMES)
 
 
 def test_defaults_survive_json() -> None:
@@ -52,14 +80,28 @@ def test_what_is_no_count_is_refused_by_name(name: str, value: Any) -> None:
 
 @given(
     name=st.sampled_from(NUMBERS),
-    value=st.one_of(
-        st.floats(max_value=-1e-300), st.sampled_from([math.nan, math.inf, -math.inf, None, True, "0.1", 1j, [1.0]])
-    ),
+    value=st.one_of(st.floats(max_value=-1e-300), st.sampled_from(NO_NUMBERS)),
 )
 def test_what_is_no_number_is_refused_by_name(name: str, value: Any) -> None:
+    if name in OF_ANY_SIGN and isinstance(value, float) and math.isfinite(value):
+        value = None
     with pytest.raises(ConfigurationError, match=f"^--{name.replace('_', '-')} expects") as caught:
         TrainConfig(**{name: value})
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", BELOW_ONE)
+@pytest.mark.parametrize("value", [1, 1.0, 1.5])
+def test_a_share_of_one_or_more_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"^--{name.replace('_', '-')} expects a number below 1 of at least 0"):
+        TrainConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+@pytest.mark.parametrize("value", [0, 1, "yes", 1.0])
+def test_what_is_no_switch_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"^--{name.replace('_', '-')} expects True or False; got "):
+        TrainConfig(**{name: value})
 
 
 @given(name=st.sampled_from(NAMES), value=st.one_of(st.text(max_size=300), st.integers(), st.booleans(), st.floats()))
@@ -69,13 +111,84 @@ def test_other_names_are_refused_with_the_list(name: str, value: Any) -> None:
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("names", [CELL_NAMES, OPTIMIZER_NAMES, ENGINE_NAMES])
+@pytest.mark.parametrize("names", [CELL_NAMES, OPTIMIZER_NAMES, ENGINE_NAMES, EARLY_STOPPING_NAMES])
 def test_a_misspelt_name_gets_the_nearest(names: tuple[str, ...]) -> None:
-    kind = {CELL_NAMES: "cell", OPTIMIZER_NAMES: "optimizer", ENGINE_NAMES: "engine"}[names]
+    kind = next(kind for kind, allowed in CHOICES.items() if allowed == names)
     for name in names:
         if len(name) > 4:
             with pytest.raises(ConfigurationError, match=f"did you mean {name}"):
                 TrainConfig(**{kind: name[:-1]})  # type: ignore[arg-type]
+
+
+LSTM = {"cell": "lstm"}
+VALIDATED = {"validation_fraction": 0.1}
+CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
+    # settings, the error's words, what makes them agree
+    ({"updates": 3, "epochs": 3}, "give one of them", {"epochs": None}),
+    ({"forget_bias": 0.0}, "--cell vanilla, which has no forget gate", LSTM),
+    ({"cell": "gru", "forget_bias": -2.0}, "--cell gru, which has no forget gate", LSTM),
+    ({"dropout_between": 0.5}, "nothing between", {"layers": 2}),
+    ({"tie_embedding": True}, "needs an --embedding of --hidden 100 features; got 0", {"embedding": 100}),
+    ({"tie_embedding": True, "embedding": 99}, "of --hidden 100 features; got 99", {"hidden": 99}),
+    (
+        {"tie_embedding": True, "embedding": 100, "skip_connections": True},
+        "--tie-embedding does not go with --skip-connections",
+        {"skip_connections": False},
+    ),
+    ({"early_stopping": "patience"}, "--early-stopping patience needs a --validation-fraction", VALIDATED),
+    ({"early_stopping": "thesis"}, "--early-stopping thesis needs a --validation-fraction", VALIDATED),
+    ({"decay_every_updates": 9}, "--decay-every-updates needs a --decay-rate below 1", {"decay_rate": 0.5}),
+    ({"optimizer": "sgd", "nesterov": True}, "--nesterov needs a --momentum above 0", {"momentum": 0.9}),
+    ({"momentum": 0.9}, "no effect with --optimizer adagrad; it belongs to rmsprop, sgd", {"optimizer": "sgd"}),
+    ({"momentum": 0.9, "nesterov": True}, "no effect with --optimizer adagrad", {"optimizer": "rmsprop"}),
+    ({"optimizer": "sgd", "epsilon": 1e-6}, "it belongs to adagrad, rmsprop, adam", {"optimizer": "adam"}),
+    ({"optimizer": "sgd", "epsilon_in_root": False}, "--epsilon-in-root has no effect", {"optimizer": "adagrad"}),
+    ({"rmsprop_decay": 0.9}, "it belongs to rmsprop", {"optimizer": "rmsprop"}),
+    ({"adam_b1": 0.8}, "it belongs to adam", {"optimizer": "adam"}),
+    ({"adam_b2": 0.8}, "it belongs to adam", {"optimizer": "adam"}),
+]
+
+
+@pytest.mark.parametrize(("settings", "words", "agreement"), CONTRADICTIONS)
+def test_contradictions_are_told_in_one_line(settings: dict, words: str, agreement: dict) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        TrainConfig(**settings)
+    assert words in str(caught.value) and str(caught.value).isprintable()
+    TrainConfig(**settings | agreement)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 1e-31])
+def test_an_epsilon_that_could_vanish_is_refused(value: float) -> None:
+    with pytest.raises(ConfigurationError, match="^--epsilon expects a finite number of at least 1e-30"):
+        TrainConfig(epsilon=value)
+
+
+def test_every_optimizer_setting_reaches_the_optimizer() -> None:
+    from jaxrnn.optimizer import OptimizerSettings
+
+    assert TrainConfig().optimizer_settings() == OptimizerSettings()
+    rmsprop = dict(epsilon=1e-6, epsilon_in_root=True, rmsprop_decay=0.9, momentum=0.8, nesterov=True)
+    shared = dict(clip_norm="linf", accumulate=4)
+    config = TrainConfig(optimizer="rmsprop", clip_value=0, clip_global_norm=2, **rmsprop, **shared)  # type: ignore
+    expected = OptimizerSettings("rmsprop", clips_value=False, clips_global_norm=True, **rmsprop, **shared)  # type: ignore
+    assert config.optimizer_settings() == expected
+    config = TrainConfig(optimizer="adam", adam_b1=0.8, adam_b2=0.99)
+    assert config.optimizer_settings() == OptimizerSettings("adam", adam_b1=0.8, adam_b2=0.99)
+
+
+def test_every_value_reaches_the_optimizer() -> None:
+    config = TrainConfig(learning_rate=0.25, clip_value=3, clip_global_norm=2, decay_rate=0.5, warmup_updates=7)
+    assert config.hyperparameters() == (0.25, 3.0, 2.0, 0.5, 10, 0, 7)
+    by_updates = TrainConfig(decay_rate=0.5, decay_every_updates=9).hyperparameters()
+    assert (by_updates.decay_every_updates, by_updates.decay_after_epochs) == (9, 2**31 - 1)
+    both = TrainConfig(decay_rate=0.5, decay_every_updates=9, decay_after_epochs=3).hyperparameters()
+    assert (both.decay_every_updates, both.decay_after_epochs) == (9, 3)
+
+
+def test_the_values_have_the_dtype_of_the_run(float64: None) -> None:
+    for dtype in ("float32", "float64"):
+        values = TrainConfig(dtype=dtype).hyperparameters()
+        assert [leaf.dtype.name for leaf in values] == [dtype] * 4 + ["int32"] * 3
 
 
 @pytest.mark.parametrize("text", ["", None, 3])
@@ -95,6 +208,19 @@ def test_intervals_in_updates_and_seconds(number: int) -> None:
 def test_other_intervals_are_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="^--checkpoint-every expects") as caught:
         parse_interval(text)
+    assert str(caught.value).isprintable()
+
+
+@given(st.integers(1, 10**6 - 1))
+def test_devices_are_auto_or_a_number(number: int) -> None:
+    assert parse_devices("auto") is None
+    assert parse_devices(str(number)) == number
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.0", "all", "4 ", "4\n", "\u0664", "1234567", None, True])
+def test_other_devices_are_refused(text: Any) -> None:
+    with pytest.raises(ConfigurationError, match="^--devices expects auto or a number of devices; got ") as caught:
+        TrainConfig(devices=text)
     assert str(caught.value).isprintable()
 
 

@@ -78,7 +78,7 @@ def test_the_first_loss_of_the_book_recipe_is_25_ln_k():
     K = len(corpus.vocabulary)
     ids = jnp.asarray(corpus.ids[:26, None])
     for seed in range(3):
-        model = LanguageModel(K, 100, init_std=0.01, rngs=nnx.Rngs(seed))
+        model = LanguageModel(K, 100, kernel_init=jax.nn.initializers.normal(0.01), rngs=nnx.Rngs(seed))
         logits, _ = model(ids[:-1], model.initial_carry(1))
         assert float(loss_nats(logits, ids[1:]).sum()) == pytest.approx(25 * math.log(K), abs=1e-2)
 

@@ -10,6 +10,7 @@ import pytest
 
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.gradient_check import vanilla_loss_and_gradients
+from jaxrnn.optimizer import OptimizerSettings
 from jaxrnn.train_state import params_of
 from jaxrnn.train_step import MAX_CHUNK_UPDATES, SMOOTHING, windows_per_epoch
 from tests.reference.book_loop import BookLoop, window_loss_and_gradients
@@ -19,6 +20,7 @@ from tests.trees import assert_trees_close, assert_trees_equal, leaves_by_path
 
 HIDDEN, T = 100, 25  # the book recipe
 SMALL = {"bptt_length": 4}
+PLAIN_SGD = OptimizerSettings("sgd", clips_value=False)
 
 
 # ---- against the NumPy loop, in the size of the recipe ----
@@ -187,7 +189,7 @@ def test_each_document_starts_from_a_zero_carry(float64, rng):
 def test_the_gradient_stops_at_the_windows_start(float64, rng):
     """The carry counts as a number: the second update follows the chain rule of its own window alone."""
     ids = small_ids(rng, 41)
-    trainer = Trainer(random_model(6, 5, rng), ids, optimizer="sgd", clips_value=False, learning_rate=1.0, **SMALL)
+    trainer = Trainer(random_model(6, 5, rng), ids, optimizer=PLAIN_SGD, learning_rate=1.0, **SMALL)
     after_one, *_ = trainer.advance(trainer.state(), 1)
     params, h = to_reference(after_one.params), np.array(after_one.carry[0].h)[0]
     after_two, *_ = trainer.advance(after_one, 1)
@@ -200,7 +202,7 @@ def test_the_gradient_stops_at_the_windows_start(float64, rng):
 def test_the_reduction_scales_the_gradient_and_not_the_reported_loss(reduction, float64, rng):
     ids = small_ids(rng, 41)
     model = random_model(6, 5, rng)
-    options = dict(optimizer="sgd", clips_value=False, learning_rate=1.0, loss_reduction=reduction)
+    options = dict(optimizer=PLAIN_SGD, learning_rate=1.0, loss_reduction=reduction)
     trainer = Trainer(model, ids, **options, **SMALL)
     params = to_reference(params_of(model))
     loss, gradients, _ = vanilla_loss_and_gradients(params, ids[:4], ids[1:5], np.zeros(5))

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-Carry = Any  # a named tuple of (B, H) arrays with a field `h`
+Carry = Any  # a named tuple of (B, ...) arrays with a field `h`, (B, H)
+Initializer = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
+
+
+def symmetric_uniform(bound: float) -> Initializer:
+    """Draws evenly from -bound to bound, as char-rnn does."""
+
+    def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw
+
+
+DEFAULT_KERNEL_INIT: Initializer = jax.nn.initializers.normal(0.01)
 
 
 class Cell(nnx.Module, abc.ABC):
@@ -22,15 +36,18 @@ class Cell(nnx.Module, abc.ABC):
         carry_t, y_t = update(p_t, r_t, carry_{t-1}, pointwise, t)
 
     A new cell writes `update` and `initial_carry`, and no gradient: the engines of `jaxrnn.engines` take it from there.
-    p and r have G = blocks * H features, one block a gate.
+    p has G = blocks * H features, one block a gate; r has recurrent_blocks * H, as many unless said otherwise.
 
     Args:
       in_features: F, the size of x_t; the number of symbols when the input is ids.
       hidden_features: H, the size of h.
-      blocks: how many blocks of H features the two products have.
+      blocks: how many blocks of H features the input product has.
+      recurrent_blocks: how many the recurrent product has; `blocks` if None.
+      use_bias: whether p_t has a bias b.
       recurrent_bias: whether r_t has a bias of its own, b_h. Only cells whose update does more with r_t than add
         it to p_t need one.
-      init_std: standard deviation of the normal starting values of W_x and W_h. Biases start at 0.
+      kernel_init: draws the starting values of W_x and W_h, called as `kernel_init(key, shape, dtype)`, such as those
+        of `jax.nn.initializers`. Biases start at 0 unless a cell says otherwise.
       param_dtype: dtype of the parameters.
       rngs: keys for the starting values.
 
@@ -42,6 +59,9 @@ class Cell(nnx.Module, abc.ABC):
 
     # True if `update` uses p and r only as p + r. An engine may then keep one gradient array for both.
     sums_products = False
+    # True if `update` makes products of its own, with matrices that `pointwise` holds (a GRU that resets before its
+    # product). Such a cell runs on `scan` and `reference`.
+    inner_products = False
 
     def __init__(
         self,
@@ -49,8 +69,10 @@ class Cell(nnx.Module, abc.ABC):
         hidden_features: int,
         *,
         blocks: int = 1,
+        recurrent_blocks: int | None = None,
+        use_bias: bool = True,
         recurrent_bias: bool = False,
-        init_std: float = 0.01,
+        kernel_init: Initializer = DEFAULT_KERNEL_INIT,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -62,25 +84,29 @@ class Cell(nnx.Module, abc.ABC):
         self.in_features = in_features
         self.hidden_features = hidden_features
         gates = blocks * hidden_features
-        # One draw for both: each draw takes 0.1 to 0.2 s to compile.
-        rows = init_std * jax.random.normal(rngs.params(), (in_features + hidden_features, gates), param_dtype)
-        self.W_x = nnx.Param(rows[:in_features])
-        self.W_h = nnx.Param(rows[in_features:])
-        self.b = nnx.Param(jnp.zeros((gates,), param_dtype))
-        self.b_h = nnx.Param(jnp.zeros((gates,), param_dtype)) if recurrent_bias else None
+        recurrent_gates = gates if recurrent_blocks is None else recurrent_blocks * hidden_features
+        if recurrent_gates == gates:
+            # One draw for both: each draw takes 0.1 to 0.2 s to compile.
+            rows = kernel_init(rngs.params(), (in_features + hidden_features, gates), param_dtype)
+            self.W_x, self.W_h = nnx.Param(rows[:in_features]), nnx.Param(rows[in_features:])
+        else:
+            self.W_x = nnx.Param(kernel_init(rngs.params(), (in_features, gates), param_dtype))
+            self.W_h = nnx.Param(kernel_init(rngs.params(), (hidden_features, recurrent_gates), param_dtype))
+        self.b = nnx.Param(jnp.zeros((gates,), param_dtype)) if use_bias else None
+        self.b_h = nnx.Param(jnp.zeros((recurrent_gates,), param_dtype)) if recurrent_bias else None
 
     @abc.abstractmethod
     def update(self, p: jax.Array, r: jax.Array, carry: Carry, pointwise: Any, t: jax.Array) -> tuple[Carry, jax.Array]:
         """The elementwise part of a step.
 
-        Pure, without products, and it may read no parameter but those in `pointwise`.
+        Pure, elementwise in the batch, and it may read no parameter but those in `pointwise`.
 
         Args:
           p: input product, (B, G).
           r: recurrent product, (B, G).
           carry: carry_{t-1}.
           pointwise: what `self.pointwise()` returned.
-          t: index of the step in the window, a scalar.
+          t: index of the step in the window, a scalar; or the times that were given to `unroll`, (B,).
 
         Returns:
           carry_t and the output y_t, (B, H), which the next layer sees.
@@ -94,13 +120,18 @@ class Cell(nnx.Module, abc.ABC):
         """The parameters that `update` uses, as a pytree of arrays."""
         return ()
 
-    def __call__(self, carry: Carry, x: jax.Array, t: jax.Array | int = 0) -> tuple[Carry, jax.Array]:
+    def products(self, carry: Carry, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """p_t and r_t of dense input x, (B, F)."""
         self.check_input(x, batch_axes=1)
-        p = x @ self.W_x[...] + self.b[...][None, :]
+        p = x @ self.W_x[...]
+        if self.b is not None:
+            p = p + self.b[...][None, :]
         r = carry.h @ self.W_h[...]
-        if self.b_h is not None:
-            r = r + self.b_h[...][None, :]
-        return self.update(p, r, carry, self.pointwise(), jnp.asarray(t, jnp.int32))
+        return p, r if self.b_h is None else r + self.b_h[...][None, :]
+
+    def __call__(self, carry: Carry, x: jax.Array, t: jax.Array | int = 0) -> tuple[Carry, jax.Array]:
+        p, r = self.products(carry, x)
+        return self.update(p, r, carry, self.pointwise(), jnp.asarray(t))
 
     def check_input(self, x: jax.Array, batch_axes: int) -> None:
         """Refuses dense input whose shape does not fit; shapes are known while tracing, so this is free."""

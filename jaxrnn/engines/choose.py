@@ -8,9 +8,9 @@ import jax
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.hoisted import unroll_hoisted
-from jaxrnn.engines.input_product import check_window
 from jaxrnn.engines.reference import unroll_reference
 from jaxrnn.engines.scan import unroll_scan
+from jaxrnn.engines.window import make_window
 
 ENGINES = {"scan": unroll_scan, "hoisted": unroll_hoisted, "reference": unroll_reference}
 
@@ -20,6 +20,13 @@ class EngineChoice(NamedTuple):
 
     engine: str
     rejected: dict[str, str]
+
+
+def engines_of(cell) -> tuple[str, ...]:
+    """The engines that can run a cell."""
+    if not isinstance(cell, Cell):
+        return ("reference",)
+    return ("scan", "reference") if cell.inner_products else tuple(ENGINES)
 
 
 def choose_engine(cell, batch_size: int) -> EngineChoice:
@@ -40,31 +47,49 @@ def choose_engine(cell, batch_size: int) -> EngineChoice:
         why = f"{type(cell).__name__} is not a jaxrnn Cell: it has no `update` apart from its products"
         return EngineChoice("reference", {"scan": why, "hoisted": why})
     slower = "slower: it makes one-hot products and keeps every intermediate result"
-    if batch_size == 1:
-        # Vanilla 100, T 25: 94 against 124 us an update on 2 CPU cores. A step's gradient of W_h is an outer product
-        # then, and one product after the loop takes the place of T of them.
-        return EngineChoice("hoisted", {"scan": "slower with a batch of 1", "reference": slower})
-    return EngineChoice("scan", {"hoisted": "measured faster for a batch of 1 only", "reference": slower})
+    if cell.inner_products:
+        why = f"the update of {type(cell).__name__} makes products of its own, whose weights each pullback would hold"
+        return EngineChoice("scan", {"hoisted": why, "reference": slower})
+    # Two CPU cores, jax 0.10.2. Vanilla 100, batch 1, T 25: 94 us an update against 124 with `scan`. Batch and window
+    # of 100: LSTM 1.04 times as fast at 128 and 256 hidden features, 1.08 at 512, three layers 1.04; GRU 0.97 at 128
+    # and 1.03 at 512, since dp and dr are two arrays there.
+    if batch_size == 1 or cell.sums_products or cell.hidden_features >= 512:
+        return EngineChoice("hoisted", {"scan": "slower or equal, but has forward mode too", "reference": slower})
+    why = "slower for a batch of a cell whose two products are not only added, below 512 hidden features"
+    return EngineChoice("scan", {"hoisted": why, "reference": slower})
 
 
 def unroll(
     cell,
-    xs: jax.Array,
+    xs: jax.Array | tuple[jax.Array, jax.Array],
     carry: Carry,
     *,
     engine: str = "auto",
     resets: jax.Array | None = None,
+    fresh: Carry | None = None,
+    lengths: jax.Array | None = None,
+    times: jax.Array | None = None,
+    input_scale: jax.Array | None = None,
+    recurrent_mask: jax.Array | None = None,
+    clip_backward: jax.Array | None = None,
     scan_unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
     """Applies a cell to a window of inputs, time-major.
 
     Args:
       cell: a `Cell`; or any other cell called as `cell(carry, x)`, such as Flax's, for features only.
-      xs: ids of shape (T, B), any integer dtype, each below `cell.in_features`; or features of shape (T, B, F).
+      xs: ids of shape (T, B), any integer dtype, each below `cell.in_features`; or features of shape (T, B, F); or
+        both as the pair (features, ids), which stands for features and one-hot ids side by side.
       carry: the carry before the first step.
       engine: "scan", "hoisted", "reference", or "auto" for the one `choose_engine` names. All give the same values and
         gradients, to the order in which sums are taken.
-      resets: true where a stream starts afresh: the carry is zero before that step. Shape (T, B), bool.
+      resets: true where a stream starts afresh: the carry before that step is `fresh`. Shape (T, B), bool.
+      fresh: the carry of a fresh start, (B, ...) like `carry`; zeros if None.
+      lengths: length of each sequence, (B,). From there on the carry stays as it is and outputs are 0.
+      times: the time of each step, (T, B), for cells whose `update` uses it; its index in the window if None.
+      input_scale: factor of the one-hot input at each step, (T, B): dropout of ids.
+      recurrent_mask: factor of h_{t-1} in the recurrent product, (T, B, H), or (1, B, H) for one mask a window.
+      clip_backward: limit of each entry of the gradients of p_t and r_t, applied at each step of the backward pass.
       scan_unroll: how many steps one turn of the compiled loop makes. Changes neither values nor truncation; more
         than 1 was slower in every case measured on a CPU.
 
@@ -72,14 +97,25 @@ def unroll(
       The carry after the last step and the outputs, (T, B, H).
 
     Raises:
-      ValueError: if the engine is unknown or shapes do not fit.
+      ValueError: if the engine is unknown, cannot run the cell, or shapes do not fit.
     """
     if engine != "auto" and engine not in ENGINES:
         raise ValueError(f"unroll expects an engine out of auto, {', '.join(ENGINES)}; got {engine!r}")
-    check_window(cell, xs, carry, resets)
-    choice = choose_engine(cell, xs.shape[1])
+    window = make_window(
+        cell,
+        xs,
+        carry,
+        times=times,
+        resets=resets,
+        lengths=lengths,
+        input_scale=input_scale,
+        recurrent_mask=recurrent_mask,
+    )
+    choice = choose_engine(cell, jax.tree.leaves(xs)[0].shape[1])
     if engine == "auto":
         engine = choice.engine
-    elif not isinstance(cell, Cell) and engine != "reference":
-        raise ValueError(f"unroll cannot use the engine {engine!r}: {choice.rejected[engine]}; use 'reference'")
-    return ENGINES[engine](cell, xs, carry, resets, scan_unroll)
+    elif engine not in engines_of(cell):
+        raise ValueError(f"unroll cannot use the engine {engine!r}: {choice.rejected[engine]}")
+    if not isinstance(cell, Cell) and (recurrent_mask is not None or clip_backward is not None):
+        raise ValueError(f"unroll cannot mask or clip inside {type(cell).__name__}: it is not a jaxrnn Cell")
+    return ENGINES[engine](cell, window, carry, fresh, clip_backward, scan_unroll)

@@ -1,104 +1,184 @@
-"""The engine `hoisted`: weight gradients as one product after the loop.
+"""The engine `hoisted`: weight gradients as few large products.
 
-JAX's transposition of a scan adds the gradient of W_h up inside the loop, one small product a step. Here the forward
-scan keeps each step's pullback, the reverse scan applies it and yields only dp_t and dr_t, and
+JAX's transposition of a scan adds the gradient of each weight up inside the loop, one small product a step. Here the
+forward scan keeps each step's pullback; the reverse scan applies it and yields only dp_t and dr_t; and
 
-    dW_h = sum_t h_{t-1}' dr_t          one product over all T and B
-    db_h = sum_t dr_t
+    dW_h = sum_t h_{t-1}' dr_t          dW_x = sum_t x_t' dp_t
 
-follow after it. Pays where the products in the loop are large, or where each launch costs. Reverse mode only.
+follow block by block: after every few steps of the reverse scan one product over them and the batch, while dp and dr
+are still in the cache. The other product of a step, dh = dr W_h', reads a transposed copy of W_h made once. Reverse
+mode only.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.engines.input_product import gathers_inside, input_products, input_rows, reset_carry
-from jaxrnn.engines.scan import checkpointed_update
+from jaxrnn.engines.step import step_function
+from jaxrnn.engines.window import (
+    Window,
+    input_product,
+    input_product_gradients,
+    input_weights,
+    multiplies_first,
+    reset_carry,
+)
+
+LARGEST_BLOCK = 16
+
+
+def block_length(steps: int, batch_size: int) -> int:
+    """How many steps share one product for the weight gradients.
+
+    The whole window with a batch of 1, where dp and dr are small. Else the largest divisor of T up to `LARGEST_BLOCK`:
+    with blocks of 10 an LSTM of 128 units, batch 100, ran 1.17 times as fast as with the whole window of 100 on 2 CPU
+    cores. A window without a divisor from 4 on is one block.
+
+    Example:
+      >>> block_length(100, batch_size=100), block_length(97, batch_size=100), block_length(25, batch_size=1)
+      (10, 97, 25)
+    """
+    if batch_size == 1:
+        return steps
+    largest = max(length for length in range(1, LARGEST_BLOCK + 1) if steps % length == 0)
+    return largest if largest >= 4 else steps
 
 
 def unroll_hoisted(
-    cell: Cell, xs: jax.Array, carry: Carry, resets: jax.Array | None = None, scan_unroll: int = 1
+    cell: Cell,
+    window: Window,
+    carry: Carry,
+    fresh: Carry | None = None,
+    clip_backward: jax.Array | None = None,
+    scan_unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
     """Unrolls with a gradient of its own, built from each step's pullback."""
-    gather = gathers_inside(xs)
-    rows, ids = (input_rows(cell), xs) if gather else (input_products(cell, xs), None)
+    weights: Any = input_weights(cell, window)
+    ps = None
+    if multiplies_first(carry.h.shape[0]):
+        ps, weights = input_product(weights, window.features, window.ids, window.input_scale), None
+        window = window._replace(features=None, ids=None, input_scale=None)
     b_h = None if cell.b_h is None else cell.b_h[...]
-    run = _with_hoisted_gradient(cell, scan_unroll)
-    return run(rows, cell.W_h[...], b_h, cell.pointwise(), carry, ids, resets)
+    arrays = (weights, cell.W_h[...], b_h, cell.pointwise(), carry, fresh, ps, window.features, window.recurrent_mask)
+    fixed = (window.ids, window.input_scale, window.times, window.resets, window.valid)
+    return _Hoisted(cell, scan_unroll)(arrays, fixed, clip_backward)
 
 
-def _with_hoisted_gradient(cell: Cell, scan_unroll: int):
-    # `rows` is the table (V, G) when ids are given, else the input products (T, B, G) themselves.
-    update = checkpointed_update(cell)
-    one_array = cell.sums_products
+def _recurrent_product(W_h, b_h, h, mask):
+    r = (h if mask is None else h * mask) @ W_h
+    return r if b_h is None else r + jnp.expand_dims(b_h, tuple(range(r.ndim - 1)))
 
-    def apply(p, r, carry, pointwise, t):
-        if one_array:
-            return update(p + r, jnp.zeros_like(r), carry, pointwise, t)
-        return update(p, r, carry, pointwise, t)
 
-    def inputs_of(rows, ids, resets):
-        xs = rows if ids is None else ids
-        return xs, resets, jnp.arange(xs.shape[0], dtype=jnp.int32)
+class _Hoisted:
+    """`(arrays, fixed, clip) -> (carry, ys)`; the gradient goes to `arrays` only."""
 
-    def enter(rows, W_h, b_h, carry, ids, x, reset):
-        if reset is not None:
-            carry = reset_carry(carry, reset)
-        r = carry.h @ W_h
-        return x if ids is None else rows[x], r if b_h is None else r + b_h[None, :], carry
+    def __init__(self, cell: Cell, scan_unroll: int):
+        self.cell, self.scan_unroll = cell, scan_unroll
+        run = jax.custom_vjp(lambda arrays, fixed, clip: self._scan(arrays, fixed, clip, keep=False)[0])
+        run.defvjp(lambda arrays, fixed, clip: self._scan(arrays, fixed, clip, keep=True), self._backward)
+        self.run = run
 
-    @jax.custom_vjp
-    def run(rows, W_h, b_h, pointwise, carry, ids, resets):
-        def step(carry, inputs):
-            x, reset, t = inputs
-            p, r, carry = enter(rows, W_h, b_h, carry, ids, x, reset)
-            return apply(p, r, carry, pointwise, t)
+    def __call__(self, arrays, fixed, clip):
+        return self.run(arrays, fixed, clip)
 
-        return jax.lax.scan(step, carry, inputs_of(rows, ids, resets), unroll=scan_unroll)
+    def _scan(self, arrays, fixed, clip, keep: bool):
+        weights, W_h, b_h, pointwise, first, fresh, ps, features, mask = arrays
+        ids, scale, times, resets, valid = fixed
+        apply = step_function(self.cell, clip)
+        constant_mask = mask is not None and mask.shape[0] == 1
 
-    def forward(rows, W_h, b_h, pointwise, carry, ids, resets):
-        def step(carry, inputs):
-            x, reset, t = inputs
-            p, r, carry = enter(rows, W_h, b_h, carry, ids, x, reset)
-            (new, y), pullback = jax.vjp(lambda p, r, c, w: apply(p, r, c, w, t), p, r, carry, pointwise)
+        def step(carry, now):
+            p, x, i, s, t, reset, is_valid, step_mask = now
+            if reset is not None:
+                carry = reset_carry(carry, reset, fresh)
+            if p is None:
+                p = input_product(weights, x, i, s)
+            r = _recurrent_product(W_h, b_h, carry.h, mask[0] if constant_mask else step_mask)
+            if self.cell.sums_products:
+                p, r = p + r, None
+            if not keep:
+                return apply(p, r, carry, pointwise, t, is_valid)
+            (new, y), pullback = jax.vjp(lambda p, r, c, w: apply(p, r, c, w, t, is_valid), p, r, carry, pointwise)
             # For most cells y_t is h_t: then y is kept once and serves as both.
             return new, (y, None if y is new.h else new.h, pullback)
 
-        first = carry
-        carry, (ys, hs, pullbacks) = jax.lax.scan(step, carry, inputs_of(rows, ids, resets), unroll=scan_unroll)
-        return (carry, ys), (rows, W_h, b_h, pointwise, first, ids, resets, ys if hs is None else hs, pullbacks)
+        steps = (ps, features, ids, scale, times, resets, valid, None if constant_mask else mask)
+        last, kept = jax.lax.scan(step, first, steps, unroll=self.scan_unroll)
+        if not keep:
+            return (last, kept), None
+        ys, hs, pullbacks = kept
+        return (last, ys), (arrays, fixed, ys if hs is None else hs, pullbacks)
 
-    def backward(residuals, cotangents):
-        rows, W_h, b_h, pointwise, first, ids, resets, hs, pullbacks = residuals
+    def _backward(self, kept, cotangents):
+        arrays, fixed, hs, pullbacks = kept
+        weights, W_h, b_h, pointwise, first, fresh, ps, features, mask = arrays
+        ids, scale, times, resets, valid = fixed
         d_last, d_ys = cotangents
+        T, B = hs.shape[:2]
+        length = block_length(T, B)
+        constant_mask = mask is not None and mask.shape[0] == 1
+        # A transposed copy pays for itself over T products, but not those of a single row.
+        W_h_T = jax.lax.optimization_barrier(W_h.T) if B > 1 else None
 
-        def step(state, inputs):
-            d_carry, d_pointwise = state
-            d_y, pullback, reset = inputs
+        def step(state, now):
+            d_carry, d_pointwise, d_fresh = state
+            d_y, pullback, reset, step_mask = now
             d_p, d_r, d_carry, d_w = pullback((d_carry, d_y))
-            if one_array:
-                d_r = d_p
-            d_h = d_carry.h + jnp.einsum("bg,hg->bh", d_r, W_h)
-            d_carry = d_carry._replace(h=d_h)
+            d_sum = d_p if d_r is None else d_r
+            d_h = d_sum @ W_h_T if W_h_T is not None else jnp.einsum("bg,hg->bh", d_sum, W_h)
+            if mask is not None:
+                d_h = d_h * (mask[0] if constant_mask else step_mask)
+            d_carry = d_carry._replace(h=d_carry.h + d_h)
             if reset is not None:
-                d_carry = reset_carry(d_carry, reset)
-            return (d_carry, jax.tree.map(jnp.add, d_pointwise, d_w)), (d_p, None if one_array else d_r)
+                if fresh is not None:
+                    d_fresh = jax.tree.map(lambda s, d: s + jnp.where(reset[:, None], d, 0), d_fresh, d_carry)
+                d_carry = reset_carry(d_carry, reset, None)
+            return (d_carry, jax.tree.map(jnp.add, d_pointwise, d_w), d_fresh), (d_p, d_r)
 
-        zeros = jax.tree.map(jnp.zeros_like, pointwise)
-        (d_first, d_pointwise), (d_p, d_r) = jax.lax.scan(
-            step, (d_last, zeros), (d_ys, pullbacks, resets), reverse=True, unroll=scan_unroll
+        def block(state, now):
+            state, d_weights, d_W_h, d_b_h, d_constant_mask = state
+            d_y, pullback, reset, step_mask, h, h_before, x, i, s = now
+            state, (d_p, d_r) = jax.lax.scan(
+                step, state, (d_y, pullback, reset, step_mask), reverse=True, unroll=self.scan_unroll
+            )
+            d_sum = d_p if d_r is None else d_r
+            h = jnp.concatenate([h_before[None], h[:-1]])
+            if reset is not None:
+                start = jnp.zeros_like(h) if fresh is None else fresh.h[None]
+                h = jnp.where(reset[:, :, None], start, h)
+            d_step_mask, masked = None, h
+            if mask is not None:
+                masked = h * (mask if constant_mask else step_mask)
+                d_mask = h * jnp.einsum("tbg,hg->tbh", d_sum, W_h)
+                d_step_mask = None if constant_mask else d_mask
+                d_constant_mask = d_constant_mask + d_mask.sum(0)[None] if constant_mask else None
+            d_x = None
+            if ps is None:
+                d_new, d_x = input_product_gradients(weights, x, i, s, d_p)
+                d_weights = jax.tree.map(jnp.add, d_weights, d_new)
+            d_W_h = d_W_h + jnp.einsum("tbh,tbg->hg", masked, d_sum)
+            d_b_h = None if b_h is None else d_b_h + d_sum.sum((0, 1))
+            state = (state, d_weights, d_W_h, d_b_h, d_constant_mask)
+            return state, (d_p if ps is not None else None, d_x, d_step_mask)
+
+        def in_blocks(tree):
+            return jax.tree.map(lambda a: a.reshape(T // length, length, *a.shape[1:]), tree)
+
+        zeros = jax.tree.map(jnp.zeros_like, (pointwise, fresh, weights, W_h, b_h, mask if constant_mask else None))
+        state = ((d_last, *zeros[:2]), *zeros[2:])
+        h_before = jnp.concatenate([first.h[None], hs[length - 1 : T - 1 : length]])
+        given = (d_ys, pullbacks, resets, None if constant_mask else mask, hs)
+        now = (*in_blocks(given), h_before, *in_blocks((features, ids, scale)))
+        state, (d_ps, d_features, d_mask) = jax.lax.scan(block, state, now, reverse=True)
+        (d_first, d_pointwise, d_fresh), d_weights, d_W_h, d_b_h, d_constant_mask = state
+        d_ps, d_features, d_mask = jax.tree.map(lambda a: a.reshape(T, *a.shape[2:]), (d_ps, d_features, d_mask))
+        d_mask = d_constant_mask if constant_mask else d_mask
+        d_arrays: tuple[Any, ...] = (
+            *(d_weights, d_W_h, d_b_h, d_pointwise, d_first, d_fresh),
+            *(d_ps, d_features, d_mask),
         )
-        d_r = d_p if d_r is None else d_r
-        h_before = jnp.concatenate([first.h[None], hs[:-1]])
-        if resets is not None:
-            h_before = jnp.where(resets[:, :, None], jnp.zeros_like(h_before), h_before)
-        d_W_h = jnp.einsum("tbh,tbg->hg", h_before, d_r)
-        d_b_h = None if b_h is None else d_r.sum((0, 1))
-        d_rows = d_p if ids is None else jnp.zeros_like(rows).at[ids].add(d_p)
-        return d_rows, d_W_h, d_b_h, d_pointwise, d_first, None, None
-
-    run.defvjp(forward, backward)
-    return run
+        return d_arrays, None, None

@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.engines.input_product import is_ids, reset_carry
+from jaxrnn.engines.step import clip_cotangent
+from jaxrnn.engines.window import Window, keep_finished, reset_carry
 
 
 def unroll_reference(
-    cell, xs: jax.Array, carry: Carry, resets: jax.Array | None = None, scan_unroll: int = 1
+    cell: Any,
+    window: Window,
+    carry: Carry,
+    fresh: Carry | None = None,
+    clip_backward: jax.Array | None = None,
+    scan_unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
-    """A plain scan of `cell(carry, x, t)`; ids are fed as one-hot vectors, as the formula says."""
-    if not isinstance(cell, Cell):
-        return _unroll_foreign(cell, xs, carry, resets, scan_unroll)
-    if is_ids(xs):
-        xs = jax.nn.one_hot(xs, cell.in_features, dtype=cell.W_x[...].dtype)
-    steps = jnp.arange(xs.shape[0], dtype=jnp.int32)
+    """A plain scan; ids are fed as one-hot vectors, as the formula says."""
+    mask = window.recurrent_mask
+    if mask is not None:
+        mask = jnp.broadcast_to(mask, (window.times.shape[0], *mask.shape[1:]))
 
-    def step(carry, inputs):
-        x, reset, t = inputs
+    def step(carry, now):
+        x, t, reset, valid, step_mask = now
         if reset is not None:
-            carry = reset_carry(carry, reset)
-        return cell(carry, x, t)
+            carry = reset_carry(carry, reset, fresh)
+        if not isinstance(cell, Cell):  # such as Flax's: it knows neither masks nor the step's number
+            new, y = cell(carry, x)
+        else:
+            p, r = cell.products(carry if step_mask is None else carry._replace(h=carry.h * step_mask), x)
+            if clip_backward is not None:
+                p, r = clip_cotangent(p, clip_backward), clip_cotangent(r, clip_backward)
+            new, y = cell.update(p, r, carry, cell.pointwise(), t)
+        return (new, y) if valid is None else keep_finished(valid, new, carry, y)
 
-    return jax.lax.scan(step, carry, (xs, resets, steps), unroll=scan_unroll)
+    steps = (_dense(cell, window), window.times, window.resets, window.valid, mask)
+    return jax.lax.scan(step, carry, steps, unroll=scan_unroll)
 
 
-def _unroll_foreign(
-    cell, xs: jax.Array, carry: Carry, resets: jax.Array | None, scan_unroll: int
-) -> tuple[Carry, jax.Array]:
-    # A cell that is not ours, such as Flax's: it knows neither ids nor the step's number.
-    def step(carry, inputs):
-        x, reset = inputs
-        if reset is not None:
-            carry = reset_carry(carry, reset)
-        return cell(carry, x)
-
-    return jax.lax.scan(step, carry, (xs, resets), unroll=scan_unroll)
+def _dense(cell: Any, window: Window) -> jax.Array | None:
+    if window.ids is None:
+        return window.features
+    symbols = cell.in_features - (0 if window.features is None else window.features.shape[-1])
+    x = jax.nn.one_hot(window.ids, symbols, dtype=cell.W_x[...].dtype)
+    if window.input_scale is not None:
+        x = x * window.input_scale[:, :, None]
+    return x if window.features is None else jnp.concatenate([window.features, x], axis=-1)

@@ -1,54 +1,54 @@
-"""The engine `scan`: the default on a CPU.
+"""The engine `scan`: a scan whose body makes the products and calls the cell's `update`; `jax.grad` does the rest.
 
-A scan whose body makes the recurrent product and calls the cell's `update` under a checkpoint policy that keeps the
-results of transcendental functions and recomputes the arithmetic around them. That is what hand-written kernels keep
-(the gate activations), said once for every cell; `jax.grad` does the rest.
+The update runs under a checkpoint policy (see `step.py`) that keeps the results of transcendental functions. That is
+what hand-written kernels keep (the gate activations), said once for every cell.
 """
 
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.engines.input_product import gathers_inside, input_products, input_rows, reset_carry
-
-TRANSCENDENTAL = frozenset({"logistic", "tanh", "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "erf"})
-
-
-def keep_transcendental(primitive, *_, **__) -> bool:
-    """The policy: save what is costly to compute again, and nothing else."""
-    return primitive.name in TRANSCENDENTAL
-
-
-def checkpointed_update(cell: Cell):
-    """The cell's `update` under the policy. Inside a scan no barrier against common subexpressions is needed."""
-    return jax.checkpoint(cell.update, policy=keep_transcendental, prevent_cse=False)
+from jaxrnn.engines.step import step_function
+from jaxrnn.engines.window import Window, input_product, input_weights, multiplies_first, reset_carry
 
 
 def unroll_scan(
-    cell: Cell, xs: jax.Array, carry: Carry, resets: jax.Array | None = None, scan_unroll: int = 1
+    cell: Cell,
+    window: Window,
+    carry: Carry,
+    fresh: Carry | None = None,
+    clip_backward: jax.Array | None = None,
+    scan_unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
     """Unrolls by `lax.scan`; works for forward and reverse differentiation, jit, vmap and sharding."""
-    update = checkpointed_update(cell)
+    apply = step_function(cell, clip_backward)
     W_h = cell.W_h[...]
     b_h = None if cell.b_h is None else cell.b_h[...][None, :]
     pointwise = cell.pointwise()
-    rows = None
-    if gathers_inside(xs):
-        rows = input_rows(cell)
-    else:
-        xs = input_products(cell, xs)
-    steps = jnp.arange(xs.shape[0], dtype=jnp.int32)
+    weights = input_weights(cell, window)
+    inputs = (window.features, window.ids, window.input_scale)
+    ps = None
+    if multiplies_first(carry.h.shape[0]):
+        ps, inputs = input_product(weights, *inputs), (None, None, None)
+    mask = window.recurrent_mask
+    constant_mask = mask is not None and mask.shape[0] == 1
 
-    def step(carry, inputs):
-        x, reset, t = inputs
+    def step(carry, now):
+        p, inputs, t, reset, valid, step_mask = now
         if reset is not None:
-            carry = reset_carry(carry, reset)
-        p = x if rows is None else rows[x]
-        r = carry.h @ W_h
+            carry = reset_carry(carry, reset, fresh)
+        if p is None:
+            p = input_product(weights, *inputs)
+        h = carry.h
+        if mask is not None:
+            h = h * (mask[0] if constant_mask else step_mask)
+        r = h @ W_h
         if b_h is not None:
             r = r + b_h
-        return update(p, r, carry, pointwise, t)
+        if cell.sums_products:
+            p, r = p + r, None
+        return apply(p, r, carry, pointwise, t, valid)
 
-    return jax.lax.scan(step, carry, (xs, resets, steps), unroll=scan_unroll)
+    steps = (ps, inputs, window.times, window.resets, window.valid, None if constant_mask else mask)
+    return jax.lax.scan(step, carry, steps, unroll=scan_unroll)

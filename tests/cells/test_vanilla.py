@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxrnn.cells import CELLS, Cell, VanillaCarry, VanillaCell
+from jaxrnn.cells import Cell, VanillaCarry, VanillaCell
 from jaxrnn.engines import unroll
 from tests.reference.random_cell import (
     params_of,
@@ -100,32 +100,12 @@ def test_equals_torch_rnn_with_copied_weights(rng):
     assert_trees_close((ours, d_xs, d_h), (theirs, x.grad.numpy(), h0.grad.numpy()[0]), rtol=1e-5)
 
 
-def test_sums_products_is_true_of_every_cell_that_says_so(float64, rng):
-    for cell_type in CELLS.values():
-        if not cell_type.sums_products:
-            continue
-        cell = random_cell(cell_type, 5, 4, rng, jnp.float64)
-        carry, t = random_carry(cell, 3, rng), jnp.asarray(2, jnp.int32)
-        p, r = (jnp.asarray(rng.normal(size=(3, cell.W_h.shape[1]))) for _ in range(2))
-        together = cell.update(p + r, jnp.zeros_like(r), carry, cell.pointwise(), t)
-        assert_trees_close(cell.update(p, r, carry, cell.pointwise(), t), together, rtol=1e-12)
-    assert VanillaCell.sums_products
-
-
-@pytest.mark.parametrize("cell_type", list(CELLS.values()))
-def test_a_fresh_start_is_zero_in_the_parameters_dtype(cell_type, float64):
-    for dtype in (jnp.float32, jnp.float64):
-        carry = cell_type(5, 4, param_dtype=dtype, rngs=nnx.Rngs(0)).initial_carry(3)
-        for leaf in jax.tree.leaves(carry):
-            assert leaf.shape == (3, 4) and leaf.dtype == dtype and not leaf.any()
-
-
 def test_weights_start_normal_and_biases_at_zero():
-    cell = VanillaCell(200, 300, init_std=0.02, rngs=nnx.Rngs(3))
+    cell = VanillaCell(200, 300, kernel_init=jax.nn.initializers.normal(0.02), rngs=nnx.Rngs(3))
     for weight in (cell.W_x[...], cell.W_h[...]):
         assert float(weight.std()) == pytest.approx(0.02, rel=0.02)
         assert abs(float(weight.mean())) < 4e-4
-    assert not cell.b[...].any() and cell.b_h is None
+    assert not weights_of(cell)["b"].any() and cell.b_h is None
 
 
 @pytest.mark.parametrize(("in_features", "hidden_features"), [(0, 4), (5, 0), (-1, 4)])

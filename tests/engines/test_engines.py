@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxrnn.cells import VanillaCarry, VanillaCell
+from jaxrnn.cells import GRUCell, ResetBeforeGRUCell, VanillaCarry, VanillaCell
 from jaxrnn.engines import ENGINES, choose_engine, unroll
 from tests.reference.peephole import OtherOutputCell, PeepholeCell, unroll_peephole
 from tests.reference.random_cell import (
@@ -231,9 +231,18 @@ def test_an_early_output_does_not_depend_on_a_later_input(engine, float64):
     assert not d_xs[3:].any() and d_xs[:3].all()
 
 
-@pytest.mark.parametrize(("batch_size", "engine"), [(1, "hoisted"), (2, "scan"), (64, "scan")])
-def test_one_rule_chooses_the_engine_and_says_why_not_the_others(batch_size, engine):
-    choice = choose_engine(VanillaCell(3, 2, rngs=nnx.Rngs(0)), batch_size)
+CHOICES = [
+    (VanillaCell, 1, "hoisted"),
+    (VanillaCell, 64, "hoisted"),
+    (GRUCell, 1, "hoisted"),
+    (GRUCell, 64, "scan"),
+    (ResetBeforeGRUCell, 1, "scan"),
+]
+
+
+@pytest.mark.parametrize(("cell_type", "batch_size", "engine"), CHOICES)
+def test_one_rule_chooses_the_engine_and_says_why_not_the_others(cell_type, batch_size, engine):
+    choice = choose_engine(cell_type(3, 2, rngs=nnx.Rngs(0)), batch_size)
     assert choice.engine == engine
     assert set(choice.rejected) == set(ENGINES) - {engine} and all(choice.rejected.values())
     foreign = choose_engine(nnx.SimpleCell(3, 2, rngs=nnx.Rngs(0)), batch_size)

@@ -284,7 +284,7 @@ def test_updates_that_were_left_out_are_counted_over_a_restart(
     text: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A rate that ruins the parameters at the first update: ten that are not finite in a row end the run.
-    bad = {"learning_rate": 1e38, "optimizer": "sgd", "clip_value": 0, "init_std": 1, "checkpoint_every": 1}
+    bad = {"learning_rate": 1e38, "optimizer": "sgd", "clip_value": 0, "init_scale": 1, "checkpoint_every": 1}
     bad |= {"log_every": 1, "validation_fraction": 0, "sample_every": 0}
     answer = command(capsys, "train", text, *tiny_options(tmp_path / "whole", **bad))
     assert_refused(answer, 5, "not finite for 10 updates", "--learning-rate")

@@ -12,6 +12,8 @@ from flax import nnx
 
 from jaxrnn.cells import Cell
 
+NORMAL = jax.nn.initializers.normal(0.4)
+
 
 class PeepholeCarry(NamedTuple):
     c: jax.Array
@@ -19,10 +21,10 @@ class PeepholeCarry(NamedTuple):
 
 
 class PeepholeCell(Cell):
-    def __init__(self, in_features, hidden_features, *, init_std=0.4, param_dtype=jnp.float32, rngs):
-        options = dict(blocks=4, recurrent_bias=True, init_std=init_std, param_dtype=param_dtype)
+    def __init__(self, in_features, hidden_features, *, kernel_init=NORMAL, param_dtype=jnp.float32, rngs):
+        options = dict(blocks=4, recurrent_bias=True, kernel_init=kernel_init, param_dtype=param_dtype)
         super().__init__(in_features, hidden_features, **options, rngs=rngs)
-        self.peephole = nnx.Param(init_std * jax.random.normal(rngs.params(), (3, hidden_features), param_dtype))
+        self.peephole = nnx.Param(kernel_init(rngs.params(), (3, hidden_features), param_dtype))
 
     def update(self, p, r, carry, pointwise, t):
         (p_i, p_f, p_g, p_o), (r_i, r_f, r_g, r_o) = jnp.split(p, 4, axis=-1), jnp.split(r, 4, axis=-1)

@@ -1,0 +1,291 @@
+"""Speed, memory and start of LSTM and GRU language models against PyTorch and Flax, measured in one run.
+
+Command: python -m experiments.benchmark cells [--only lstm-128-1,gru-512-1] [--json FILE] [--figure FILE] [--quick]
+
+Setting: batch 100, windows of 100 characters, War and Peace if JAXRNN_DATA has it; recipe in `cell_baselines.py`. Each
+competitor is a process (`cell_worker.py`), started alone without a compile cache. All of a row then train in turn, some
+seconds each, every other round in reverse order; a rate is the median of the rounds, a ratio the median of the rounds'
+ratios. "malloc" keeps glibc from giving memory back to the system, which PyTorch gains most from: its fair best. The
+share is ours malloc's of what the products of this shape reach alone in a compiled scan, at 3 x 2 operations a
+character and parameter. Memory is the largest resident size after training, the start the time to the end of the
+first update.
+"""
+
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+
+from experiments.cell_baselines import GATES, CellSetting
+from experiments.cell_worker import load_text
+from experiments.timing import ROOT, in_rounds, median_ratio
+
+MALLOC = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+# Name in the table: stack of the worker, environment.
+COMPETITORS: dict[str, tuple[str, dict[str, str]]] = {
+    "torch": ("torch", {}),
+    "torch malloc": ("torch", MALLOC),
+    "flax": ("flax", {}),
+    "ours 1 device": ("jaxrnn-1-device", {}),
+    "ours": ("jaxrnn", {}),
+    "ours malloc": ("jaxrnn", MALLOC),
+    "product": ("product", {}),
+}
+ROWS = ["vanilla-100-1", *(f"{c}-{h}-{n}" for c in ("lstm", "gru") for n in (1, 2, 3) for h in (64, 128, 256, 512))]
+SAMPLED = {"torch malloc": 1_000, "ours malloc": 10_000}  # characters a round; a loop's rate needs no more
+# Ours at least so many times as fast; for memory, at most so many times as much.
+TRAINING_TARGETS = {
+    "torch malloc": {
+        "lstm-64-1": 1.8, "lstm-128-1": 1.35, "lstm-256-1": 1.2, "lstm-512-1": 0.85, "lstm-128-2": 1.05,
+        "lstm-128-3": 0.95, "gru-128-1": 2.3, "gru-128-3": 1.9, "gru-512-1": 1.3,
+    },
+    "flax": {"lstm-64-1": 2.2, "lstm-128-1": 2.2, "lstm-256-1": 1.6, "lstm-512-1": 1.2},
+}  # fmt: skip
+SAMPLING_TARGETS = {"vanilla-100-1": 25.0, "lstm-128-1": 14.0, "lstm-512-1": 3.5}
+MEMORY_TARGET = 1.0
+COLUMNS = (
+    "cell", "torch", "torch malloc", "flax", "ours 1 device", "ours", "ours malloc", "ours / torch malloc",
+    "ours / flax", "share of products", "peak MB, ours / torch", "first update s, ours / torch / flax",
+)  # fmt: skip
+
+
+class Worker:
+    """A competitor in its own process, warmed up; leaving the context ends it."""
+
+    def __init__(self, stack: str, setting: CellSetting, text: str | None, environment: Mapping[str, str]):
+        command = [sys.executable, "-m", "experiments.cell_worker", stack, setting.kind]
+        command += [str(setting.hidden), str(setting.layers), "--batch-size", str(setting.batch_size)]
+        command += ["--bptt-length", str(setting.bptt_length), *(["--text", text] if text else [])]
+        alone = {"JAX_ENABLE_COMPILATION_CACHE": "false", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # cold; GPU shared
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **alone, **environment},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            self._read_until("first update")
+            self.first_update_seconds = time.perf_counter() - started
+            self._read_until("ready")
+        except BaseException:
+            self.process.kill()
+            self.process.communicate()
+            raise
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.process.communicate("quit\n", timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+
+    def ask(self, command: str) -> dict[str, float]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return json.loads(self._read_until("{"))
+
+    def _read_until(self, beginning: str) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(beginning):
+                return line
+        raise RuntimeError(f"{' '.join(self.process.args)} ended with {self.process.wait()}; its error is above")  # type: ignore[arg-type]
+
+
+def measure(
+    setting: CellSetting,
+    competitors: Mapping[str, tuple[str, Mapping[str, str]]],
+    *,
+    text: str | None,
+    vocabulary_size: int,
+    rounds: int,
+    seconds: float,
+    sampled: Mapping[str, int],
+) -> dict[str, Any]:
+    """Everything about one row; competitors that are not there are left out of every part."""
+    with ExitStack() as running:
+        workers = {
+            name: running.enter_context(Worker(stack, setting, text, environment))
+            for name, (stack, environment) in competitors.items()
+        }
+        losses: dict[str, float] = {}
+
+        def train(name: str) -> Callable[[], float]:
+            def once() -> float:
+                answer = workers[name].ask(f"go {seconds}")
+                losses[name] = answer["loss"]
+                return answer["chars_per_second"]
+
+            return once
+
+        def write(name: str, length: int) -> Callable[[], float]:
+            return lambda: workers[name].ask(f"sample {length}")["chars_per_second"]
+
+        rates = in_rounds({name: train(name) for name in workers}, rounds)
+        peaks = {name: worker.ask("peak")["peak_bytes"] for name, worker in workers.items()}
+        written = in_rounds({name: write(name, n) for name, n in sampled.items() if name in workers}, min(rounds, 3))
+    result: dict[str, Any] = {
+        "row": setting.name,
+        "chars_per_second": {name: statistics.median(values) for name, values in rates.items() if name != "product"},
+        "peak_bytes": {name: value for name, value in peaks.items() if name != "product"},
+        "first_update_seconds": {name: worker.first_update_seconds for name, worker in workers.items()},
+        "loss_nats": {name: value for name, value in losses.items() if name != "product"},
+        "sampling_chars_per_second": {name: statistics.median(values) for name, values in written.items()},
+        "ours_over": {},
+    }
+    for ours, other in (("ours malloc", "torch malloc"), ("ours", "flax"), ("ours", "torch")):
+        if ours in rates and other in rates:
+            result["ours_over"][other] = median_ratio(rates[ours], rates[other])
+    if "product" in rates:
+        operations = 2 * GATES[setting.kind] * setting.hidden**2
+        result["product_gflops"] = statistics.median(rates["product"]) * operations / 1e9
+    if "product" in rates and "ours malloc" in rates:
+        a_character = 3 * 2 * setting.product_parameters(vocabulary_size)
+        result["share_of_products"] = median_ratio(rates["ours malloc"], rates["product"]) * a_character / operations
+    if "ours" in peaks and "torch" in peaks:
+        result["memory_over_torch"] = peaks["ours"] / peaks["torch"]
+    if "ours malloc" in written and "torch malloc" in written:
+        result["sampling_over_torch"] = median_ratio(written["ours malloc"], written["torch malloc"])
+    return result
+
+
+def table_row(result: Mapping[str, Any]) -> str:
+    """A row of the Markdown table; rates in thousand characters a second, "-" for what was not measured."""
+
+    def number(values: Mapping[str, float], name: str, scale: float = 1.0, form: str = ".1f") -> str:
+        return format(values[name] / scale, form) if name in values else "-"
+
+    rates = [number(result["chars_per_second"], name, 1e3) for name in COMPETITORS if name != "product"]
+    ratios = [number(result["ours_over"], name, form=".2f") for name in ("torch malloc", "flax")]
+    peak = " / ".join(number(result["peak_bytes"], name, 1e6, ".0f") for name in ("ours", "torch"))
+    start = " / ".join(number(result["first_update_seconds"], name) for name in ("ours", "torch", "flax"))
+    cells = [result["row"], *rates, *ratios, number(result, "share_of_products", form=".0%"), peak, start]
+    return f"| {' | '.join(cells)} |"
+
+
+def target_lines(results: list[dict[str, Any]]) -> list[str]:
+    """One line a target of the rows that were measured."""
+    lines = []
+
+    def line(value: float, what: str, least: float) -> None:
+        lines.append(f"{value:6.2f}  {what}, at least {least:g}: {'reached' if value >= least else 'MISSED'}")
+
+    for result in results:
+        row = result["row"]
+        for other, targets in TRAINING_TARGETS.items():
+            if row in targets and other in result["ours_over"]:
+                line(result["ours_over"][other], f"{row}: ours / {other}", targets[row])
+        if row in SAMPLING_TARGETS and "sampling_over_torch" in result:
+            line(result["sampling_over_torch"], f"{row}: sampling, ours / torch malloc's loop", SAMPLING_TARGETS[row])
+        if "memory_over_torch" in result:
+            value = result["memory_over_torch"]
+            word = "reached" if value <= MEMORY_TARGET else "MISSED"
+            lines.append(f"{value:6.2f}  {row}: peak memory, ours / torch, at most {MEMORY_TARGET:g}: {word}")
+    return lines
+
+
+def save_figure(results: list[dict[str, Any]], path: Path) -> None:
+    """Bars of ours / torch malloc, a row each, colour by cell, targets as short lines, and a line at 1."""
+    from jaxrnn.plots import Figure
+
+    shown = [result for result in results if "torch malloc" in result["ours_over"]]
+    figure = Figure(figsize=(max(5.0, 1.5 + 0.42 * len(shown)), 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for kind, colour in (("vanilla", "tab:gray"), ("lstm", "tab:blue"), ("gru", "tab:brown")):
+        at = [i for i, result in enumerate(shown) if result["row"].startswith(kind)]
+        axes.bar(at, [shown[i]["ours_over"]["torch malloc"] for i in at], 0.75, color=colour)
+    for i, result in enumerate(shown):
+        ratio = f"{result['ours_over']['torch malloc']:.2f}"
+        axes.text(i, 0.03, ratio, ha="center", va="bottom", fontsize=8, color="white")
+    targets = TRAINING_TARGETS["torch malloc"]
+    aimed = [(i, targets[result["row"]]) for i, result in enumerate(shown) if result["row"] in targets]
+    if aimed:
+        places, values = zip(*aimed, strict=True)
+        lefts, rights = [i - 0.45 for i in places], [i + 0.45 for i in places]
+        axes.hlines(values, lefts, rights, color="tab:red", linewidth=1.5, label="target")
+        axes.legend(frameon=False, loc="upper right")
+    axes.axhline(1.0, color="0.3", linewidth=1.0)
+    axes.set_xticks(range(len(shown)), [result["row"] for result in shown], rotation=60, ha="right", fontsize=8)
+    axes.set_ylabel("characters/s in training, ours / PyTorch")
+    axes.set_title("Batch 100, windows of 100; both with allocator settings", fontsize=10)
+    axes.margins(x=0.02)
+    axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
+    figure.savefig(path, dpi=120)
+
+
+def cells(
+    *,
+    only: str | None = None,
+    text: str | None = None,
+    quick: bool = False,
+    json_file: Annotated[Path | None, cyclopts.Parameter("--json")] = None,
+    figure: Path | None = None,
+) -> None:
+    """LSTM and GRU language models: training and sampling speed, memory, time to the first update.
+
+    Args:
+      only: rows such as lstm-128-1,gru-512-1 (cell, H, layers); all if not given, about 1 min each.
+      text: a known text or a file; War and Peace if JAXRNN_DATA has it, else random symbols.
+      quick: seconds instead of minutes and one row, to see that everything runs; the numbers say little.
+      json_file: where to write all numbers.
+      figure: where to draw ours / PyTorch as bars.
+    """
+    rounds, seconds = (1, 0.2) if quick else (5, 2.0)
+    sampled = {name: 100 if quick else length for name, length in SAMPLED.items()}
+    names = only.split(",") if only else ["lstm-64-1"] if quick else ROWS
+    settings = [CellSetting.from_name(name) for name in names]
+    competitors = dict(COMPETITORS)
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed: left out")
+        competitors = {name: entry for name, entry in COMPETITORS.items() if entry[0] != "torch"}
+    corpus = load_text(text)
+    symbols = len(corpus.vocabulary)
+    print(f"{corpus.name}: {len(corpus):,} characters, {symbols} distinct; thousand characters/s in training")
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    results = []
+    for setting in settings:
+        results.append(
+            measure(
+                setting,
+                competitors,
+                text=text,
+                vocabulary_size=symbols,
+                rounds=rounds,
+                seconds=seconds,
+                sampled=sampled,
+            )
+        )
+        print(table_row(results[-1]), flush=True)
+    print("\nsampling, characters/s")
+    for result in results:
+        rates = [f"{name} {rate:,.0f}" for name, rate in result["sampling_chars_per_second"].items()]
+        print(f"  {result['row']}: {', '.join(rates)}")
+    if not quick:
+        print("\n".join(target_lines(results)))
+    if json_file is not None:
+        from jaxrnn.environment import fingerprint
+
+        about = {"text": corpus.name, "quick": quick, "machine": fingerprint(), "cores": os.cpu_count()}
+        json_file.write_text(json.dumps({**about, "rows": results}, indent=1) + "\n")
+    if figure is not None:
+        save_figure(results, figure)

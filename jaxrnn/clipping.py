@@ -1,0 +1,74 @@
+"""Limits of the gradient: of each entry, and of the norm of the whole tree. A limit of 0 is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+CLIP_NORMS = ("l1", "l2", "linf")
+
+
+def clip_by_value(limit: jax.Array | float) -> optax.GradientTransformation:
+    """Each entry to the range from -limit to limit.
+
+    An infinite entry becomes the limit, NaN stays NaN: who must know that a gradient was not finite looks at it before.
+
+    Args:
+      limit: above 0; 0 or infinity clips nothing. May be traced.
+    """
+    return optax.clip(_active(limit))
+
+
+def clip_by_norm(limit: jax.Array | float, norm: str = "l2") -> optax.GradientTransformation:
+    r"""The whole gradient to a norm, over all entries of all leaves together:
+
+        g <- g limit / |g|    if |g| > limit, else g as it is
+        |g| = sum |g_i| (l1),  sqrt(sum g_i^2) (l2),  max |g_i| (linf)
+
+    The largest entry m is taken out, |g| = m |g / m|, so that the norm of a finite gradient never overflows. A gradient
+    with an infinite entry or NaN has no direction to keep: it passes as it is.
+
+    Args:
+      limit: above 0; 0 or infinity clips nothing. May be traced.
+      norm: one of `CLIP_NORMS`.
+
+    Raises:
+      ValueError: if the norm is unknown.
+
+    Example:
+      >>> clip = clip_by_norm(jnp.asarray(1.0), "l1")
+      >>> print(clip.update(jnp.asarray([3.0, -1.0]), clip.init(None))[0])
+      [ 0.75 -0.25]
+
+    Reference: Pascanu, Mikolov and Bengio, 2013, for the L2 norm.
+    """
+    if norm not in CLIP_NORMS:
+        raise ValueError(f"clip_by_norm expects a norm out of {', '.join(CLIP_NORMS)}; got {norm!r}")
+    limit = _active(limit)
+
+    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        leaves = [jnp.abs(leaf) for leaf in jax.tree.leaves(gradients)]
+        largest = jnp.stack([leaf.max(initial=0.0) for leaf in leaves]).max()
+        divisor = jnp.where(largest > 0, largest, 1)
+        ratios = [leaf / divisor for leaf in leaves]
+        if norm == "l1":
+            relative = sum(ratio.sum() for ratio in ratios)
+        elif norm == "l2":
+            relative = jnp.sqrt(sum((ratio * ratio).sum() for ratio in ratios))
+        else:
+            relative = jnp.stack([ratio.max(initial=0.0) for ratio in ratios]).max()
+        allowed = limit / divisor
+        above = relative > allowed  # false if an entry is not finite, since the ratios then have a NaN
+        factor = jnp.where(above, allowed / relative, 1)
+        return jax.tree.map(lambda g: g * factor.astype(g.dtype), gradients), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def _active(limit: jax.Array | float) -> jax.Array:
+    limit = jnp.asarray(limit)
+    return jnp.where(limit > 0, limit, jnp.inf)

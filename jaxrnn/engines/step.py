@@ -1,0 +1,77 @@
+"""One step of any cell: the products' sum goes through `update`, under the policy that decides what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.cells.base import Cell
+from jaxrnn.engines.window import keep_finished
+
+# What is costly to compute again. `split` is here so that of a product only the block that is needed is kept (a GRU
+# needs r_n alone: 1.05 times as fast at 128 units, batch 100, on 2 CPU cores).
+KEPT = frozenset({"logistic", "tanh", "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "erf", "rsqrt", "split"})
+
+
+def is_kept(primitive, *_, **__) -> bool:
+    """The checkpoint policy: keep the results of these primitives, recompute the arithmetic around them."""
+    return primitive.name in KEPT
+
+
+@jax.custom_vjp
+def clip_cotangent(x: jax.Array, limit: jax.Array) -> jax.Array:
+    """x itself; in the backward pass each entry of its gradient is clipped to [-limit, limit]."""
+    return x
+
+
+def _clip_forward(x, limit):
+    return x, limit
+
+
+def _clip_backward(limit, d_x):
+    return jnp.clip(d_x, -limit, limit), jnp.zeros_like(limit)
+
+
+clip_cotangent.defvjp(_clip_forward, _clip_backward)
+
+
+def step_function(cell: Cell, clip_backward: jax.Array | None) -> Callable[..., tuple[Any, jax.Array]]:
+    """The pointwise part of a step: `(p, r, carry, pointwise, t, valid) -> (carry, y)`.
+
+    Cells that only add their two products take the sum as p and None as r. Where y_t is h_t both are one array, which
+    an engine then keeps once.
+    """
+
+    def apply(p, r, carry, pointwise, t, valid):
+        if clip_backward is not None:
+            p = clip_cotangent(p, clip_backward)
+            r = None if r is None else clip_cotangent(r, clip_backward)
+        given = (p, jnp.zeros_like(p) if r is None else r, carry, pointwise, t)
+        y_is_h = _output_is_h(cell, *given)
+
+        def update(*given):
+            new, y = cell.update(*given)
+            return new, None if y_is_h else y
+
+        # Inside a scan no barrier against common subexpressions is needed.
+        new, y = jax.checkpoint(update, policy=is_kept, prevent_cse=False)(*given)
+        y = new.h if y_is_h else y
+        return (new, y) if valid is None else keep_finished(valid, new, carry, y)
+
+    return apply
+
+
+def _output_is_h(cell: Cell, *given: Any) -> bool:
+    # `jax.checkpoint` hands out each result anew, so whether two are one must be asked of the program before it.
+    found = []
+
+    def look(*given):
+        new, y = cell.update(*given)
+        found.append(y is new.h)
+        return new, y
+
+    jax.eval_shape(look, *given)
+    return found[0]

@@ -1,0 +1,213 @@
+"""What holds for every entry of `CELLS`."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxrnn.cells import CELLS, cell_options, parameter_count
+from jaxrnn.engines import unroll
+from tests.reference.gru import gru_step
+from tests.reference.gru_reset_before import gru_reset_before_step
+from tests.reference.lstm import lstm_step
+from tests.reference.lstm_peephole import full_peephole_lstm_step, peephole_lstm_step
+from tests.reference.lstm_variants import layer_norm_lstm_step, multiplicative_lstm_step
+from tests.reference.random_cell import (
+    params_of,
+    quick_jit,
+    random_carry,
+    random_cell,
+    random_window,
+    unroll_with,
+    weighted_sum,
+    weights_of,
+)
+from tests.reference.steps import unroll_steps
+from tests.reference.temporal_gate_lstm import temporal_gate_lstm_step
+from tests.reference.vanilla import unroll_vanilla
+from tests.trees import assert_trees_close
+
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+FEATURES, HIDDEN, STEPS, BATCH = 5, 4, 6, 3
+NAMES = list(CELLS)
+
+
+def vanilla_step(weights, x, carry):
+    return (unroll_vanilla({"b": 0.0, **weights}, x[None], carry[0])[0],)
+
+
+# Called as (weights, x, carry): NumPy's new carry.
+NUMPY_STEPS = {
+    "vanilla": vanilla_step,
+    "lstm": lstm_step,
+    "lstm-peephole": peephole_lstm_step,
+    "lstm-peephole-full": full_peephole_lstm_step,
+    "gru": gru_step,
+    "gru-flax": gru_step,
+    "gru-reset-before": gru_reset_before_step,
+    "temporal-gate-lstm": temporal_gate_lstm_step,
+    "lstm-multiplicative": multiplicative_lstm_step,
+    "lstm-layer-norm": layer_norm_lstm_step,
+}
+# A cell's options that change its formula, with the NumPy step that has them too.
+VARIANTS: list[tuple] = [(name, {}, step) for name, step in NUMPY_STEPS.items()]
+old = functools.partial(peephole_lstm_step, output_sees="old")
+leaky = functools.partial(temporal_gate_lstm_step, leak=0.3)
+outside = functools.partial(multiplicative_lstm_step, output_gate="outside")
+VARIANTS += [("lstm-peephole", {"output_sees": "old"}, old), ("temporal-gate-lstm", {"leak": 0.3}, leaky)]
+VARIANTS += [("lstm-multiplicative", {"output_gate": "outside"}, outside)]
+WITHOUT_BIAS = [(name, {"use_bias": False}, step) for name, step in NUMPY_STEPS.items()]
+
+
+def test_every_cell_has_a_numpy_loop():
+    assert list(NUMPY_STEPS) == NAMES
+
+
+def numpy_state(carry):
+    return tuple(np.array(state) for state in carry)
+
+
+@pytest.mark.parametrize(("name", "options", "step"), VARIANTS + WITHOUT_BIAS)
+def test_one_step_equals_numpy(name, options, step, float64, rng):
+    cell = random_cell(functools.partial(CELLS[name], **options), FEATURES, HIDDEN, rng, jnp.float64)
+    carry, x = random_carry(cell, BATCH, rng), random_window(cell, "dense", 1, BATCH, rng)[0]
+    new, y = cell(carry, x)
+    for ours, numpys in zip(new, step(weights_of(cell), np.array(x), numpy_state(carry)), strict=True):
+        np.testing.assert_allclose(ours, numpys, rtol=1e-10, atol=1e-14)
+    np.testing.assert_array_equal(y, new.h)
+
+
+@pytest.mark.parametrize(("name", "options", "step"), VARIANTS)
+def test_many_steps_equal_numpy(name, options, step, float64, rng):
+    cell = random_cell(functools.partial(CELLS[name], **options), FEATURES, HIDDEN, rng, jnp.float64)
+    carry, xs = random_carry(cell, BATCH, rng), random_window(cell, "dense", STEPS, BATCH, rng)
+    last, ys = quick_jit(unroll_with(cell, engine="scan"))(params_of(cell), xs, carry)
+    carries = unroll_steps(step, weights_of(cell), np.array(xs), numpy_state(carry))
+    hidden = type(carry)._fields.index("h")
+    np.testing.assert_allclose(ys, np.stack([state[hidden] for state in carries]), rtol=1e-10, atol=1e-14)
+    for ours, numpys in zip(last, carries[-1], strict=True):
+        np.testing.assert_allclose(ours, numpys, rtol=1e-10, atol=1e-14)
+
+
+def values_and_gradients(run, params, xs, carry, resets):
+    """All results, and the gradients of a scalar of them by parameters, carry and dense inputs."""
+    dense = not jnp.issubdtype(xs.dtype, jnp.integer)
+
+    def loss(params, carry, features):
+        results = run(params, features if dense else xs, carry, resets)
+        return weighted_sum(results), results
+
+    gradients, results = jax.grad(loss, (0, 1, 2) if dense else (0, 1), has_aux=True)(params, carry, xs)
+    return {"results": results, "gradients": gradients}
+
+
+@pytest.mark.parametrize("kind", ["ids", "dense"])
+@pytest.mark.parametrize("name", NAMES)
+def test_engines_equal_reference(name, kind, float64, rng):
+    cell = random_cell(CELLS[name], FEATURES, HIDDEN, rng, jnp.float64)
+    carry, xs = random_carry(cell, BATCH, rng), random_window(cell, kind, STEPS, BATCH, rng)
+    resets = jnp.zeros((STEPS, BATCH), bool).at[jnp.asarray([0, 3, 4]), jnp.asarray([0, 2, 0])].set(True)
+    engines = ["reference", "scan"] if cell.inner_products else ["reference", "scan", "hoisted"]
+    runs = [unroll_with(cell, engine=engine) for engine in engines]
+
+    @quick_jit
+    def all_engines(params, xs, carry):
+        return [values_and_gradients(run, params, xs, carry, resets) for run in runs]
+
+    expected, *others = all_engines(params_of(cell), xs, carry)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(expected["gradients"]):
+        assert np.abs(leaf).max() > 1e-6, f"nothing depends on {jax.tree_util.keystr(path)}"
+    for ours in others:
+        assert_trees_close(ours, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_early_output_does_not_depend_on_a_later_input(name, float64, rng):
+    cell = random_cell(CELLS[name], FEATURES, HIDDEN, rng, jnp.float64)
+    carry, xs = random_carry(cell, BATCH, rng), random_window(cell, "dense", STEPS, BATCH, rng)
+
+    def early_loss(xs):
+        return weighted_sum(unroll(cell, xs, carry, engine="scan")[1][:3])
+
+    d_xs = quick_jit(jax.grad(early_loss))(xs)
+    assert not d_xs[3:].any() and d_xs[:3].all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sums_products_is_true_of_every_cell_that_says_so_and_of_no_other(name, float64, rng):
+    cell = random_cell(CELLS[name], FEATURES, HIDDEN, rng, jnp.float64)
+    carry, t = random_carry(cell, BATCH, rng), jnp.asarray(2, jnp.int32)
+    p, r = (jnp.asarray(rng.normal(size=(BATCH, W.shape[1]))) for W in (cell.W_x, cell.W_h))
+    apart = cell.update(p, r, carry, cell.pointwise(), t)
+    if cell.sums_products:
+        together = cell.update(p + r, jnp.zeros_like(r), carry, cell.pointwise(), t)
+        assert_trees_close(apart, together, rtol=1e-12)
+    elif p.shape == r.shape:
+        together = cell.update(p + r, jnp.zeros_like(r), carry, cell.pointwise(), t)
+        assert (np.abs(np.asarray(apart[1] - together[1])) > 1e-3).any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fresh_start_is_zero_in_the_parameters_dtype(name, float64):
+    for dtype in (jnp.float32, jnp.float64):
+        carry = CELLS[name](FEATURES, HIDDEN, param_dtype=dtype, rngs=nnx.Rngs(0)).initial_carry(BATCH)
+        for field, leaf in carry._asdict().items():
+            assert leaf.shape == (BATCH, 1 if field == "steps" else HIDDEN)
+            assert leaf.dtype == dtype and not leaf.any()
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_as_many_as_the_formula_says(name, use_bias):
+    for in_features, hidden_features in ((5, 4), (3, 7)):
+        make = functools.partial(CELLS[name], in_features, hidden_features, use_bias=use_bias)
+        params = nnx.state(nnx.eval_shape(lambda make=make: make(rngs=nnx.Rngs(0))), nnx.Param)
+        counted = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+        assert counted == parameter_count(name, in_features, hidden_features, use_bias)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_the_forget_gate_starts_with_a_bias(name):
+    options = {"forget_bias": 2.5} if "forget_bias" in cell_options(name) else {}
+    cell = CELLS[name](FEATURES, HIDDEN, rngs=nnx.Rngs(0), **options)
+    biases = weights_of(cell)
+    b = biases["bias"] if "bias" in biases else biases["b"]
+    expected = np.zeros_like(b)
+    if options:
+        expected[HIDDEN : 2 * HIDDEN] = 2.5
+    np.testing.assert_array_equal(b, expected)
+    assert not biases.get("b_h", np.zeros(1)).any()
+    without = weights_of(CELLS[name](FEATURES, HIDDEN, use_bias=False, rngs=nnx.Rngs(0)))
+    assert not {"b", "b_h", "bias"} & set(without)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_matrix_is_drawn_by_kernel_init_in_param_dtype(name):
+    drawn = []
+
+    def kernel_init(key, shape, dtype):
+        drawn.append(math.prod(shape))
+        return jnp.full(shape, 0.125, dtype)
+
+    cell = CELLS[name](FEATURES, HIDDEN, kernel_init=kernel_init, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    matrices = {key: value for key, value in weights_of(cell).items() if value.ndim == 2}
+    assert sum(value.size for value in matrices.values()) == sum(drawn)
+    for value in matrices.values():
+        assert value.dtype == jnp.bfloat16 and (value == 0.125).all()
+
+
+def test_cell_options_are_those_the_cells_take():
+    lstms = {name for name in NAMES if "lstm" in name}
+    assert {name for name in NAMES if cell_options(name) == {"forget_bias", "use_bias"}} == lstms
+    assert {name for name in NAMES if cell_options(name) == {"use_bias"}} == set(NAMES) - lstms
+
+
+@pytest.mark.parametrize("function", [cell_options, lambda name: parameter_count(name, 3, 4)])
+def test_an_unknown_cell_is_refused_by_name(function):
+    with pytest.raises(ValueError, match="expects a cell out of vanilla, lstm, .*; got 'elman'"):
+        function("elman")
