@@ -32,7 +32,8 @@ def batch_mesh(devices: int) -> Mesh:
 
 def on_first_device(tree: Any) -> Any:
     """Arrays that every device holds a copy of, as arrays of the first device; NumPy arrays stay as they are."""
-    return jax.tree.map(lambda a: a.addressable_data(0) if isinstance(a, jax.Array) else a, tree)
+    first = jax.devices()[0]
+    return jax.tree.map(lambda a: jax.device_put(a, first) if isinstance(a, jax.Array) else a, tree)
 
 
 def like(value: Any, array: jax.Array) -> jax.Array:

@@ -300,7 +300,7 @@ class _Loop:
     def _sample(self, params: Any, seed: jax.Array, update: int, length: int, temperature: float) -> str:
         key = jax.random.fold_in(jax.random.fold_in(seed, STREAM_SAMPLES), update)
         end = self.job.settings.document_end
-        params = on_first_device(params)
+        params, key = on_first_device((params, key))
         parts = sample_ids(self.job.graphdef, params, length=length, key=key, temperature=temperature, document_end=end)
         return self.job.corpus.vocabulary.display_text(np.concatenate(list(parts)))
 
