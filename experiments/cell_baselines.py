@@ -201,7 +201,8 @@ class FlaxCells:
 class Products:
     """No model: T recurrent products of a layer in a scan, for the float32 speed that a program of this form can reach.
 
-    The blocks of a product are added to be the next one's input, so that none can be left out.
+    The batch is split over the devices that jaxrnn would use. The blocks of a product are added to be the next one's
+    input, so that none can be left out.
     """
 
     def __init__(self, setting: CellSetting):
@@ -214,14 +215,16 @@ class Products:
         self.W = jnp.asarray(np.concatenate(blocks, axis=1) / np.sqrt(gates), jnp.float32)
         self.h = jnp.asarray(draw.standard_normal((setting.batch_size, hidden)), jnp.float32)
 
-        @jax.jit
         def window(h: Any, W: Any) -> Any:
             def step(h: Any, _: None) -> tuple[Any, None]:
                 return functools.reduce(jnp.add, jnp.split(h @ W, gates, axis=1)), None
 
-            return jax.lax.scan(step, h, None, setting.bptt_length)[0].mean()
+            return jax.lax.scan(step, h, None, setting.bptt_length)[0]
 
-        self.window = window
+        mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
+        rows, whole = jax.sharding.PartitionSpec("batch"), jax.sharding.PartitionSpec()
+        split = jax.shard_map(window, mesh=mesh, in_specs=(rows, whole), out_specs=rows, check_vma=False)
+        self.window = jax.jit(lambda h, W: split(h, W).mean())
 
     def advance(self, updates: int) -> float:
         return [float(self.window(self.h, self.W)) for _ in range(updates)][-1]

@@ -46,6 +46,7 @@ class JaxrnnCells:
     """The library's own training program and sampler, without log and checkpoints."""
 
     def __init__(self, corpus: Corpus, setting: CellSetting, devices: str):
+        from jaxrnn.compile_cache import compiled
         from jaxrnn.config import TrainConfig
         from jaxrnn.data.windows import to_streams
         from jaxrnn.run_devices import prepare_devices
@@ -72,7 +73,9 @@ class JaxrnnCells:
         self.job = make_job(config, corpus)
         streams = to_streams(self.job.train_ids, setting.batch_size)
         self.state, self.streams = place(self.job.initial_state(), streams, self.job.settings.devices)
-        self.train_chunk, self.longest = make_train_chunk(self.job.graphdef, self.job.settings), MAX_CHUNK_UPDATES
+        train_chunk = make_train_chunk(self.job.graphdef, self.job.settings)
+        self.train_chunk = compiled(train_chunk, self.state, self.streams, np.int32(1))
+        self.longest = MAX_CHUNK_UPDATES
 
     def advance(self, updates: int) -> float:
         loss = float("nan")
@@ -115,6 +118,9 @@ def make_competitor(stack: str, corpus: Corpus, setting: CellSetting) -> CellBas
     if stack == "flax":
         return FlaxCells(corpus.ids, len(corpus.vocabulary), setting)
     if stack == "product":
+        from jaxrnn.sharding import automatic_devices, cores, use_cpu_devices
+
+        use_cpu_devices(automatic_devices(setting.hidden, setting.batch_size, cores()))
         return Products(setting)
     return JaxrnnCells(corpus, setting, devices="1" if stack == "jaxrnn-1-device" else "auto")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +31,18 @@ def compiled(function: Any, *args: Any) -> Callable:
             _delete_entries(match[1])
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    give_back_memory()
     return program
+
+
+def give_back_memory() -> None:
+    """Returns what the compiler has freed to the system, so that training does not come on top of it.
+
+    glibc would keep it: 24 MB of a peak of 465 for an LSTM of 128 units. Elsewhere this does nothing.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _delete_entries(module: str) -> None:
