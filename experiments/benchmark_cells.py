@@ -250,7 +250,7 @@ def cells(
       json_file: where to write all numbers.
       figure: where to draw ours / PyTorch as bars.
     """
-    rounds, seconds = (1, 0.2) if quick else (5, 2.0)
+    rounds, seconds = (1, 0.2) if quick else (5, 1.0)
     sampled = {name: 100 if quick else length for name, length in SAMPLED.items()}
     names = only.split(",") if only else ["lstm-64-1"] if quick else ROWS
     settings = [CellSetting.from_name(name) for name in names]
