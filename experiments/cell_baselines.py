@@ -7,6 +7,7 @@ float32.
 """
 
 import functools
+import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -221,7 +222,9 @@ class Products:
 
             return jax.lax.scan(step, h, None, setting.bptt_length)[0]
 
-        mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
+        mesh = jax.sharding.Mesh(
+            np.array(jax.devices()[: math.gcd(setting.batch_size, jax.device_count())]), ("batch",)
+        )
         rows, whole = jax.sharding.PartitionSpec("batch"), jax.sharding.PartitionSpec()
         split = jax.shard_map(window, mesh=mesh, in_specs=(rows, whole), out_specs=rows, check_vma=False)
         self.window = jax.jit(lambda h, W: split(h, W).mean())

@@ -14,10 +14,21 @@ _PUBLIC = {
     "CELLS": "jaxrnn.cells",
     "Cell": "jaxrnn.cells",
     "Corpus": "jaxrnn.data.corpus",
+    "FullPeepholeLSTMCell": "jaxrnn.cells",
+    "GRUCarry": "jaxrnn.cells",
+    "GRUCell": "jaxrnn.cells",
     "JaxrnnError": "jaxrnn.errors",
+    "LSTMCarry": "jaxrnn.cells",
+    "LSTMCell": "jaxrnn.cells",
     "LanguageModel": "jaxrnn.language_model",
+    "LayerNormLSTMCell": "jaxrnn.cells",
+    "MultiplicativeLSTMCell": "jaxrnn.cells",
+    "PeepholeLSTMCell": "jaxrnn.cells",
+    "ResetBeforeGRUCell": "jaxrnn.cells",
     "Run": "jaxrnn.run",
     "Stack": "jaxrnn.stack",
+    "TemporalGateCarry": "jaxrnn.cells",
+    "TemporalGateLSTMCell": "jaxrnn.cells",
     "TrainConfig": "jaxrnn.config",
     "VanillaCarry": "jaxrnn.cells",
     "VanillaCell": "jaxrnn.cells",
@@ -28,10 +39,27 @@ _PUBLIC = {
     "resume": "jaxrnn.train_loop",
     "train": "jaxrnn.train_loop",
     "unroll": "jaxrnn.engines",
+    "use_cpu_devices": "jaxrnn.sharding",
 }
 
 if TYPE_CHECKING:
-    from jaxrnn.cells import CELLS, Cell, VanillaCarry, VanillaCell
+    from jaxrnn.cells import (
+        CELLS,
+        Cell,
+        FullPeepholeLSTMCell,
+        GRUCarry,
+        GRUCell,
+        LayerNormLSTMCell,
+        LSTMCarry,
+        LSTMCell,
+        MultiplicativeLSTMCell,
+        PeepholeLSTMCell,
+        ResetBeforeGRUCell,
+        TemporalGateCarry,
+        TemporalGateLSTMCell,
+        VanillaCarry,
+        VanillaCell,
+    )
     from jaxrnn.config import TrainConfig
     from jaxrnn.data.corpus import Corpus, load_corpus
     from jaxrnn.data.vocabulary import Vocabulary
@@ -39,6 +67,7 @@ if TYPE_CHECKING:
     from jaxrnn.errors import JaxrnnError
     from jaxrnn.language_model import LanguageModel
     from jaxrnn.run import Run, open_run
+    from jaxrnn.sharding import use_cpu_devices
     from jaxrnn.stack import Stack
     from jaxrnn.train_loop import resume, train
 
@@ -46,10 +75,21 @@ __all__ = [
     "CELLS",
     "Cell",
     "Corpus",
+    "FullPeepholeLSTMCell",
+    "GRUCarry",
+    "GRUCell",
     "JaxrnnError",
+    "LSTMCarry",
+    "LSTMCell",
     "LanguageModel",
+    "LayerNormLSTMCell",
+    "MultiplicativeLSTMCell",
+    "PeepholeLSTMCell",
+    "ResetBeforeGRUCell",
     "Run",
     "Stack",
+    "TemporalGateCarry",
+    "TemporalGateLSTMCell",
     "TrainConfig",
     "VanillaCarry",
     "VanillaCell",
@@ -60,6 +100,7 @@ __all__ = [
     "resume",
     "train",
     "unroll",
+    "use_cpu_devices",
 ]
 
 

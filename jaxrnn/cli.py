@@ -65,18 +65,21 @@ def train(
     text: Annotated[str, Parameter(help=f"a file, a known text, {DEFAULT_TEXT} or python-stdlib")] = DEFAULT_TEXT,
     /,
     *,
-    run: Annotated[Path | None, Parameter(help="the run directory; runs/TEXT-CELL-HIDDEN if not given")] = None,
+    run: Annotated[
+        Path | None,
+        Parameter(help="the run directory; runs/TEXT-CELL-HIDDEN or runs/TASK-LENGTH-CELL-HIDDEN if not given"),
+    ] = None,
     **options: Any,
 ) -> int:
-    """Train on a text. The same command again goes on where it stopped."""
+    """Train on a text, or with --task on generated sequences. The same command again goes on where it stopped."""
     config = TrainConfig(text=text, **options)
     from jaxrnn.environment import use_compile_cache
     from jaxrnn.run_devices import prepare_devices
-    from jaxrnn.run_directory import default_run_path
+    from jaxrnn.run_record import run_path
     from jaxrnn.train_loop import train as train_run
 
     use_compile_cache()
-    prepare_devices(config, run or default_run_path(config))
+    prepare_devices(config, run or run_path(config))
     return EXIT_OF_STOP[train_run(config, run).stopped]
 
 

@@ -20,6 +20,7 @@ from jaxrnn.config_checks import (
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.printable import printable
+from jaxrnn.task_settings import TASK_NAMES, refuse_what_the_task_lacks
 
 if TYPE_CHECKING:  # JAX is not loaded before the settings are known to be good
     from jaxrnn.optimizer import Hyperparameters, OptimizerSettings
@@ -44,6 +45,9 @@ OPTIMIZER_NAMES = ("adagrad", "rmsprop", "adam", "sgd")
 ENGINE_NAMES = ("auto", "scan", "hoisted", "reference")
 EARLY_STOPPING_NAMES = ("none", "patience", "thesis")
 CHOICES = {
+    "task": TASK_NAMES,
+    "input": ("number", "one-hot", None),
+    "pooling": ("last", "mean"),
     "cell": CELL_NAMES,
     "init": ("normal", "uniform"),
     "dropout_mask": ("step", "sequence"),
@@ -57,6 +61,7 @@ CHOICES = {
     "byte_order_mark": ("strip", "keep", None),
 }
 
+SWITCHES = ("cell_bias", "skip_connections", "tie_embedding", "learned_initial_carry", "nesterov", "bytes", "accuracy")
 DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_recurrent")
 
 # The rules that use a constant; with another rule, a value that is not the default is a mistake.
@@ -88,6 +93,12 @@ class TrainConfig:
     """
 
     text: str = setting(DEFAULT_TEXT, "a file, a known text, `python-reference` or `python-stdlib`")
+    task: str = setting("text", "what is learned: " + ", ".join(TASK_NAMES))
+    sequence_length: int | None = setting(None, "T, steps of each generated sequence of a task that is not text")
+    input: str | None = setting(
+        None, "how palindromes are read: number (a digit is one number, if not given) or one-hot"
+    )
+    pooling: str = setting("last", "what a class is read from: the last step, or the mean over all")
     cell: str = setting("vanilla", "name of the recurrent cell: " + ", ".join(CELL_NAMES))
     hidden: int = setting(100, "H, hidden features of each layer")
     layers: int = setting(1, "recurrent layers")
@@ -135,7 +146,7 @@ class TrainConfig:
     early_stopping: str = setting(
         "none", "stop by the validation loss: none, patience, or thesis (fell by under 5 per mille an epoch in ten)"
     )
-    patience: int = setting(5, "epochs without a new lowest validation loss before patience stops")
+    patience: int = setting(5, "validations (one an epoch of a text) without a new lowest loss before patience stops")
     loss_reduction: str = setting("sum", "sum (over the window, mean over the batch: the reports' loss) or mean")
     updates: int | None = setting(None, "total number of updates; 500,000 if neither updates nor epochs are given")
     epochs: int | None = setting(None, "total number of passes over the text, in place of updates")
@@ -143,6 +154,9 @@ class TrainConfig:
     validation_fraction: float = setting(
         0.0, "share at the text's end that is kept out of training and scored at each epoch's end"
     )
+    validation_every: int = setting(0, "updates between validations on fresh generated sequences; 0 makes none")
+    accuracy: bool = setting(False, "measure the share of right answers on a text too; other tasks always do")
+    stop_at_accuracy: float = setting(0.0, "stop when the mean accuracy of the last 100 updates reaches it; 0: never")
     dtype: str = setting("float32", "float32 or float64")
     engine: str = setting("auto", "how the cell is unrolled; auto chooses")
     devices: str = setting("auto", "how many devices share the work: auto or a number")
@@ -162,9 +176,9 @@ class TrainConfig:
             check_count(name, getattr(self, name), 1)
         check_count("layers", self.layers, 1, LARGEST_LAYERS)
         check_count("sample_length", self.sample_length, 1, LARGEST_SAMPLE)
-        for name in ("seed", "sample_every", "embedding", "decay_every_updates", "warmup_updates"):
+        for name in ("seed", "sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every"):
             check_count(name, getattr(self, name), 0)
-        for name, least in (("updates", 1), ("epochs", 1), ("decay_after_epochs", 0)):
+        for name, least in (("updates", 1), ("epochs", 1), ("decay_after_epochs", 0), ("sequence_length", 1)):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), least)
         for name in ("learning_rate", "clip_value", "clip_global_norm", "clip_backward", "init_scale", "decay_rate"):
@@ -174,7 +188,7 @@ class TrainConfig:
         check_number("forget_bias", self.forget_bias, -math.inf)
         if self.epsilon is not None:
             check_number("epsilon", self.epsilon, SMALLEST_EPSILON)
-        for name in ("cell_bias", "skip_connections", "tie_embedding", "learned_initial_carry", "nesterov", "bytes"):
+        for name in SWITCHES:
             check_switch(name, getattr(self, name))
         if self.epsilon_in_root is not None:
             check_switch("epsilon_in_root", self.epsilon_in_root)
@@ -188,11 +202,13 @@ class TrainConfig:
 
     def _refuse_contradictions(self) -> None:
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        refuse_what_the_task_lacks(vars(self), defaults)
         for name, rules in RULES_WITH.items():
             if self.optimizer not in rules and getattr(self, name) != defaults[name]:
                 raise ConfigurationError(
                     f"{flag(name)} has no effect with --optimizer {self.optimizer}; it belongs to {', '.join(rules)}"
                 )
+        validation = "validation-fraction" if self.task == "text" else "validation-every"
         contradictions = {
             "--updates and --epochs both set the length of the run; give one of them": (
                 self.updates is not None and self.epochs is not None
@@ -211,13 +227,23 @@ class TrainConfig:
             ),
             "--nesterov needs a --momentum above 0": self.nesterov and self.momentum == 0,
             "--decay-every-updates needs a --decay-rate below 1": self.decay_every_updates > 0 and self.decay_rate == 1,
-            f"--early-stopping {self.early_stopping} needs a --validation-fraction above 0 to look at": (
-                self.early_stopping != "none" and self.validation_fraction == 0
+            f"--early-stopping {self.early_stopping} needs a --{validation} above 0 to look at": (
+                self.early_stopping != "none" and self.validation_fraction == 0 and self.validation_every == 0
             ),
         }
         for message, found in contradictions.items():
             if found:
                 raise ConfigurationError(message)
+
+    @property
+    def steps(self) -> int:
+        """T: the symbols of a window, or the steps of a sequence. The gradient flows through all of them."""
+        return self.sequence_length or self.bptt_length
+
+    @property
+    def measures_accuracy(self) -> bool:
+        """Whether each update's share of right answers is measured."""
+        return self.accuracy or self.task != "text"
 
     def optimizer_settings(self) -> OptimizerSettings:
         """What is static of the optimizer."""

@@ -7,6 +7,7 @@ import math
 import jax
 
 from jaxrnn.config import TrainConfig
+from jaxrnn.config_checks import flag
 from jaxrnn.errors import ConfigurationError
 
 # Parameters, their gradient, the optimizer's accumulators, the best parameters, and room for the step's results.
@@ -35,11 +36,15 @@ def refuse_what_cannot_fit(config: TrainConfig, parameters: int, vocabulary_size
     item = 8 if config.dtype == "float64" else 4
     state = COPIES_OF_PARAMETERS * parameters * item
     step_features = 8 * config.hidden * config.layers + 3 * vocabulary_size
-    activations = config.bptt_length * config.batch_size * step_features * item
+    activations = config.steps * config.batch_size * step_features * item
     free = psutil.virtual_memory().available
     needed = state + activations + 2 * characters
     if needed > free:
-        option = "--hidden" if state > activations else "--batch-size or --bptt-length"
+        option = (
+            "--hidden"
+            if state > activations
+            else "--batch-size or " + flag("bptt_length" if config.task == "text" else "sequence_length")
+        )
         raise ConfigurationError(
             f"these sizes need about {_gib(needed)} ({parameters:,} parameters: {_gib(state)}; activations: "
             f"{_gib(activations)}), {_gib(free)} are free; lower {option}"

@@ -103,6 +103,52 @@ def evaluate_ids(
     return Evaluation(loss_sum / characters, hits / characters, characters)
 
 
+class SequenceScores(NamedTuple):
+    """Scores of a model on generated sequences.
+
+    Attributes:
+      loss: mean loss per answer, in nats, or the mean squared error of a regression.
+      accuracy: share of right answers.
+      sequences: how many were scored.
+    """
+
+    loss: float
+    accuracy: float
+    sequences: int
+
+
+def evaluate_sequences(
+    graphdef: nnx.GraphDef, params: Any, task: Any, key: jax.Array, *, batch_size: int, sequences: int = 1024
+) -> SequenceScores:
+    """Scores a classifier on fresh sequences.
+
+    Args:
+      graphdef: structure of a `SequenceClassifier`.
+      params: its parameters.
+      task: a `jaxrnn.tasks.Sequences`.
+      key: decides the sequences.
+      batch_size: B, how many are read side by side.
+      sequences: how many at least; the last batch is full.
+    """
+    batches = -(-sequences // batch_size)
+    loss, accuracy = _score_sequences(graphdef, task, batch_size, batches, params, key)
+    return SequenceScores(float(loss), float(accuracy), batches * batch_size)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _score_sequences(graphdef, task, batch_size, batches, params, key):
+    model = nnx.merge(graphdef, nnx.State(params))
+    dtype = jax.tree.leaves(params)[0].dtype
+
+    def score(rows):
+        inputs, targets = task.draw(key, rows, dtype)
+        outputs, _ = model(inputs, model.initial_carry(batch_size))
+        return task.losses(outputs, targets).mean(), task.hits(outputs, targets).mean(dtype=dtype)
+
+    losses, accuracies = jax.lax.map(score, jnp.arange(batches * batch_size).reshape(batches, batch_size))
+    return losses.mean(), accuracies.mean()
+
+
 def best_smooth_loss_by_epoch(columns: dict[str, np.ndarray]) -> list[tuple[int, int, float]]:
     """(epoch, update, smoothed loss summed over a window in nats) of the lowest logged loss of each epoch.
 

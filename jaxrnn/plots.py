@@ -49,8 +49,11 @@ def learning_curve(
       best_smooth_loss_nats: that loss, mean per character.
       title: the figure's title.
     """
-    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    has_accuracy = "train/accuracy" in metrics
+    figure = Figure(figsize=(8.0, 7.0 if has_accuracy else 4.5), layout="constrained")
+    axes = figure.add_subplot(2 if has_accuracy else 1, 1, 1)
+    if has_accuracy:
+        _draw_accuracy(figure.add_subplot(2, 1, 2), metrics)
     updates = metrics["update"]
     axes.plot(
         updates, metrics["train/smooth_loss_sum_nats"], color="tab:blue", linewidth=1.2, label="training, smoothed"
@@ -89,3 +92,53 @@ def learning_curve(
     axes.legend(frameon=False)
     axes.margins(x=0.01)
     return figure
+
+
+def accuracy_curve(metrics: dict[str, np.ndarray], *, best_update: int, title: str = "") -> Figure:
+    """Accuracy above, smoothed loss below, both against the update; for generated sequences.
+
+    Args:
+      metrics: columns `update`, `train/accuracy`, `train/recent_accuracy`, the losses, and those of a validation.
+      best_update: the update whose parameters are kept as the best.
+      title: the figure's title.
+    """
+    figure = Figure(figsize=(8.0, 7.0), layout="constrained")
+    _draw_accuracy(figure.add_subplot(2, 1, 1), metrics)
+    axes = figure.add_subplot(2, 1, 2)
+    loss_name = "loss_nats" if "train/loss_nats" in metrics else "squared_error"
+    smooth = metrics[f"train/smooth_{loss_name}"]
+    axes.plot(metrics["update"], smooth, color="tab:blue", linewidth=1.2, label="training, smoothed")
+    _draw_validation(axes, metrics, f"valid/{loss_name}")
+    best = f"best: update {best_update:,}"
+    axes.axvline(best_update, color="tab:green", linestyle="--", linewidth=1.2, label=best)
+    axes.set_ylabel("loss (nats)" if loss_name == "loss_nats" else "squared error")
+    axes.set_xlabel("update")
+    axes.legend(frameon=False)
+    for each in figure.axes:
+        each.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        each.margins(x=0.01)
+    figure.suptitle(printable(title, keep="").replace("$", r"\$"))
+    return figure
+
+
+def _draw_accuracy(axes: Any, metrics: dict[str, np.ndarray]) -> None:
+    updates = metrics["update"]
+    axes.plot(updates, metrics["train/accuracy"], color="0.75", linewidth=0.8, label="training, one update")
+    axes.plot(
+        updates, metrics["train/recent_accuracy"], color="tab:blue", linewidth=1.2, label="mean of the latest 100"
+    )
+    _draw_validation(axes, metrics, "valid/accuracy")
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel("accuracy")
+    axes.set_xlabel("update")
+    axes.legend(frameon=False)
+
+
+def _draw_validation(axes: Any, metrics: dict[str, np.ndarray], name: str) -> None:
+    if name not in metrics:
+        return
+    values = metrics[name].astype(float)
+    known = np.isfinite(values)
+    if known.any():
+        at, first = np.unique(metrics["valid/update"][known], return_index=True)
+        axes.plot(at, values[known][first], "o-", color="tab:orange", markersize=3, linewidth=1, label="validation")

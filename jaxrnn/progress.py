@@ -29,6 +29,14 @@ class Status(NamedTuple):
     chars_per_second: float
     seconds_left: float
 
+    def describe(self) -> str:
+        """The numbers in one line."""
+        bits = self.smooth_loss_nats / math.log(2)
+        return (
+            f"epoch {self.epoch}  smoothed {self.smooth_loss_nats:.3f} nats {bits:.3f} bits/char  "
+            f"{self.chars_per_second:,.0f} chars/s  {duration(self.seconds_left)} left"
+        )
+
 
 class Progress:
     """Shows a run's progress. A closed or vanished terminal is not an error: the run goes on, logging to its files."""
@@ -68,7 +76,7 @@ class Progress:
         now = time.monotonic()
         if force or now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            self._write(f"update {status.update:,}/{status.updates:,}  {describe(status)}\n")
+            self._write(f"update {status.update:,}/{status.updates:,}  {status.describe()}\n")
 
     def close(self) -> None:
         """Takes the bar down."""
@@ -93,7 +101,7 @@ class Progress:
             self._bar.start()
             self._task = self._bar.add_task("train", total=status.updates, numbers="")
         try:
-            self._bar.update(self._task, completed=status.update, numbers=describe(status), refresh=True)
+            self._bar.update(self._task, completed=status.update, numbers=status.describe(), refresh=True)
         except OSError:
             self._bar, self._terminal, self._quiet = None, False, True
 
@@ -103,15 +111,6 @@ class Progress:
             self._stream.flush()
         except (OSError, ValueError):
             self._quiet = True
-
-
-def describe(status: Status) -> str:
-    """The numbers of a status in one line."""
-    bits = status.smooth_loss_nats / math.log(2)
-    return (
-        f"epoch {status.epoch}  smoothed {status.smooth_loss_nats:.3f} nats {bits:.3f} bits/char  "
-        f"{status.chars_per_second:,.0f} chars/s  {duration(status.seconds_left)} left"
-    )
 
 
 def duration(seconds: float) -> str:

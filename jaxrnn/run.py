@@ -16,7 +16,6 @@ from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import CheckpointError, ConfigurationError
-from jaxrnn.language_model import LanguageModel
 from jaxrnn.metrics import evaluate_ids
 from jaxrnn.printable import printable
 from jaxrnn.progress import Progress
@@ -53,20 +52,38 @@ class Run:
       directory: its files.
       config: the settings.
       record: the whole of config.json: settings, data, versions, parameter count.
-      vocabulary: the symbols.
+      vocabulary: the symbols; a run of generated sequences has none.
     """
 
     def __init__(self, path: str | Path):
         self.directory = RunDirectory(path)
         self.record = self.directory.read_config()
         self.config = TrainConfig.from_json(self.record["config"])
-        self.vocabulary = Vocabulary.load(self.directory.vocabulary_path)
+        self._vocabulary = Vocabulary.load(self.directory.vocabulary_path) if self.config.task == "text" else None
         self._state: TrainState | None = None
         self._state_update = -1
 
     def __repr__(self) -> str:
         what = f"{self.config.cell} {self.config.hidden} x {self.config.layers}"
         return f"Run({str(self.directory.path)!r}: {what}, {self.record['parameters']:,} parameters)"
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The symbols.
+
+        Raises:
+          ConfigurationError: if the run was not trained on a text.
+        """
+        if self._vocabulary is None:
+            raise ConfigurationError(
+                f"{printable(str(self.directory.path))} was trained on {self.record['data']['name']}, not on a text, "
+                "so it has no text to write or to be scored on; its accuracy is in metrics.jsonl, see jaxrnn plot"
+            )
+        return self._vocabulary
+
+    @property
+    def _vocabulary_size(self) -> int:
+        return len(self._vocabulary) if self._vocabulary is not None else 0
 
     @property
     def metrics(self) -> dict[str, np.ndarray]:
@@ -76,13 +93,13 @@ class Run:
 
     @property
     def windows_per_epoch(self) -> int:
-        """Updates an epoch."""
-        return self.record["data"]["windows_per_epoch"]
+        """Updates an epoch; 0 for generated sequences, which have none."""
+        return self.record["data"].get("windows_per_epoch", 0)
 
     @property
     def document_end(self) -> int | None:
         """The id that ends a document, if the text was many documents."""
-        return self.record["data"]["document_end"]
+        return self.record["data"].get("document_end")
 
     @property
     def state(self) -> TrainState:
@@ -90,7 +107,7 @@ class Run:
         updates = checkpoints.checkpoint_updates(self.directory.checkpoints)
         if self._state is None or (updates and updates[-1] != self._state_update):
             with jax.enable_x64(self.config.dtype == "float64"):
-                template = state_template(self.config, len(self.vocabulary))
+                template = state_template(self.config, self._vocabulary_size)
                 latest, warnings = checkpoints.load_latest(self.directory.checkpoints, template)
             for line in warnings:
                 Progress(quiet=True).warning(line)
@@ -116,8 +133,8 @@ class Run:
             raise ConfigurationError(f"--checkpoint expects best or latest; got {checkpoint!r}")
         return self.state.best_params if checkpoint == "best" else self.state.params
 
-    def model(self, checkpoint: str = "best") -> LanguageModel:
-        """The trained model, a Flax module."""
+    def model(self, checkpoint: str = "best") -> Any:
+        """The trained model, a Flax module: a `LanguageModel` or a `SequenceClassifier`."""
         return model_with(self._graphdef(), self.params(checkpoint))
 
     def stream(
@@ -131,7 +148,8 @@ class Run:
         """The text of `sample`, part by part, in constant memory."""
         if seed < 0:
             raise ConfigurationError(f"--seed expects a whole number of at least 0; got {seed}")
-        ids = self.vocabulary.encode_prompt(prime) if prime else None
+        vocabulary = self.vocabulary
+        ids = vocabulary.encode_prompt(prime) if prime else None
         with jax.enable_x64(self.config.dtype == "float64"):
             key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), STREAM_SAMPLES)
             parts = sample_ids(
@@ -143,13 +161,13 @@ class Run:
                 prime=ids,
                 document_end=self.document_end,
             )
-            if not self.vocabulary.bytes_mode:
-                yield from map(self.vocabulary.decode, parts)
+            if not vocabulary.bytes_mode:
+                yield from map(vocabulary.decode, parts)
                 return
             # Bytes become text as UTF-8; a character may be cut between two parts.
             decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
             for part in parts:
-                yield decoder.decode(self.vocabulary.decode(part).encode("latin-1"))
+                yield decoder.decode(vocabulary.decode(part).encode("latin-1"))
             yield decoder.decode(b"", final=True)
 
     def sample(
@@ -180,8 +198,8 @@ class Run:
         Raises:
           DataError: if the text cannot be read, or has a character that the vocabulary lacks.
         """
-        reading = ReadingOptions.from_json(self.record["data"]["reading"])
-        corpus = load_corpus(text, reading, self.vocabulary)
+        vocabulary = self.vocabulary
+        corpus = load_corpus(text, ReadingOptions.from_json(self.record["data"]["reading"]), vocabulary)
         with jax.enable_x64(self.config.dtype == "float64"):
             scores = evaluate_ids(
                 self._graphdef(), self.params(checkpoint), corpus.ids, document_end=corpus.document_end
@@ -195,9 +213,15 @@ class Run:
         }
 
     def plot(self) -> Any:
-        """The learning curve, a matplotlib figure."""
-        from jaxrnn.plots import learning_curve
+        """The learning curve, a matplotlib figure; with the accuracy where it was measured."""
+        from jaxrnn.plots import accuracy_curve, learning_curve
 
+        if self._vocabulary is None:
+            return accuracy_curve(
+                self.metrics,
+                best_update=int(self.state.best_update),
+                title=f"{self.record['data']['name']}: {self.config.cell} {self.config.hidden} x {self.config.layers}",
+            )
         return learning_curve(
             self.metrics,
             bptt_length=self.config.bptt_length,
@@ -217,4 +241,4 @@ class Run:
 
     def _graphdef(self) -> Any:
         with jax.enable_x64(self.config.dtype == "float64"):
-            return model_structure(self.config, len(self.vocabulary))[0]
+            return model_structure(self.config, self._vocabulary_size)[0]

@@ -6,43 +6,57 @@ from pathlib import Path
 from typing import Any
 
 from jaxrnn.checkpoint import Checkpoint, load_latest, remove_leftovers
-from jaxrnn.config import CHANGEABLE
+from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.environment import changes, fingerprint
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.printable import printable
-from jaxrnn.run_directory import RunDirectory
+from jaxrnn.run_directory import RunDirectory, default_run_path
 from jaxrnn.train_job import TrainJob, state_template
+
+
+def run_path(config: TrainConfig) -> Path:
+    """Where a run goes without --run: runs/TEXT-CELL-HIDDEN, or runs/TASK-LENGTH-CELL-HIDDEN."""
+    if config.task == "text":
+        return default_run_path(config)
+    name = f"{config.task}-{config.sequence_length}"
+    return default_run_path(TrainConfig(text=name, cell=config.cell, hidden=config.hidden, layers=config.layers))
 
 
 def record_of(job: TrainJob) -> dict[str, Any]:
     """The content of config.json: settings, parameter count, data, environment."""
-    corpus = job.corpus
     return {
         "config": job.config.to_json(),
         "parameters": job.parameters,
         "devices": job.settings.devices,
-        "data": {
-            "name": corpus.name,
-            "path": str(Path(job.config.text).resolve()) if Path(job.config.text).is_file() else None,
-            "sha256": corpus.digest,
-            "characters": len(corpus),
-            "distinct": len(corpus.vocabulary),
-            "reading": corpus.reading.to_json(),
-            "document_end": corpus.document_end,
-            "train_characters": len(job.train_ids),
-            "validation_characters": len(job.validation_ids),
-            "windows_per_epoch": job.windows.windows,
-            "left_over_characters": job.windows.left_over,
-        },
+        "data": _data_of(job),
         "environment": fingerprint(),
+    }
+
+
+def _data_of(job: TrainJob) -> dict[str, Any]:
+    corpus = job.corpus
+    if corpus is None:
+        return {"name": str(job.settings.task), "sha256": job.data_digest}
+    return {
+        "name": corpus.name,
+        "path": str(Path(job.config.text).resolve()) if Path(job.config.text).is_file() else None,
+        "sha256": corpus.digest,
+        "characters": len(corpus),
+        "distinct": len(corpus.vocabulary),
+        "reading": corpus.reading.to_json(),
+        "document_end": corpus.document_end,
+        "train_characters": len(job.train_ids),
+        "validation_characters": len(job.validation_ids),
+        "windows_per_epoch": job.windows.windows,
+        "left_over_characters": job.windows.left_over,
     }
 
 
 def identity_of(job: TrainJob) -> dict[str, Any]:
     """What a checkpoint belongs to; stored in its metadata, so that one copied from another run is refused."""
     config = {name: value for name, value in job.config.to_json().items() if name not in CHANGEABLE | {"text"}}
-    return {"config": config, "data": job.corpus.digest}
+    return {"config": config, "data": job.data_digest}
 
 
 def restore(
@@ -60,7 +74,7 @@ def restore(
     stored = directory.read_config()
     refuse_other_data(stored, job, directory.vocabulary_path)
     remove_leftovers(directory.checkpoints)
-    template = state_template(job.config, len(job.corpus.vocabulary))
+    template = state_template(job.config, job.vocabulary_size)
     latest, warnings = load_latest(directory.checkpoints, template)
     if latest is None:
         return record, None, warnings
@@ -80,6 +94,8 @@ def refuse_other_data(stored: dict[str, Any], job: TrainJob, vocabulary_path: Pa
     Raises:
       CheckpointError: if they are others.
     """
+    if job.corpus is None:
+        return  # the settings, compared already, say all of generated data
     if stored["data"]["sha256"] != job.corpus.digest:
         raise CheckpointError(
             f"{printable(job.config.text)} is not the text this run was begun with: {len(job.corpus):,} characters, "
@@ -94,14 +110,15 @@ def refuse_other_run(metadata: dict[str, Any], job: TrainJob) -> None:
     Raises:
       CheckpointError: if the checkpoint is another run's, with a table of what differs.
     """
-    mine, theirs = identity_of(job), metadata.get("config", {})
+    # A setting that did not exist yet when it was saved had its default.
+    mine, theirs = identity_of(job), TrainConfig().to_json() | metadata.get("config", {})
     rows = [
         f"{name:<24} checkpoint: {printable(str(theirs.get(name)))}  now: {printable(str(value))}"
         for name, value in mine["config"].items()
         if theirs.get(name) != value
     ]
     if metadata.get("data") != mine["data"]:
-        rows.append("the text's checksum")
+        rows.append("the checksum of the data")
     if rows:
         raise CheckpointError(
             "the checkpoint belongs to a run with other settings; restore the directory from a copy, or train anew",

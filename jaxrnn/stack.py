@@ -106,6 +106,8 @@ class Stack(nnx.Module):
         dropout: Dropout | None = None,
         clip_backward: jax.Array | None = None,
     ) -> tuple[jax.Array, tuple[Carry, ...]]:
+        if xs.ndim < 2:
+            raise ValueError(f"Stack expects ids (T, B) or features (T, B, F), got {tuple(xs.shape)}")
         T, B = xs.shape[:2]
         dtype = self.layers[0].W_h[...].dtype
 

@@ -1,7 +1,8 @@
-"""From settings to a job that can start: the text as streams, the model's structure, the compiled step's settings."""
+"""From settings to a job that can start: the task and its data, the model's structure, the compiled step's settings."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,13 +17,15 @@ from jaxrnn.cells.base import Initializer, symmetric_uniform
 from jaxrnn.config import DEFAULT_UPDATES, TrainConfig
 from jaxrnn.config_checks import LARGEST_COUNT, parse_devices
 from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.data.windows import WindowCounts, count_windows
+from jaxrnn.data.windows import WindowCounts, count_windows, to_streams
 from jaxrnn.dropout import SITES, DropoutRates
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.language_model import LanguageModel
 from jaxrnn.memory import parameter_count, refuse_what_cannot_fit
 from jaxrnn.printable import printable
+from jaxrnn.sequence_classifier import SequenceClassifier
 from jaxrnn.sharding import automatic_devices
+from jaxrnn.tasks import PROBES, Sequences, Task, Text, row_numbers
 from jaxrnn.train_state import STREAM_INIT, TrainState, initial_train_state
 from jaxrnn.train_step import StepSettings
 
@@ -38,10 +41,10 @@ class TrainJob(NamedTuple):
 
     Attributes:
       config: the settings.
-      corpus: the text.
-      train_ids: what is trained on.
+      corpus: the text; None where sequences are generated.
+      train_ids: what is trained on; empty where sequences are generated.
       validation_ids: what is held out; empty without a validation fraction.
-      windows: how train_ids fall into windows.
+      windows: how train_ids fall into windows; all 0 where sequences are generated.
       graphdef: structure of the model.
       settings: what is fixed when the step is compiled.
       parameters: how many the model has.
@@ -49,7 +52,7 @@ class TrainJob(NamedTuple):
     """
 
     config: TrainConfig
-    corpus: Corpus
+    corpus: Corpus | None
     train_ids: np.ndarray
     validation_ids: np.ndarray
     windows: WindowCounts
@@ -61,42 +64,72 @@ class TrainJob(NamedTuple):
     def initial_state(self) -> TrainState:
         """The state before the first update, compiled as one program."""
         with jax.enable_x64(self.config.dtype == "float64"):
-            return jax.jit(lambda: _initial_state(self.config, len(self.corpus.vocabulary)))()
+            return jax.jit(lambda: _initial_state(self.config, self.vocabulary_size))()
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V of a text; 0 where sequences are generated."""
+        return len(self.corpus.vocabulary) if self.corpus is not None else 0
+
+    @property
+    def data_digest(self) -> str:
+        """What tells this data from other data: the text's checksum, or that of the task in words."""
+        if self.corpus is not None:
+            return self.corpus.digest
+        return hashlib.sha256(str(self.settings.task).encode()).hexdigest()
+
+    def streams(self) -> np.ndarray:
+        """What the compiled step reads its batches from, one column a row of the batch."""
+        if self.corpus is not None:
+            return to_streams(self.train_ids, self.config.batch_size)
+        return row_numbers(self.config.batch_size)
 
 
-def make_model(config: TrainConfig, vocabulary_size: int, rngs: nnx.Rngs) -> LanguageModel:
-    """The model that the settings describe."""
-    options = {"forget_bias": config.forget_bias, "use_bias": config.cell_bias}
+def task_of(config: TrainConfig) -> Task:
+    """The task that the settings describe."""
+    if config.task == "text" or config.sequence_length is None:
+        return Text()
+    return Sequences(config.task, config.sequence_length, config.input)
+
+
+def make_model(config: TrainConfig, vocabulary_size: int, rngs: nnx.Rngs) -> Any:
+    """The model that the settings describe: a `LanguageModel`, or a `SequenceClassifier` of generated sequences."""
+    by_name = {"forget_bias": config.forget_bias, "use_bias": config.cell_bias}
+    options: dict[str, Any] = {
+        "cell": config.cell,
+        "layers": config.layers,
+        "skip_connections": config.skip_connections,
+        "learned_initial_carry": config.learned_initial_carry,
+        "cell_options": {name: value for name, value in by_name.items() if name in cell_options(config.cell)},
+        "kernel_init": INITIALIZERS[config.init](config.init_scale),
+        "param_dtype": jnp.dtype(config.dtype),
+        "rngs": rngs,
+    }
+    task = task_of(config)
+    if isinstance(task, Sequences):
+        answers, classes = task.probe.answers, task.probe.classes
+        return SequenceClassifier(
+            task.in_features, classes, config.hidden, pooling=config.pooling, answers=answers, **options
+        )
     return LanguageModel(
-        vocabulary_size,
-        config.hidden,
-        cell=config.cell,
-        layers=config.layers,
-        embedding=config.embedding,
-        tie_embedding=config.tie_embedding,
-        skip_connections=config.skip_connections,
-        learned_initial_carry=config.learned_initial_carry,
-        cell_options={name: value for name, value in options.items() if name in cell_options(config.cell)},
-        kernel_init=INITIALIZERS[config.init](config.init_scale),
-        param_dtype=jnp.dtype(config.dtype),
-        rngs=rngs,
+        vocabulary_size, config.hidden, embedding=config.embedding, tie_embedding=config.tie_embedding, **options
     )
 
 
-def model_structure(config: TrainConfig, vocabulary_size: int) -> tuple[Any, Any]:
+def model_structure(config: TrainConfig, vocabulary_size: int = 0) -> tuple[Any, Any]:
     """(graphdef, shapes of the parameters) of the model, without making an array."""
     model = nnx.eval_shape(lambda: make_model(config, vocabulary_size, nnx.Rngs(0)))
     graphdef, state = nnx.split(model)
     return graphdef, nnx.to_pure_dict(state)
 
 
-def state_template(config: TrainConfig, vocabulary_size: int) -> TrainState:
+def state_template(config: TrainConfig, vocabulary_size: int = 0) -> TrainState:
     """Shapes and dtypes of the training state, without making an array."""
     return jax.eval_shape(lambda: _initial_state(config, vocabulary_size))
 
 
 def make_job(config: TrainConfig, corpus: Corpus | None = None, devices: int | None = None) -> TrainJob:
-    """Reads the text, counts its windows and refuses what cannot be trained, before anything is compiled.
+    """Reads the text if there is one, and refuses what cannot be trained, before anything is compiled.
 
     Args:
       config: the settings.
@@ -107,6 +140,8 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None, devices: int | N
       DataError: if the text cannot be read or is too short.
       ConfigurationError: if the settings do not fit the text or the memory.
     """
+    if config.task != "text":
+        return _sequence_job(config, devices)
     if corpus is None:
         corpus = load_corpus(config.text, config.reading_options())
     train_ids, validation_ids = corpus.split(config.validation_fraction)
@@ -130,16 +165,31 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None, devices: int | N
     return TrainJob(config, corpus, train_ids, validation_ids, windows, graphdef, settings, parameters, updates)
 
 
+def _sequence_job(config: TrainConfig, devices: int | None) -> TrainJob:
+    with jax.enable_x64(config.dtype == "float64"):
+        graphdef, shapes = model_structure(config)
+    parameters, probe = parameter_count(shapes), PROBES[config.task]
+    refuse_what_cannot_fit(config, parameters, probe.features + probe.classes, 0)
+    settings = step_settings(config, devices=devices or choose_devices(config))
+    none = np.empty(0, np.uint8)
+    updates = config.updates or DEFAULT_UPDATES
+    return TrainJob(config, None, none, none, WindowCounts(0, 0, 0), graphdef, settings, parameters, updates)
+
+
 def describe_job(job: TrainJob) -> list[str]:
     """What a person wants to know before the first update, a few lines."""
     config, corpus, windows = job.config, job.corpus, job.windows
+    model = f"{config.cell} {config.hidden} x {config.layers}: {job.parameters:,} parameters; untrained loss "
+    if corpus is None:
+        probe = PROBES[config.task]
+        chance = "1 / 6 at best" if probe.is_regression else f"ln {probe.classes} = {math.log(probe.classes):.3f} nats"
+        return [f"{job.settings.task}: {config.batch_size} fresh sequences an update", model + chance]
     symbols = len(corpus.vocabulary)
     return [
         *(printable(note) for note in corpus.notes),
         f"{printable(corpus.name)}: {len(corpus):,} characters, {symbols} distinct; an epoch is {windows.windows:,} "
         f"updates of {config.bptt_length} x {config.batch_size} characters, {windows.left_over:,} are left over",
-        f"{config.cell} {config.hidden} x {config.layers}: {job.parameters:,} parameters; "
-        f"untrained loss ln {symbols} = {math.log(symbols):.3f} nats",
+        f"{model}ln {symbols} = {math.log(symbols):.3f} nats",
     ]
 
 
@@ -163,7 +213,7 @@ def choose_devices(config: TrainConfig) -> int:
 def step_settings(config: TrainConfig, document_end: int | None = None, devices: int = 1) -> StepSettings:
     """What is fixed when the step is compiled."""
     return StepSettings(
-        bptt_length=config.bptt_length,
+        bptt_length=config.steps,
         optimizer=config.optimizer_settings(),
         loss_reduction=config.loss_reduction,
         engine=config.engine,
@@ -173,6 +223,9 @@ def step_settings(config: TrainConfig, document_end: int | None = None, devices:
         dropout_per_window=config.dropout_mask == "sequence",
         clips_backward=config.clip_backward > 0,
         devices=devices,
+        task=task_of(config),
+        accuracy=config.measures_accuracy,
+        stop_at_accuracy=float(config.stop_at_accuracy),
     )
 
 
@@ -193,4 +246,6 @@ def _initial_state(config: TrainConfig, vocabulary_size: int) -> TrainState:
         config.seed,
         _dropout_rates(config),
         config.clip_backward or jnp.inf,
+        passes_carry=task_of(config).passes_carry,
+        measures_accuracy=config.measures_accuracy,
     )

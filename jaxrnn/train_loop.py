@@ -10,28 +10,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checkpoint as checkpoints
 from jaxrnn.compile_cache import compiled
 from jaxrnn.config import CHANGEABLE, TrainConfig, parse_interval
 from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.data.windows import to_streams
-from jaxrnn.early_stopping import observe, should_stop
 from jaxrnn.errors import ConfigurationError, NumericError, StorageError
-from jaxrnn.metrics import evaluate_ids
+from jaxrnn.metric_rows import metric_row, status_of
 from jaxrnn.printable import printable
-from jaxrnn.progress import Progress, Status
-from jaxrnn.run_directory import RunDirectory, default_run_path
-from jaxrnn.run_logs import AppendLog, json_number, sample_entry
-from jaxrnn.run_record import identity_of, record_of, restore
+from jaxrnn.progress import Progress
+from jaxrnn.run_directory import RunDirectory
+from jaxrnn.run_logs import AppendLog, sample_entry
+from jaxrnn.run_record import identity_of, record_of, restore, run_path
 from jaxrnn.sample import sample_ids
-from jaxrnn.sharding import like, on_first_device
+from jaxrnn.sharding import on_first_device
 from jaxrnn.stop_request import StopRequest
-from jaxrnn.train_job import VALIDATION_STREAMS, TrainJob, describe_job, make_job, state_template
-from jaxrnn.train_state import STREAM_SAMPLES, TrainState
-from jaxrnn.train_step import MAX_CHUNK_UPDATES, make_train_chunk, place
+from jaxrnn.train_job import TrainJob, describe_job, make_job, state_template
+from jaxrnn.train_state import RECENT_UPDATES, STREAM_SAMPLES, TrainState
+from jaxrnn.train_step import MAX_CHUNK_UPDATES, latest_accuracy, make_train_chunk, place
+from jaxrnn.validation import reason_to_stop, score_state, with_score
 
 CHUNK_SECONDS = 1.0
 MAX_FAILED_SAVES = 3
@@ -65,7 +63,7 @@ def train(
 
     Args:
       config: the settings. In a directory that holds a run, only totals and intervals may differ from its own.
-      run: the run directory; runs/TEXT-CELL-HIDDEN if not given.
+      run: the run directory; runs/TEXT-CELL-HIDDEN or runs/TASK-LENGTH-CELL-HIDDEN if not given.
       progress: what shows the progress; by default a bar or lines on stdout.
       corpus: the text, if it was read already.
 
@@ -73,7 +71,7 @@ def train(
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
     """
     progress = progress or Progress()
-    directory = RunDirectory(run if run is not None else default_run_path(config))
+    directory = RunDirectory(run if run is not None else run_path(config))
     devices = None
     if directory.exists():
         directory.refuse_other_settings(config)
@@ -119,7 +117,9 @@ class _Loop:
         self.job, self.directory, self.progress, self.stop = job, directory, progress, stop
         self.config = job.config
         self.total = job.updates
-        self.characters_an_update = self.config.bptt_length * self.config.batch_size
+        self.writes_samples = job.corpus is not None
+        self.sample_every = self.config.sample_every if self.writes_samples else 0
+        self.validate_every = self.config.validation_every or (job.windows.windows if len(job.validation_ids) else 0)
         self.save_updates, self.save_seconds = parse_interval(self.config.checkpoint_every)
         self.logs: dict[str, AppendLog] = {}
         self.failed_saves = 0
@@ -134,23 +134,25 @@ class _Loop:
         state, streams, train_chunk = self._compile(saved)
         update = int(state.update)
         # The sample before the first update is drawn after it, from a copy: the first numbers are seen sooner.
-        untrained = jax.tree.map(np.array, state.params) if update == 0 and self.config.sample_every else None
+        untrained = jax.tree.map(np.array, state.params) if update == 0 and self.sample_every else None
         last_save = time.monotonic()
-        while update < self.total and self.stop.reason is None and not self._stops_early(state):
+        while update < self.total and self.stop.reason is None and not reason_to_stop(self.job, state):
             steps = self._steps_of_next_chunk(update)
             started = time.perf_counter()
             state, metrics = train_chunk(state, streams, np.int32(steps))
-            losses, smooth = np.asarray(metrics.loss_nats)[:steps], np.asarray(metrics.smooth_loss_nats)[:steps]
-            seconds = time.perf_counter() - started
-            self.seconds_an_update = seconds / steps
-            self._log(update, losses, smooth, state)
+            steps = int(state.update) - update  # fewer than asked for where the task was solved on the way
+            measured = {
+                name: np.asarray(values)[:steps] for name, values in metrics._asdict().items() if values is not None
+            }
+            self.seconds_an_update = (time.perf_counter() - started) / steps
             update += steps
-            self._show(update, float(smooth[-1]), force=update == 1)
+            self._log(update, measured, state)
+            self._show(update, {name: float(values[-1]) for name, values in measured.items()}, force=update == 1)
             self._refuse_divergence(state, update)
             if untrained is not None:
                 self._write_sample(untrained, state.seed, 0)
                 untrained = None
-            if self._is_epoch_end(update) and len(self.job.validation_ids):
+            if self.validate_every and update % self.validate_every == 0:
                 state = self._validate(state, update)
             if self._is_sample_point(update):
                 self._write_sample(state.params, state.seed, update)
@@ -162,7 +164,7 @@ class _Loop:
         self.progress.close()
         stopped = self.stop.reason if update < self.total else None
         if stopped is None and update < self.total:
-            self.progress.message(f"stopped early by the rule {self.config.early_stopping!r}: see --early-stopping")
+            self.progress.message(reason_to_stop(self.job, state) or "stopped early")
         self._say_how_it_ended(state, update, stopped)
         return TrainResult(self.directory.path, update, stopped)
 
@@ -185,10 +187,10 @@ class _Loop:
                 self.progress.warning(warning)
             start = "training starts at update 0, since no checkpoint was saved here yet"
             self.progress.message(start if saved is None else f"resumed at update {saved.metadata['update']:,}")
-        else:
+        elif job.corpus is not None:
             job.corpus.vocabulary.save(self.directory.vocabulary_path)
         self.directory.write_config(record)
-        for path in (self.directory.metrics_path, self.directory.samples_path):
+        for path in (self.directory.metrics_path, *((self.directory.samples_path,) if self.writes_samples else ())):
             self.logs[path.name] = AppendLog(path, saved.metadata["files"].get(path.name) if saved else None)
         if saved is None:
             return None
@@ -198,17 +200,16 @@ class _Loop:
     def _compile(self, state: TrainState | None) -> tuple[TrainState, jax.Array, Callable]:
         started = time.perf_counter()
         job, devices = self.job, self.job.settings.devices
-        streams = to_streams(job.train_ids, self.config.batch_size)
-        template = state_template(self.config, len(job.corpus.vocabulary))
+        streams = job.streams()
+        template = state_template(self.config, job.vocabulary_size)
         train_chunk = compiled(make_train_chunk(job.graphdef, job.settings), template, streams, np.int32(1))
         state, placed = place(job.initial_state() if state is None else state, streams, devices)
         self.progress.message(f"compiled in {time.perf_counter() - started:.1f} s")
         return state, placed, train_chunk
 
     def _steps_of_next_chunk(self, update: int) -> int:
-        windows = self.job.windows.windows
-        ends = [update + windows - update % windows, self.total, update + MAX_CHUNK_UPDATES]
-        for interval in (self.config.sample_every, self.save_updates):
+        ends = [self.total, update + MAX_CHUNK_UPDATES]
+        for interval in (self.job.windows.windows, self.validate_every, self.sample_every, self.save_updates):
             if interval:
                 ends.append(update + interval - update % interval)
         if update == 0:
@@ -216,45 +217,25 @@ class _Loop:
         planned = max(int(CHUNK_SECONDS / self.seconds_an_update), 1) if update > 1 and self.seconds_an_update else 10
         return min(min(ends) - update, planned)
 
-    def _is_epoch_end(self, update: int) -> bool:
-        return update % self.job.windows.windows == 0
-
     def _is_sample_point(self, update: int) -> bool:
-        every = self.config.sample_every
-        return bool(every) and (update == 1 or update % every == 0)
+        return bool(self.sample_every) and (update == 1 or update % self.sample_every == 0)
 
-    def _log(self, update: int, losses: np.ndarray, smooth: np.ndarray, state: TrainState) -> None:
+    def _log(self, update: int, measured: dict[str, np.ndarray], state: TrainState) -> None:
         # Rows are read from the chunk's arrays, so a log point need not end a chunk.
-        rows = []
-        for i in range(len(losses)):
-            number = update + i + 1
-            if number == 1 or number % self.config.log_every == 0 or number == self.total:
-                rows.append(json.dumps(self._row(number, losses[i], smooth[i], state), allow_nan=False))
+        rows, steps = [], len(measured["loss_nats"])
+        last = update if reason_to_stop(self.job, state) else self.total
+        for i, number in enumerate(range(update - steps + 1, update + 1)):
+            if number == 1 or number % self.config.log_every == 0 or number == last:
+                values = {name: column[i] for name, column in measured.items()}
+                row = metric_row(self.job, number, values, state, self.seconds_an_update)
+                rows.append(json.dumps(row, allow_nan=False))
         if rows:
             self.logs["metrics.jsonl"].append("\n".join(rows) + "\n")
 
-    def _row(self, update: int, loss: float, smooth: float, state: TrainState) -> dict[str, Any]:
-        row = {
-            "update": update,
-            "epoch": (update - 1) // self.job.windows.windows + 1,
-            "train/loss_nats": json_number(loss),
-            "train/smooth_loss_nats": json_number(smooth),
-            "train/smooth_loss_sum_nats": json_number(smooth * self.config.bptt_length),
-            "train/bits_per_char": json_number(smooth / math.log(2)),
-            "chars_per_second": round(self.characters_an_update / self.seconds_an_update),
-        }
-        if len(self.job.validation_ids):
-            row |= {
-                "valid/loss_nats": json_number(float(state.valid_loss_nats)),
-                "valid/update": int(state.valid_update),
-            }
-        return row
-
-    def _show(self, update: int, smooth: float, force: bool) -> None:
-        speed = self.characters_an_update / self.seconds_an_update
+    def _show(self, update: int, measured: dict[str, float], force: bool) -> None:
         left = (self.total - update) * self.seconds_an_update if update > 1 else math.nan  # the first is a start-up
-        epoch = (update - 1) // self.job.windows.windows + 1
-        self.progress.show(Status(update, self.total, epoch, smooth, speed, left), force or update == self.total)
+        status = status_of(self.job, update, measured, self.seconds_an_update, left)
+        self.progress.show(status, force or update == self.total)
 
     def _refuse_divergence(self, state: TrainState, update: int) -> None:
         in_a_row = int(state.skipped_in_a_row)
@@ -266,32 +247,9 @@ class _Loop:
             )
 
     def _validate(self, state: TrainState, update: int) -> TrainState:
-        ids = self.job.validation_ids
-        batch_size = max(min(VALIDATION_STREAMS, (len(ids) - 1) // self.config.bptt_length), 1)
-        end = self.job.settings.document_end
-        params = on_first_device(state.params)
-        scores = evaluate_ids(self.job.graphdef, params, ids, batch_size=batch_size, document_end=end)
-        self.progress.message(
-            f"epoch {update // self.job.windows.windows}: validation {scores.loss_nats:.4f} nats, "
-            f"{scores.bits_per_char:.4f} bits/char over {scores.characters:,} characters in {batch_size} streams"
-        )
-        seen = observe(on_first_device(state.early_stopping), scores.loss_nats)
-        state = state._replace(
-            valid_loss_nats=like(scores.loss_nats, state.valid_loss_nats),
-            valid_update=like(update, state.valid_update),
-            early_stopping=jax.tree.map(like, seen, state.early_stopping),
-        )
-        if int(seen.since_best) > 0:
-            return state
-        return state._replace(
-            best_params=jax.tree.map(jnp.copy, state.params),
-            best_smooth_loss_nats=jnp.copy(state.smooth_loss_nats),
-            best_update=like(update, state.best_update),
-        )
-
-    def _stops_early(self, state: TrainState) -> bool:
-        stopping = on_first_device(state.early_stopping)
-        return bool(should_stop(stopping, self.config.early_stopping, self.config.patience))
+        score = score_state(self.job, state, update)
+        self.progress.message(score.line)
+        return with_score(state, update, score)
 
     def _write_sample(self, params: Any, seed: jax.Array, update: int) -> None:
         text = self._sample(params, seed, update, self.config.sample_length, SAMPLE_TEMPERATURE)
@@ -302,6 +260,7 @@ class _Loop:
         end = self.job.settings.document_end
         params, key = on_first_device((params, key))
         parts = sample_ids(self.job.graphdef, params, length=length, key=key, temperature=temperature, document_end=end)
+        assert self.job.corpus is not None
         return self.job.corpus.vocabulary.display_text(np.concatenate(list(parts)))
 
     def _save(self, state: TrainState, update: int, final: bool = False) -> None:
@@ -327,19 +286,27 @@ class _Loop:
 
     def _best_validation(self, state: TrainState) -> str:
         best = float(state.early_stopping.best)
-        return f" validation loss {best:.4f} nats," if math.isfinite(best) else ""
+        unit = " nats" if self.job.settings.task.loss_name == "loss_nats" else ""
+        return f" validation loss {best:.4f}{unit}," if math.isfinite(best) else ""
 
     def _say_how_it_ended(self, state: TrainState, update: int, stopped: str | None) -> None:
-        path, length = printable(str(self.directory.path)), self.config.bptt_length
+        path, length, writes = printable(str(self.directory.path)), self.config.bptt_length, self.writes_samples
         if stopped:
             self.progress.message(f"{stopped}: saved at update {update:,}; go on with: jaxrnn resume {path}")
             return
         best = float(state.best_smooth_loss_nats)
         skipped = f"; {int(state.skipped):,} updates were left out as not finite" if int(state.skipped) else ""
+        loss = f"{best:.3f} nats ({best * length:.2f} over {length} characters)" if writes else f"{best:.4f}"
         self.progress.message(
-            f"finished at update {update:,}; best{self._best_validation(state)} smoothed loss {best:.3f} nats "
-            f"({best * length:.2f} over {length} characters) at update {int(state.best_update):,}{skipped}"
+            f"finished at update {update:,}; best{self._best_validation(state)} smoothed loss {loss} "
+            f"at update {int(state.best_update):,}{skipped}"
         )
+        if state.recent_accuracy is not None:
+            accuracy = float(latest_accuracy(state)[1])
+            self.progress.message(f"mean accuracy of the latest {min(update, RECENT_UPDATES)} updates: {accuracy:.4f}")
+        if not writes:
+            self.progress.message(f"curves: jaxrnn plot {path}")
+            return
         text = self._sample(state.best_params, state.seed, update, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE)
         self.progress.message(
             f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{printable(text)}\n"

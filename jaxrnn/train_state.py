@@ -12,9 +12,12 @@ from jaxrnn.dropout import DropoutRates
 from jaxrnn.early_stopping import EarlyStopping, initial_early_stopping
 from jaxrnn.language_model import LanguageModel
 from jaxrnn.optimizer import Hyperparameters, OptimizerSettings, make_optimizer
+from jaxrnn.sequence_classifier import SequenceClassifier
 
 # Stream numbers of the random keys: fold_in(key(seed), stream), then the update, then the layer.
-STREAM_INIT, STREAM_DROPOUT, STREAM_DATA, STREAM_SAMPLES = range(4)
+STREAM_INIT, STREAM_DROPOUT, STREAM_DATA, STREAM_SAMPLES, STREAM_VALIDATION = range(5)
+
+RECENT_UPDATES = 100
 
 
 class TrainState(NamedTuple):
@@ -26,7 +29,7 @@ class TrainState(NamedTuple):
       hyperparameters: learning rate and clipping limits.
       dropout_rates: by site.
       clip_backward: limit of the gradients of p_t and r_t inside the backward loop.
-      carry: the carry that enters the next window, one a layer.
+      carry: the carry that enters the next window, one a layer; empty where each update starts afresh.
       seed: key of the run, from which each stream is folded.
       update: updates done.
       epoch: epochs done.
@@ -41,6 +44,9 @@ class TrainState(NamedTuple):
       valid_loss_nats: the latest validation loss; NaN before there is one.
       valid_update: the update it was taken at.
       early_stopping: the validation losses that the stopping rule looks at.
+      recent_accuracy: accuracies of the latest updates, (RECENT_UPDATES,), that of update u at place (u - 1) mod
+        RECENT_UPDATES; None where the accuracy is not measured.
+      valid_accuracy: the accuracy at the latest validation, 0 before there is one; None where it is not measured.
     """
 
     params: Any
@@ -62,6 +68,8 @@ class TrainState(NamedTuple):
     valid_loss_nats: jax.Array
     valid_update: jax.Array
     early_stopping: EarlyStopping
+    recent_accuracy: jax.Array | None = None
+    valid_accuracy: jax.Array | None = None
 
 
 def params_of(model: nnx.Module) -> dict:
@@ -75,15 +83,28 @@ def model_with(graphdef: nnx.GraphDef, params: dict) -> Any:
 
 
 def initial_train_state(
-    model: LanguageModel,
+    model: LanguageModel | SequenceClassifier,
     optimizer: OptimizerSettings,
     hyperparameters: Hyperparameters,
     batch_size: int,
     seed: int,
     dropout_rates: DropoutRates | None = None,
     clip_backward: float = jnp.inf,
+    passes_carry: bool = True,
+    measures_accuracy: bool = False,
 ) -> TrainState:
-    """The state before the first update, from a freshly made model."""
+    """The state before the first update, from a freshly made model.
+
+    Args:
+      model: the model.
+      optimizer, hyperparameters: what changes its parameters.
+      batch_size: B.
+      seed: seed of everything random.
+      dropout_rates: by site.
+      clip_backward: limit of the gradients of p_t and r_t.
+      passes_carry: whether the carry of one update enters the next, `Task.passes_carry`.
+      measures_accuracy: whether the accuracies of the latest updates are kept, `StepSettings.accuracy`.
+    """
     params = params_of(model)
     dtype = jax.tree.leaves(params)[0].dtype
 
@@ -96,7 +117,8 @@ def initial_train_state(
         hyperparameters=hyperparameters,
         dropout_rates=dropout_rates or DropoutRates(),
         clip_backward=jnp.asarray(clip_backward, dtype),
-        carry=jax.tree.map(jnp.copy, model.initial_carry(batch_size)),  # no buffer may stand in the state twice
+        # Copied, since no buffer may stand in the state twice.
+        carry=jax.tree.map(jnp.copy, model.initial_carry(batch_size)) if passes_carry else (),
         seed=jax.random.key(seed, impl="threefry2x32"),
         update=count(),
         epoch=count(),
@@ -110,4 +132,6 @@ def initial_train_state(
         valid_loss_nats=jnp.full((), jnp.nan, dtype),
         valid_update=count(),
         early_stopping=initial_early_stopping(dtype),
+        recent_accuracy=jnp.zeros((RECENT_UPDATES,), dtype) if measures_accuracy else None,
+        valid_accuracy=jnp.zeros((), dtype) if measures_accuracy else None,
     )

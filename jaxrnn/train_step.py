@@ -11,12 +11,12 @@ import optax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxrnn.data.windows import reset_mask, window_at
+from jaxrnn.data.windows import reset_mask
 from jaxrnn.dropout import Dropout
-from jaxrnn.loss import loss_nats
 from jaxrnn.optimizer import OptimizerSettings, make_optimizer
 from jaxrnn.sharding import BATCH_AXIS, batch_mesh
-from jaxrnn.train_state import STREAM_DROPOUT, TrainState
+from jaxrnn.tasks import Task, Text, accuracy_of
+from jaxrnn.train_state import RECENT_UPDATES, STREAM_DROPOUT, TrainState
 
 SMOOTHING = 0.999
 MAX_CHUNK_UPDATES = 8192
@@ -26,9 +26,9 @@ class StepSettings(NamedTuple):
     """What is fixed when the step is compiled.
 
     Attributes:
-      bptt_length: T, the symbols in a window.
+      bptt_length: T, the symbols in a window, or the steps of a sequence.
       optimizer: the rule and its constants.
-      loss_reduction: "sum" for the reports' gradient of the sum over the window (mean over the batch), or "mean".
+      loss_reduction: "sum" for the reports' gradient of the sum over the scored steps (mean over the batch), or "mean".
       engine: engine of `unroll`.
       document_end: id of the symbol that ends a document, after which the carry is zero; None for one long text.
       learned_initial_carry: whether the carry of a fresh start is a parameter.
@@ -37,6 +37,9 @@ class StepSettings(NamedTuple):
       clips_backward: whether the gradients of p_t and r_t are clipped inside the backward loop.
       devices: how many devices the batch is split over.
       skip_non_finite: leave out an update whose loss or gradient is not finite.
+      task: what is learned; the next symbol of a text by default.
+      accuracy: whether the share of right answers of each update is measured.
+      stop_at_accuracy: mean accuracy of the latest `RECENT_UPDATES` updates at which training ends; 0 is never.
     """
 
     bptt_length: int
@@ -50,18 +53,25 @@ class StepSettings(NamedTuple):
     clips_backward: bool = False
     devices: int = 1
     skip_non_finite: bool = True
+    task: Task = Text()
+    accuracy: bool = False
+    stop_at_accuracy: float = 0.0
 
 
 class ChunkMetrics(NamedTuple):
     """What each update of a chunk measured; entries past the chunk's length are 0.
 
     Attributes:
-      loss_nats: mean loss per symbol of the window, (MAX_CHUNK_UPDATES,).
+      loss_nats: mean loss per scored step, (MAX_CHUNK_UPDATES,); of a regression the mean squared error.
       smooth_loss_nats: the smoothed loss after it.
+      accuracy: share of right answers; None where it is not measured.
+      recent_accuracy: mean of it over the latest `RECENT_UPDATES` updates, fewer at first.
     """
 
     loss_nats: jax.Array
     smooth_loss_nats: jax.Array
+    accuracy: jax.Array | None = None
+    recent_accuracy: jax.Array | None = None
 
 
 def windows_per_epoch(streams: jax.Array | np.ndarray, bptt_length: int) -> int:
@@ -69,16 +79,16 @@ def windows_per_epoch(streams: jax.Array | np.ndarray, bptt_length: int) -> int:
     return (streams.shape[0] - 1) // bptt_length
 
 
-def window_loss(model: Any, carry: Any, window: jax.Array, settings: StepSettings, **options: Any):
-    """Loss of one window, in the reduction of the settings, with (mean loss in nats, carry after it) beside it.
+def batch_loss(model: Any, carry: Any, inputs: jax.Array, targets: jax.Array, settings: StepSettings, **options: Any):
+    """Loss of one batch, in the reduction of the settings, with (mean loss, carry after it, accuracy) beside it.
 
     Options are those of the model's call: resets, dropout, clip_backward.
     """
-    inputs, targets = window[:-1], window[1:]
-    logits, carry = model(inputs, carry, engine=settings.engine, **options)
-    mean = loss_nats(logits, targets).mean()
-    objective = mean * settings.bptt_length if settings.loss_reduction == "sum" else mean
-    return objective, (mean, carry)
+    outputs, carry = model(inputs, carry, engine=settings.engine, **options)
+    mean = settings.task.losses(outputs, targets).mean()
+    objective = mean * targets.shape[0] if settings.loss_reduction == "sum" else mean
+    accuracy = accuracy_of(settings.task, outputs, targets) if settings.accuracy else None
+    return objective, (mean, carry, accuracy)
 
 
 def all_finite(tree: Any) -> jax.Array:
@@ -95,19 +105,19 @@ def all_finite(tree: Any) -> jax.Array:
 
 
 def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: jax.Array):
-    """One update: window, loss, gradient, clip, optimizer, smoothed loss, best parameters.
+    """One update: batch, loss, gradient, clip, optimizer, smoothed loss, best parameters.
 
     Args:
       graphdef: structure of the model.
       settings: what is fixed.
       state: a `TrainState`.
-      streams: ids, (S + 1, B), one column a stream.
+      streams: one column a row of the batch: ids of a text, (S + 1, B), or `jaxrnn.tasks.row_numbers`.
 
     Returns:
-      The new state, the mean loss in nats and the smoothed loss.
+      The new state, the mean loss and the smoothed loss. The accuracy is in the state, see `latest_accuracy`.
     """
-    T = settings.bptt_length
-    window = window_at(streams, state.window, T)
+    T, task = settings.bptt_length, settings.task
+    inputs, targets = task.batch(state, streams, T)
     options = {
         "resets": _resets(settings, state, streams),
         "dropout": _dropout(settings, state, streams.shape[1]),
@@ -116,14 +126,16 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: j
 
     def objective(params):
         model = nnx.merge(graphdef, nnx.State(params))
-        return window_loss(model, state.carry, window, settings, **options)
+        carry = state.carry if task.passes_carry else model.initial_carry(streams.shape[1])
+        return batch_loss(model, carry, inputs, targets, settings, **options)
 
-    gradients, (loss, carry) = jax.grad(objective, has_aux=True)(state.params)
+    gradients, (loss, carry, accuracy) = jax.grad(objective, has_aux=True)(state.params)
     if settings.devices > 1:
-        gradients, loss = jax.lax.pmean((gradients, loss), BATCH_AXIS)
+        gradients, loss, accuracy = jax.lax.pmean((gradients, loss, accuracy), BATCH_AXIS)
     optimizer = make_optimizer(settings.optimizer, state.hyperparameters, state.epoch, state.update)
     steps, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
     params = optax.apply_updates(state.params, steps)
+    carry = carry if task.passes_carry else ()
     first = state.update == state.skipped  # no finite update yet
     smooth = jnp.where(first, loss, SMOOTHING * state.smooth_loss_nats + (1 - SMOOTHING) * loss)
     skipped, in_a_row = state.skipped, state.skipped_in_a_row
@@ -142,16 +154,19 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: j
         better = better & finite
     best_params = jax.tree.map(lambda new, best: jnp.where(better, new, best), params, state.best_params)
 
-    ends_epoch = state.window + 1 == windows_per_epoch(streams, T)
+    # Where the carry does not pass on there are no epochs: the window and the epoch stay 0.
+    ends_epoch = state.window + 1 == windows_per_epoch(streams, T) if task.passes_carry else True
     carry = jax.tree.map(lambda c: jnp.where(ends_epoch, jnp.zeros_like(c), c), carry)
     update = state.update + 1
+    if accuracy is not None:
+        state = state._replace(recent_accuracy=state.recent_accuracy.at[state.update % RECENT_UPDATES].set(accuracy))
     state = state._replace(
         params=params,
         optimizer_state=optimizer_state,
         carry=carry,
         update=update,
-        epoch=state.epoch + ends_epoch,
-        window=jnp.where(ends_epoch, 0, state.window + 1),
+        epoch=state.epoch + ends_epoch if task.passes_carry else state.epoch,
+        window=jnp.where(ends_epoch, 0, state.window + 1) if task.passes_carry else state.window,
         smooth_loss_nats=smooth,
         best_params=best_params,
         best_smooth_loss_nats=jnp.where(better, smooth, state.best_smooth_loss_nats),
@@ -162,8 +177,23 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: j
     return state, loss, smooth
 
 
+def latest_accuracy(state) -> tuple[jax.Array, jax.Array]:
+    """The accuracy of the latest update, and the mean over the latest `RECENT_UPDATES`, or all if there are fewer."""
+    recent = state.recent_accuracy
+    return recent[(state.update - 1) % RECENT_UPDATES], recent.sum() / jnp.clip(state.update, 1, RECENT_UPDATES)
+
+
+def is_solved(settings: StepSettings, state) -> jax.Array:
+    """Whether the mean accuracy of the latest `RECENT_UPDATES` updates has reached `stop_at_accuracy`."""
+    if not settings.stop_at_accuracy:
+        return jnp.asarray(False)
+    return (state.update >= RECENT_UPDATES) & (latest_accuracy(state)[1] >= settings.stop_at_accuracy)
+
+
 def _resets(settings: StepSettings, state, streams: jax.Array) -> jax.Array | None:
     resets = None
+    if not settings.task.passes_carry:
+        return resets
     if settings.document_end is not None:
         resets = reset_mask(streams, state.window, settings.bptt_length, settings.document_end)
     if settings.learned_initial_carry:  # an epoch's start is a reset too: only inside the window it has a gradient
@@ -182,7 +212,7 @@ def _dropout(settings: StepSettings, state, batch_size: int) -> Dropout | None:
     return Dropout(state.dropout_rates, key, rows, settings.dropout_per_window)
 
 
-def _compiler_options() -> dict[str, bool] | None:
+def compiler_options() -> dict[str, bool] | None:
     # On a CPU, XLA's own tanh and exp in place of the platform's: the book recipe ran 1.18 times as fast (90 against
     # 106 us an update), and fewer things outside the program decide its bits.
     return {"xla_cpu_enable_platform_dependent_math": False} if jax.default_backend() == "cpu" else None
@@ -194,6 +224,7 @@ def make_train_chunk(graphdef: nnx.GraphDef, settings: StepSettings):
     The number of updates is a traced value, at most `MAX_CHUNK_UPDATES`: one compilation serves every split of the
     run into chunks, and every split gives the same bits. The state is donated: never touch the old one after a call.
     With several devices each holds its streams and their carry, and a copy of all else; the gradients are averaged.
+    A run with `stop_at_accuracy` ends within the chunk, at the very update: the state says how many were done.
     """
 
     def train_chunk(state, streams, updates):
@@ -201,18 +232,24 @@ def make_train_chunk(graphdef: nnx.GraphDef, settings: StepSettings):
 
         def body(i, loop):
             state, metrics = loop
-            state, loss, smooth = train_step(graphdef, settings, state, streams)
-            metrics = ChunkMetrics(
-                jax.lax.dynamic_update_index_in_dim(metrics.loss_nats, loss, i, 0),
-                jax.lax.dynamic_update_index_in_dim(metrics.smooth_loss_nats, smooth, i, 0),
-            )
-            return state, metrics
+            state, *values = train_step(graphdef, settings, state, streams)
+            if settings.accuracy:
+                values.extend(latest_accuracy(state))
+            measured = zip(metrics, values, strict=False)
+            return state, ChunkMetrics(*(jax.lax.dynamic_update_index_in_dim(m, v, i, 0) for m, v in measured))
 
         updates = jnp.minimum(updates, MAX_CHUNK_UPDATES).astype(jnp.int32)
-        return jax.lax.fori_loop(0, updates, body, (state, ChunkMetrics(zeros, zeros)))
+        start = (state, ChunkMetrics(*(zeros,) * (4 if settings.accuracy else 2)))
+        if not settings.stop_at_accuracy:
+            return jax.lax.fori_loop(0, updates, body, start)
+
+        def goes_on(loop):
+            return (loop[0] < updates) & ~is_solved(settings, loop[1][0])
+
+        return jax.lax.while_loop(goes_on, lambda loop: (loop[0] + 1, body(*loop)), (jnp.int32(0), start))[1]
 
     if settings.devices == 1:
-        return jax.jit(train_chunk, donate_argnums=0, compiler_options=_compiler_options())
+        return jax.jit(train_chunk, donate_argnums=0, compiler_options=compiler_options())
     mesh, specs = batch_mesh(settings.devices), _specs()
     split = jax.shard_map(
         train_chunk,
@@ -222,7 +259,7 @@ def make_train_chunk(graphdef: nnx.GraphDef, settings: StepSettings):
         check_vma=False,
     )
     shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), (*specs, PartitionSpec()))
-    return jax.jit(split, in_shardings=shardings, donate_argnums=0, compiler_options=_compiler_options())
+    return jax.jit(split, in_shardings=shardings, donate_argnums=0, compiler_options=compiler_options())
 
 
 def place(state, streams: jax.Array | np.ndarray, devices: int):

@@ -279,7 +279,7 @@ def test_the_state_is_taken_over_and_the_new_one_shares_no_buffer(rng):
 def test_metrics_past_the_chunk_are_zero(rng):
     trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float32), small_ids(rng, 41), **SMALL)
     _, metrics = trainer.chunk(trainer.state(), trainer.streams, np.int32(3))
-    for values in metrics:
+    for values in (metrics.loss_nats, metrics.smooth_loss_nats):
         assert values.shape == (MAX_CHUNK_UPDATES,)
         assert values[:3].all() and not values[3:].any()
 

@@ -111,7 +111,7 @@ def unroll(
         input_scale=input_scale,
         recurrent_mask=recurrent_mask,
     )
-    choice = choose_engine(cell, jax.tree.leaves(xs)[0].shape[1])
+    choice = choose_engine(cell, jax.tree.leaves(carry)[0].shape[0])
     if engine == "auto":
         engine = choice.engine
     elif engine not in engines_of(cell):

@@ -72,8 +72,8 @@ def make_window(
     ids = next((part for part in parts if is_ids(part)), None)
     if len(parts) != (features is not None) + (ids is not None):
         raise ValueError("unroll expects ids, features, or the pair (features, ids)")
-    steps, batch_size = parts[0].shape[:2]
     _check_parts(cell, features, ids)
+    steps, batch_size = parts[0].shape[:2]
     _check_carry(cell, carry, batch_size)
     per_step = {"times": times, "resets": resets, "input_scale": input_scale}
     for name, array in per_step.items():

@@ -1,0 +1,78 @@
+"""What skip connections do to three LSTM layers: the loss, and the gradient that reaches the lowest layer.
+
+    python -m experiments.skip_connections
+
+Three layers of 64 LSTM units with and without skip connections (the input to every layer, every layer to the output),
+on the Python language reference, from the same seeds; the norm of the mean gradient at layer 1 after so many updates.
+Graves (2013) reports no table for this; there is nothing published to compare with.
+
+Obtained: not run yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxrnn.data.corpus import load_corpus
+from jaxrnn.data.windows import to_streams, window_at
+from jaxrnn.language_model import LanguageModel
+from jaxrnn.loss import loss_nats
+from jaxrnn.optimizer import OptimizerSettings, make_hyperparameters
+from jaxrnn.train_state import initial_train_state
+from jaxrnn.train_step import StepSettings, make_train_chunk
+
+LAYERS, HIDDEN, STEPS, BATCH = 3, 64, 50, 32
+INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+
+
+def rows(streams: jax.Array, symbols: int, skip_connections: bool, updates: list[int], seed: int) -> list[tuple]:
+    """(updates, smoothed loss in nats a character, norm of the gradient at layer 1) at each of the totals."""
+    options: dict[str, Any] = {"cell": "lstm", "layers": LAYERS, "skip_connections": skip_connections}
+    model = LanguageModel(symbols, HIDDEN, kernel_init=INIT, rngs=nnx.Rngs(seed), **options)
+    optimizer = OptimizerSettings("adam", clips_value=False, clips_global_norm=True)
+    settings = StepSettings(STEPS, optimizer, loss_reduction="mean")
+    graphdef = nnx.split(model)[0]
+    state = initial_train_state(model, optimizer, make_hyperparameters(2e-3, clip_global_norm=5.0), BATCH, seed)
+    chunk = make_train_chunk(graphdef, settings)
+
+    @jax.jit
+    def gradient_norm(params, carry, window):
+        def loss(params):
+            return loss_nats(nnx.merge(graphdef, nnx.State(params))(window[:-1], carry)[0], window[1:]).mean()
+
+        return optax.global_norm(jax.grad(loss)(params)["stack"]["layers"][0])
+
+    found = []
+    for total in updates:
+        state, _ = chunk(state, streams, np.int32(total - int(state.update)))
+        norm = gradient_norm(state.params, state.carry, window_at(streams, state.window, STEPS))
+        smooth = float(state.smooth_loss_nats) if total else float("nan")
+        found.append((total, smooth, float(norm)))
+    return found
+
+
+def main() -> None:
+    """Prints the table: mean over the seeds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--updates", type=int, nargs="+", default=[0, 100, 300, 600])
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    corpus = load_corpus("python-reference")
+    streams = jnp.asarray(to_streams(corpus.ids, BATCH))
+    print("| skip connections | updates | smoothed loss, nats | gradient norm at layer 1 |\n|---|---|---|---|")
+    for skip_connections in (False, True):
+        updates, symbols = sorted(arguments.updates), len(corpus.vocabulary)
+        by_seed = np.array([rows(streams, symbols, skip_connections, updates, seed) for seed in range(arguments.seeds)])
+        for total, loss, norm in by_seed.mean(axis=0):
+            print(f"| {'yes' if skip_connections else 'no'} | {total:.0f} | {loss:.3f} | {norm:.2e} |")
+
+
+if __name__ == "__main__":
+    main()

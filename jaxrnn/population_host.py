@@ -1,0 +1,70 @@
+"""Members on the host: who runs where, which settings share a program, and the form that a checkpoint holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrnn.config import TrainConfig
+from jaxrnn.population import Member, PopulationSettings
+
+
+def slots_for(running: np.ndarray, settings: PopulationSettings) -> list[int]:
+    """Which member lies in which place of the devices; -1 where none does.
+
+    All that run are spread evenly, since a call takes as long as the device with the most. One after another the number
+    of places stays, so that nothing is compiled again, and an empty place costs nothing; batched it is the power of two
+    that holds what still runs.
+
+    Example:
+      >>> import numpy as np
+      >>> slots_for(np.array([True, False, True, True]), PopulationSettings(None, member_devices=2))
+      [0, 3, 2, -1]
+    """
+    numbers = np.flatnonzero(running).tolist()
+    devices = settings.member_devices
+    places = -(-len(running) // devices)
+    if settings.batched:
+        places = 1 << (-(-len(numbers) // devices) - 1).bit_length()
+    return [
+        numbers[place * devices + device] if place * devices + device < len(numbers) else -1
+        for device in range(devices)
+        for place in range(places)
+    ]
+
+
+def on_host(members: Member) -> Member:
+    """The members as NumPy arrays of their own, keys as their integers."""
+    state = members.train._replace(seed=jax.random.key_data(members.train.seed))
+    return jax.tree.map(np.array, members._replace(train=state))
+
+
+def as_saved(full: Member) -> dict[str, Any]:
+    """The members as one flat tree, which a checkpoint holds."""
+    return full.train._asdict() | {f"member_{name}": leaf for name, leaf in full._asdict().items() if name != "train"}
+
+
+def from_saved(saved: dict[str, Any], like: Member) -> Member:
+    """The inverse of `as_saved`; `like` gives the form."""
+    saved = jax.tree.map(np.array, saved)
+    train = like.train._replace(**{name: saved[name] for name in like.train._fields})
+    others = {name: saved[f"member_{name}"] for name in like._fields if name != "train"}
+    return like._replace(train=train, **others)
+
+
+def group_by_structure(configs: Iterable[TrainConfig]) -> list[list[TrainConfig]]:
+    """Settings that fit into one population each, in the order given: equal but for values that are traced."""
+    groups: dict[str, list[TrainConfig]] = {}
+    for config in configs:
+        values = config.to_json()
+        for name in ("seed", "learning_rate"):
+            del values[name]
+        for name in values:
+            if name.startswith("dropout_") and not isinstance(values[name], str):
+                values[name] = values[name] > 0
+        groups.setdefault(json.dumps(values, sort_keys=True), []).append(config)
+    return list(groups.values())
