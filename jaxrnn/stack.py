@@ -60,6 +60,7 @@ class Stack(nnx.Module):
             raise ValueError(f"Stack expects a cell out of {', '.join(CELLS)}; got {cell!r}")
         if layers < 1:
             raise ValueError(f"Stack expects at least 1 layer, got {layers}")
+        self.in_features = in_features
         self.skip_connections = skip_connections
         self.out_features = hidden_features * (layers if skip_connections else 1)
         above = hidden_features + (in_features if skip_connections else 0)
@@ -116,8 +117,7 @@ class Stack(nnx.Module):
 
         scale = None
         if is_ids(xs):
-            scale = mask("input", 0, 1)
-            scale = None if scale is None else jnp.broadcast_to(scale[:, :, 0], (T, B))
+            scale = None if dropout is None else _scale_of_ids(dropout, xs, self.in_features, dtype)
         else:
             xs = _times(xs, mask("input", 0, xs.shape[2]))
         learned = self.initial_carry(B) if self.first_carry is not None else (None,) * len(self.layers)
@@ -150,6 +150,15 @@ class Stack(nnx.Module):
         if not self.skip_connections:
             return below
         return (below, xs) if is_ids(xs) else jnp.concatenate([below, xs], axis=-1)
+
+
+def _scale_of_ids(dropout: Dropout, ids: jax.Array, symbols: int, dtype: Any) -> jax.Array | None:
+    # Of a one-hot input only the column of the symbol counts: one draw a step, or for a whole window one a symbol.
+    if not dropout.per_window:
+        mask = dropout.mask("input", 0, ids.shape[0], 1, dtype)
+        return None if mask is None else mask[:, :, 0]
+    mask = dropout.mask("input", 0, 1, symbols, dtype)
+    return None if mask is None else mask[0][jnp.arange(ids.shape[1])[None, :], ids]
 
 
 def _times(xs: jax.Array, mask: jax.Array | None) -> jax.Array:

@@ -213,8 +213,11 @@ def _dropout(settings: StepSettings, state, batch_size: int) -> Dropout | None:
 
 
 def compiler_options() -> dict[str, bool] | None:
-    # On a CPU, XLA's own tanh and exp in place of the platform's: the book recipe ran 1.18 times as fast (90 against
-    # 106 us an update), and fewer things outside the program decide its bits.
+    """XLA's own tanh and exp on a CPU, in place of the platform's.
+
+    The book recipe ran 1.18 times as fast (90 against 106 us an update; an LSTM or GRU with a batch no faster), and
+    fewer things outside the program decide its bits.
+    """
     return {"xla_cpu_enable_platform_dependent_math": False} if jax.default_backend() == "cpu" else None
 
 

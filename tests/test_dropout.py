@@ -185,3 +185,14 @@ def test_members_of_a_population_have_their_own_rates_in_one_program(float64, rn
 
     together = quick_jit(jax.vmap(run))(jnp.asarray([0.0, 0.5]))
     assert (np.asarray(together[0]) != 0).all() and 0.2 < (np.asarray(together[1]) == 0).mean() < 0.8
+
+
+def test_one_mask_a_window_drops_a_symbol_wherever_it_stands(float64, rng):
+    """Of ids as of one-hot vectors; a stream never loses its whole window."""
+    stack, ids, carries = stack_and_window("ids", rng, layers=2, skip_connections=True)
+    one_hot = jax.nn.one_hot(ids, FEATURES, dtype=jnp.float64)
+    how = dropout(rates=rates(0.5, sites=("input",), dtype=jnp.float64), per_window=True)
+    kept = np.asarray(how.mask("input", 0, STEPS, FEATURES, jnp.float64)[0]) > 0
+    assert kept.any() and not kept.all()
+    actual = quick_jit(lambda: stack(ids, carries, dropout=how))()
+    assert_trees_close(actual, quick_jit(lambda: stack(one_hot, carries, dropout=how))(), rtol=1e-12)
