@@ -49,14 +49,18 @@ def check_each_group(cell, kind, engine, modes, groups=None):
 
 
 TYPES = {**CELLS, "another output": OtherOutputCell}
+WITH_INNER_PRODUCTS = {"lstm-peephole-full", "gru-reset-before", "lstm-multiplicative"}
+PAIRS = [(engine, name) for engine in MODES for name in TYPES if engine == "scan" or name not in WITH_INNER_PRODUCTS]
 
 
-@pytest.mark.parametrize("name", list(TYPES))
-@pytest.mark.parametrize("engine", list(MODES))
+def test_every_engine_that_runs_a_cell_is_checked():
+    cells = {name: random_cell(make, 3, 2, np.random.default_rng(2), jnp.float64) for name, make in TYPES.items()}
+    assert set(PAIRS) == {(e, name) for name, cell in cells.items() for e in engines_of(cell) if e != "reference"}
+
+
+@pytest.mark.parametrize(("engine", "name"), PAIRS)
 def test_derivatives_agree_with_differences(engine, name):
     cell = random_cell(TYPES[name], 3, 2, np.random.default_rng(2), jnp.float64)
-    if engine not in engines_of(cell):
-        pytest.skip(f"{name} does not run on {engine}")
     check_each_group(cell, "ids" if name == "another output" else "dense", engine, MODES[engine])
 
 
