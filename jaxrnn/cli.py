@@ -75,11 +75,11 @@ def train(
     config = TrainConfig(text=text, **options)
     from jaxrnn.environment import use_compile_cache
     from jaxrnn.run_devices import prepare_devices
-    from jaxrnn.run_record import run_path
+    from jaxrnn.run_directory import default_run_path
     from jaxrnn.train_loop import train as train_run
 
     use_compile_cache()
-    prepare_devices(config, run or run_path(config))
+    prepare_devices(config, run or default_run_path(config))
     return EXIT_OF_STOP[train_run(config, run).stopped]
 
 

@@ -137,7 +137,8 @@ def check_path(path: Path) -> None:
 
 
 def default_run_path(config: TrainConfig) -> Path:
-    """Where a run goes without --run: runs/TEXT-CELL-HIDDEN."""
-    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(config.text).stem).strip("-.") or "text"
+    """Where a run goes without --run: runs/TEXT-CELL-HIDDEN, or runs/TASK-LENGTH-CELL-HIDDEN."""
+    data = Path(config.text).stem if config.task == "text" else f"{config.task}-{config.sequence_length}"
+    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", data).strip("-.") or "text"
     layers = f"x{config.layers}" if config.layers > 1 else ""
     return Path("runs") / f"{text[:100]}-{config.cell}-{config.hidden}{layers}"

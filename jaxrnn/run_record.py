@@ -11,16 +11,8 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.environment import changes, fingerprint
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.printable import printable
-from jaxrnn.run_directory import RunDirectory, default_run_path
+from jaxrnn.run_directory import RunDirectory
 from jaxrnn.train_job import TrainJob, state_template
-
-
-def run_path(config: TrainConfig) -> Path:
-    """Where a run goes without --run: runs/TEXT-CELL-HIDDEN, or runs/TASK-LENGTH-CELL-HIDDEN."""
-    if config.task == "text":
-        return default_run_path(config)
-    name = f"{config.task}-{config.sequence_length}"
-    return default_run_path(TrainConfig(text=name, cell=config.cell, hidden=config.hidden, layers=config.layers))
 
 
 def record_of(job: TrainJob) -> dict[str, Any]:

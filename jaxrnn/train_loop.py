@@ -20,9 +20,9 @@ from jaxrnn.errors import ConfigurationError, NumericError, StorageError
 from jaxrnn.metric_rows import metric_row, status_of
 from jaxrnn.printable import printable
 from jaxrnn.progress import Progress
-from jaxrnn.run_directory import RunDirectory
+from jaxrnn.run_directory import RunDirectory, default_run_path
 from jaxrnn.run_logs import AppendLog, sample_entry
-from jaxrnn.run_record import identity_of, record_of, restore, run_path
+from jaxrnn.run_record import identity_of, record_of, restore
 from jaxrnn.sample import sample_ids
 from jaxrnn.sharding import on_first_device
 from jaxrnn.stop_request import StopRequest
@@ -71,7 +71,7 @@ def train(
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
     """
     progress = progress or Progress()
-    directory = RunDirectory(run if run is not None else run_path(config))
+    directory = RunDirectory(run if run is not None else default_run_path(config))
     devices = None
     if directory.exists():
         directory.refuse_other_settings(config)

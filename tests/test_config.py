@@ -167,10 +167,10 @@ def test_every_optimizer_setting_reaches_the_optimizer() -> None:
     from jaxrnn.optimizer import OptimizerSettings
 
     assert TrainConfig().optimizer_settings() == OptimizerSettings()
-    rmsprop = dict(epsilon=1e-6, epsilon_in_root=True, rmsprop_decay=0.9, momentum=0.8, nesterov=True)
-    shared = dict(clip_norm="linf", accumulate=4)
-    config = TrainConfig(optimizer="rmsprop", clip_value=0, clip_global_norm=2, **rmsprop, **shared)  # type: ignore
-    expected = OptimizerSettings("rmsprop", clips_value=False, clips_global_norm=True, **rmsprop, **shared)  # type: ignore
+    rmsprop: dict[str, Any] = dict(epsilon=1e-6, epsilon_in_root=True, rmsprop_decay=0.9, momentum=0.8, nesterov=True)
+    shared: dict[str, Any] = dict(clip_norm="linf", accumulate=4)
+    config = TrainConfig(optimizer="rmsprop", clip_value=0, clip_global_norm=2, **rmsprop, **shared)
+    expected = OptimizerSettings("rmsprop", clips_value=False, clips_global_norm=True, **rmsprop, **shared)
     assert config.optimizer_settings() == expected
     config = TrainConfig(optimizer="adam", adam_b1=0.8, adam_b2=0.99)
     assert config.optimizer_settings() == OptimizerSettings("adam", adam_b1=0.8, adam_b2=0.99)

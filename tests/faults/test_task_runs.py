@@ -16,8 +16,7 @@ from jaxrnn.checkpoint import checkpoint_updates, load_latest, to_leaves
 from jaxrnn.cli import run_command
 from jaxrnn.config import TrainConfig
 from jaxrnn.run import open_run
-from jaxrnn.run_directory import RunDirectory
-from jaxrnn.run_record import run_path
+from jaxrnn.run_directory import RunDirectory, default_run_path
 from jaxrnn.train_job import state_template
 
 from .support import Answer, assert_refused, command, expected_rows
@@ -163,5 +162,5 @@ def test_its_curves_are_drawn(finished: Path, tmp_path: Path) -> None:
 
 def test_a_run_without_a_name_is_named_by_its_task() -> None:
     config = TrainConfig(task="xor", sequence_length=20, cell="lstm", hidden=16)
-    assert run_path(config) == Path("runs/xor-20-lstm-16")
-    assert run_path(TrainConfig(text="a/b.txt")) == Path("runs/b-vanilla-100")
+    assert default_run_path(config) == Path("runs/xor-20-lstm-16")
+    assert default_run_path(TrainConfig(text="a/b.txt")) == Path("runs/b-vanilla-100")
