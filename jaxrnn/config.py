@@ -61,7 +61,16 @@ CHOICES = {
     "byte_order_mark": ("strip", "keep", None),
 }
 
-SWITCHES = ("cell_bias", "skip_connections", "tie_embedding", "learned_initial_carry", "nesterov", "bytes", "accuracy")
+SWITCHES = (
+    "cell_bias",
+    "init_biases",
+    "skip_connections",
+    "tie_embedding",
+    "learned_initial_carry",
+    "nesterov",
+    "bytes",
+    "accuracy",
+)
 DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_recurrent")
 
 # The rules that use a constant; with another rule, a value that is not the default is a mistake.
@@ -106,6 +115,9 @@ class TrainConfig:
     cell_bias: bool = setting(True, "whether the cells have biases")
     init: str = setting("normal", "distribution of the starting weights, normal or uniform, around 0")
     init_scale: float = setting(0.01, "their standard deviation, or half the width of the uniform range")
+    init_biases: bool = setting(
+        False, "draw the biases like the weights, around their usual start, in place of setting them to it"
+    )
     skip_connections: bool = setting(False, "every layer sees the input, and the output layer sees every layer")
     embedding: int = setting(0, "features of a dense embedding of the symbols; 0 feeds one-hot symbols")
     tie_embedding: bool = setting(False, "the output layer uses the embedding's weights, transposed")

@@ -94,6 +94,26 @@ def task_of(config: TrainConfig) -> Task:
 
 def make_model(config: TrainConfig, vocabulary_size: int, rngs: nnx.Rngs) -> Any:
     """The model that the settings describe: a `LanguageModel`, or a `SequenceClassifier` of generated sequences."""
+    model = _model_with_fixed_biases(config, vocabulary_size, rngs)
+    if config.init_biases:
+        add_to_biases(model, INITIALIZERS[config.init](config.init_scale), rngs)
+    return model
+
+
+def add_to_biases(model: nnx.Module, init: Initializer, rngs: nnx.Rngs) -> None:
+    """Adds a draw to every bias of a model, in place; a forget gate's bias keeps its start as the centre."""
+    biases = [leaf for path, leaf in nnx.iter_graph(model) if isinstance(leaf, nnx.Param) and _is_bias(path[-1])]
+    sizes = [bias[...].size for bias in biases]
+    drawn = init(rngs.params(), (1, sum(sizes)), biases[0][...].dtype)[0]  # one draw to compile
+    for bias, part in zip(biases, jnp.split(drawn, np.cumsum(sizes)[:-1]), strict=True):
+        bias[...] = bias[...] + part.reshape(bias[...].shape)
+
+
+def _is_bias(name: Any) -> bool:
+    return str(name).split("_")[0] in ("b", "bias")
+
+
+def _model_with_fixed_biases(config: TrainConfig, vocabulary_size: int, rngs: nnx.Rngs) -> Any:
     by_name = {"forget_bias": config.forget_bias, "use_bias": config.cell_bias}
     options: dict[str, Any] = {
         "cell": config.cell,

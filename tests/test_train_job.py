@@ -1,0 +1,47 @@
+"""From settings to a model: the starting values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxrnn.cells import CELLS
+from jaxrnn.config import TrainConfig
+from jaxrnn.train_job import make_model
+from jaxrnn.train_state import params_of
+
+SCALE = 0.1
+
+
+def starting_values(cell: str, **settings) -> dict[str, np.ndarray]:
+    config = TrainConfig(cell=cell, hidden=96, layers=2, init_scale=SCALE, **settings)
+    params = jax.jit(lambda: params_of(make_model(config, 20, nnx.Rngs(0))))()
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_drawn_biases_lie_around_their_usual_start_and_leave_the_weights(cell):
+    usual, drawn = starting_values(cell), starting_values(cell, init_biases=True)
+    added = {name: drawn[name] - usual[name] for name in usual}
+    biases = [name for name in usual if "['b" in name]
+    assert len(biases) >= 3  # two layers and the output
+    assert {name for name, values in added.items() if values.any()} == set(biases)
+    values = np.concatenate([added[name] for name in biases])
+    assert len(np.unique(values)) > 0.99 * len(values)
+    standard_error = SCALE / np.sqrt(2 * len(values))
+    assert abs(values.std() - SCALE) < 5 * standard_error
+    assert abs(values.mean()) < 5 * SCALE / np.sqrt(len(values))
+
+
+def test_drawn_biases_follow_the_distribution_of_the_weights():
+    usual, drawn = (starting_values("lstm", init="uniform", init_biases=on) for on in (False, True))
+    added = np.concatenate([drawn[name] - usual[name] for name in usual if "['b" in name])
+    assert np.abs(added).max() <= SCALE + 1e-6  # U(-0.1, 0.1); a normal draw of 900 values leaves it
+    assert abs(added.std() - SCALE / np.sqrt(3)) < 0.004
+
+
+def test_a_cell_without_biases_has_only_the_output_layers_to_draw():
+    usual, drawn = (starting_values("gru", cell_bias=False, init_biases=on) for on in (False, True))
+    assert {name for name in usual if (usual[name] != drawn[name]).any()} == {"['b_y']"}
+    assert jnp.shape(drawn["['b_y']"]) == (20,)
