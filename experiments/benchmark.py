@@ -2,8 +2,10 @@
 
     python -m experiments.benchmark book     the book recipe against NumPy, PyTorch and Flax: `benchmark_book.py`
     python -m experiments.benchmark cells    LSTM and GRU language models against PyTorch and Flax: `benchmark_cells.py`
+    python -m experiments.benchmark population
+                                             a population against its members one after another
 
-What was obtained, with device and date, stands at the top of those two files.
+What was obtained, with device and date, stands at the top of those files.
 """
 
 import os
@@ -12,11 +14,14 @@ import cyclopts
 
 from experiments.benchmark_book import book
 from experiments.benchmark_cells import cells
+from experiments.benchmark_population import population
+from jaxrnn.command import run_app
 
 app = cyclopts.App(help="Measures jaxrnn against other stacks.")
 app.command(book)
 app.command(cells)
+app.command(population)
 
 if __name__ == "__main__":
     print(f"{os.cpu_count()} cores")
-    app()
+    run_app(app)
