@@ -7,7 +7,7 @@ as one population over all devices, one after another on one device, and one aft
 all devices. Each is compiled before, and begins from the same parameters; how far the parameters are from those of the
 member alone on one device is printed beside.
 
-Obtained on two cores of an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-21, 88 s, --text warpeace, medians of 5 rounds:
+Obtained on two cores of an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-21, 88 s, medians of 5 rounds:
     12 members of LSTM 64, 20 updates each: together 3.18 s; one after another on one device 4.98 s, 1.56 times as long
     (asked: 1.5), parameters equal bit for bit; with each batch split over both devices 3.40 s, 1.07 times (asked: 1),
     parameters within 1.8e-5, since two devices add the gradients of two halves.
