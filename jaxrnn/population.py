@@ -24,7 +24,7 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.loss import loss_nats
 from jaxrnn.population_data import PopulationData, ScoredStreams
 from jaxrnn.sharding import BATCH_AXIS
-from jaxrnn.train_job import make_model
+from jaxrnn.train_job import make_model, task_of
 from jaxrnn.train_state import STREAM_INIT, TrainState, initial_train_state
 from jaxrnn.train_step import StepSettings, compiler_options, train_step
 
@@ -92,14 +92,12 @@ def device_layout(members: int, devices: int, batch_size: int) -> tuple[int, int
     return spread, share if batch_size % share == 0 else 1
 
 
-def initial_members(configs: list[TrainConfig], folds: list[int], epochs: list[int], vocabulary_size: int) -> Member:
-    """The members before their first update, stacked; each starts as the run alone with its settings does.
+def initial_states(configs: list[TrainConfig], vocabulary_size: int = 0) -> TrainState:
+    """The states of several runs before their first update, stacked; each is that of the run alone.
 
     Args:
-      configs: settings, equal but for seeds, learning rates and the sizes of dropout rates.
-      folds: the fold of each.
-      epochs: epochs of each.
-      vocabulary_size: V.
+      configs: settings, equal but for seeds, learning rates, clipping limits and the sizes of dropout rates.
+      vocabulary_size: V of a text.
     """
     config, dtype = configs[0], jnp.dtype(configs[0].dtype)
     hyperparameters = jax.tree.map(lambda *values: jnp.stack(values), *(c.hyperparameters() for c in configs))
@@ -110,19 +108,39 @@ def initial_members(configs: list[TrainConfig], folds: list[int], epochs: list[i
         for site in DROPOUT_SITES
     }
     seeds = jnp.asarray([c.seed for c in configs], jnp.int32)
+    limits = jnp.asarray([c.clip_backward or jnp.inf for c in configs], dtype)
 
     def start(values: Any) -> TrainState:
-        seed, hyper, dropout = values
+        seed, hyper, dropout, limit = values
         key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), STREAM_INIT)
         model = make_model(config, vocabulary_size, nnx.Rngs(params=key))
-        limit = config.clip_backward or jnp.inf
-        optimizer = config.optimizer_settings()
-        return initial_train_state(model, optimizer, hyper, config.batch_size, seed, dropout, limit)
+        return initial_train_state(
+            model,
+            config.optimizer_settings(),
+            hyper,
+            config.batch_size,
+            seed,
+            dropout,
+            limit,
+            passes_carry=task_of(config).passes_carry,
+            measures_accuracy=config.measures_accuracy,
+        )
 
-    states = jax.jit(lambda values: jax.lax.map(start, values))((seeds, hyperparameters, DropoutRates(**rates)))
-    count = len(configs)
+    return jax.jit(lambda values: jax.lax.map(start, values))((seeds, hyperparameters, DropoutRates(**rates), limits))
+
+
+def initial_members(configs: list[TrainConfig], folds: list[int], epochs: list[int], vocabulary_size: int) -> Member:
+    """The members before their first update, stacked; each starts as the run alone with its settings does.
+
+    Args:
+      configs: settings, equal but for seeds, learning rates and the sizes of dropout rates.
+      folds: the fold of each.
+      epochs: epochs of each.
+      vocabulary_size: V.
+    """
+    count, dtype = len(configs), jnp.dtype(configs[0].dtype)
     return Member(
-        train=states,
+        train=initial_states(configs, vocabulary_size),
         number=jnp.arange(count, dtype=jnp.int32),
         fold=jnp.asarray(folds, jnp.int32),
         epochs=jnp.asarray(epochs, jnp.int32),
@@ -205,7 +223,7 @@ def make_advance(graphdef: nnx.GraphDef, settings: PopulationSettings) -> Callab
         return jax.lax.map(lambda member: advance_one(member, data, updates, ends), members)
 
     specs = (member_specs(), data_specs(), PartitionSpec(), PartitionSpec())
-    return _compile(advance, settings, specs, member_specs(), donate_argnums=0)
+    return compile_on_grid(advance, settings, specs, member_specs(), donate_argnums=0)
 
 
 def make_score(graphdef: nnx.GraphDef, settings: PopulationSettings) -> Callable[[Member, ScoredStreams], jax.Array]:
@@ -219,7 +237,7 @@ def make_score(graphdef: nnx.GraphDef, settings: PopulationSettings) -> Callable
         return jax.vmap(one)(members) if settings.batched else jax.lax.map(one, members)
 
     specs = (member_specs(), data_specs().valid)
-    return _compile(losses, settings, specs, PartitionSpec(MEMBER_AXIS))
+    return compile_on_grid(losses, settings, specs, PartitionSpec(MEMBER_AXIS))
 
 
 def _goes_on(updates: jax.Array, loop: Any) -> jax.Array:
@@ -288,9 +306,14 @@ def population_mesh(settings: PopulationSettings) -> Mesh:
 def member_specs() -> Member:
     """How the members lie on the grid of devices: a carry by member and by stream, all else by member."""
     along: Any = PartitionSpec(MEMBER_AXIS)
-    train = TrainState(**{name: along for name in TrainState._fields})
-    train = train._replace(carry=PartitionSpec(MEMBER_AXIS, BATCH_AXIS))
-    return Member(train, *(along for _ in Member._fields[1:]))
+    return Member(state_specs(), *(along for _ in Member._fields[1:]))
+
+
+def state_specs() -> TrainState:
+    """How stacked states of training lie on the grid."""
+    along: Any = PartitionSpec(MEMBER_AXIS)
+    state = TrainState(**{name: along for name in TrainState._fields})
+    return state._replace(carry=PartitionSpec(MEMBER_AXIS, BATCH_AXIS))
 
 
 def data_specs() -> PopulationData:
@@ -313,7 +336,10 @@ def _is_spec(node: Any) -> bool:
     return isinstance(node, PartitionSpec)
 
 
-def _compile(function: Callable, settings: PopulationSettings, in_specs: Any, out_specs: Any, **options: Any) -> Any:
+def compile_on_grid(
+    function: Callable, settings: PopulationSettings, in_specs: Any, out_specs: Any, **options: Any
+) -> Any:
+    """Compiles a function of members: on each device of the grid it sees the members that lie there."""
     mesh = population_mesh(settings)
     if mesh.size > 1:
         function = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)

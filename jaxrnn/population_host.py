@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.population import Member, PopulationSettings
+from jaxrnn.population import PopulationSettings, place_on
+
+# A `Member` of a population of texts, or of generated sequences: `train`, `running`, and what else changes.
+AnyMember = TypeVar("AnyMember", bound=Any)
 
 
 def slots_for(running: np.ndarray, settings: PopulationSettings) -> list[int]:
@@ -37,18 +40,39 @@ def slots_for(running: np.ndarray, settings: PopulationSettings) -> list[int]:
     ]
 
 
-def on_host(members: Member) -> Member:
+def place_members(settings: PopulationSettings, specs: Any, full: AnyMember, slots: list[int]) -> AnyMember:
+    """The members of these places, put on the devices; in the place of a -1 lies one that does not run."""
+    chosen = jax.tree.map(lambda leaf: leaf[np.maximum(slots, 0)], full)
+    key = jax.random.wrap_key_data(jax.numpy.asarray(chosen.train.seed), impl="threefry2x32")
+    running = chosen.running & (np.array(slots) >= 0)
+    return place_on(settings, specs, chosen._replace(train=chosen.train._replace(seed=key), running=running))
+
+
+def fetch_members(members: AnyMember, slots: list[int], full: AnyMember) -> AnyMember:
+    """All members on the host, those of the devices in the place of their older selves."""
+    real = [place for place, number in enumerate(slots) if number >= 0]
+    numbers = [slots[place] for place in real]
+
+    def put(leaf: np.ndarray, new: np.ndarray) -> np.ndarray:
+        leaf = leaf.copy()
+        leaf[numbers] = new[real]
+        return leaf
+
+    return jax.tree.map(put, full, on_host(members))
+
+
+def on_host(members: AnyMember) -> AnyMember:
     """The members as NumPy arrays of their own, keys as their integers."""
     state = members.train._replace(seed=jax.random.key_data(members.train.seed))
     return jax.tree.map(np.array, members._replace(train=state))
 
 
-def as_saved(full: Member) -> dict[str, Any]:
+def as_saved(full: AnyMember) -> dict[str, Any]:
     """The members as one flat tree, which a checkpoint holds."""
     return full.train._asdict() | {f"member_{name}": leaf for name, leaf in full._asdict().items() if name != "train"}
 
 
-def from_saved(saved: dict[str, Any], like: Member) -> Member:
+def from_saved(saved: dict[str, Any], like: AnyMember) -> AnyMember:
     """The inverse of `as_saved`; `like` gives the form."""
     saved = jax.tree.map(np.array, saved)
     train = like.train._replace(**{name: saved[name] for name in like.train._fields})
@@ -64,7 +88,7 @@ def group_by_structure(configs: Iterable[TrainConfig]) -> list[list[TrainConfig]
         for name in ("seed", "learning_rate"):
             del values[name]
         for name in values:
-            if name.startswith("dropout_") and not isinstance(values[name], str):
+            if name.startswith(("dropout_", "clip_")) and not isinstance(values[name], str):
                 values[name] = values[name] > 0
         groups.setdefault(json.dumps(values, sort_keys=True), []).append(config)
     return list(groups.values())

@@ -43,6 +43,7 @@ LEVELS = [
         "train_job",
         "population",
         "population_data",
+        "sequence_population",
         "run_devices",
         "checkpoint",
         "run_directory",
@@ -54,7 +55,7 @@ LEVELS = [
     ],
     ["plots"],  # numbers in, figures out: it knows of no run, so that a run can offer `plot()`
     ["validation", "population_host"],
-    ["train_loop", "run", "population_run"],
+    ["train_loop", "run", "population_run", "sequence_population_run"],
     ["cli", "command", "__init__", "__main__"],
 ]
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -1,0 +1,127 @@
+"""Several seeds of palindromes together, as one compiled program, against one after another.
+
+    python -m experiments.benchmark_seeds --cell lstm --length 20 --seeds 6 --updates 50
+
+Measured in one process, in turn, every other round in reverse order; medians of the rounds. Compiling and the first
+update are left out.
+    together      a population of all seeds over the devices
+    one device    `make_train_chunk` for one seed after another, on one device
+    split         the same, the batch of each seed split over all devices
+
+OBTAINED_BELOW
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cyclopts
+import jax
+import numpy as np
+
+from experiments.palindrome_recipe import Count, Recipe, members
+from experiments.timing import in_rounds, median_ratio
+from jaxrnn.command import run_app
+from jaxrnn.config import TrainConfig
+from jaxrnn.config_checks import check_count, parse_devices
+from jaxrnn.population_host import on_host, place_members, slots_for
+from jaxrnn.sequence_population import (
+    MAX_CALL_UPDATES,
+    initial_sequence_members,
+    make_sequence_advance,
+    sequence_member_specs,
+    sequence_settings,
+)
+from jaxrnn.sharding import cores, use_cpu_devices
+from jaxrnn.tasks import row_numbers
+from jaxrnn.train_job import make_job
+from jaxrnn.train_step import make_train_chunk, place
+
+app = cyclopts.App(name="benchmark_seeds", help="Seeds together against one after another.", version_flags=[])
+
+
+def together(configs: list[TrainConfig], devices: int, updates: int) -> Callable[[], float]:
+    """Measures seconds for so many updates of all seeds as one population."""
+    settings = sequence_settings(configs, devices, jax.default_backend() != "cpu")
+    advance = make_sequence_advance(make_job(configs[0], devices=settings.step.devices).graphdef, settings)
+    full, rows = on_host(initial_sequence_members(configs)), row_numbers(configs[0].batch_size)
+    slots = slots_for(np.ones(len(configs), bool), settings)
+    state: list[Any] = [place_members(settings, sequence_member_specs(), full, slots)]
+
+    def seconds(updates: int = updates) -> float:
+        started = time.perf_counter()
+        state[0], metrics = advance(state[0], rows, np.int32(updates))
+        jax.block_until_ready(metrics)
+        return time.perf_counter() - started
+
+    seconds(1)
+    return seconds
+
+
+def one_after_another(configs: list[TrainConfig], devices: int, updates: int) -> Callable[[], float]:
+    """Measures seconds for so many updates of each seed, the batch split over so many devices."""
+    jobs = [make_job(config, devices=devices) for config in configs]
+    chunk = make_train_chunk(jobs[0].graphdef, jobs[0].settings)
+    states = [place(job.initial_state(), job.streams(), devices) for job in jobs]
+
+    def seconds(updates: int = updates) -> float:
+        started = time.perf_counter()
+        for number, (state, streams) in enumerate(states):
+            state, metrics = chunk(state, streams, np.int32(updates))
+            jax.block_until_ready(metrics)
+            states[number] = (state, streams)
+        return time.perf_counter() - started
+
+    seconds(1)
+    return seconds
+
+
+@app.default
+def main(
+    *,
+    cell: str = "lstm",
+    length: Count = 20,
+    seeds: Count = 6,
+    updates: Count = 50,
+    rounds: Count = 5,
+    hidden: Count = 128,
+    batch_size: Count = 128,
+    devices: str = "auto",
+) -> int:
+    """Print seconds and ratios.
+
+    Args:
+      cell: cell by name.
+      length: T.
+      seeds: how many.
+      updates: updates of each seed in a round.
+      rounds: rounds.
+      hidden: H.
+      batch_size: B; the devices must divide it.
+      devices: auto or a number.
+    """
+    check_count("updates", updates, 1, MAX_CALL_UPDATES)
+    check_count("rounds", rounds, 1)
+    number = parse_devices(devices) or cores()
+    use_cpu_devices(number)
+    number = min(number, jax.device_count())
+    configs = members(Recipe(hidden=hidden, batch_size=batch_size, stop_at_accuracy=0.0), [cell], [length], seeds)
+    measures = {
+        "together": together(configs, number, updates),
+        "one device": one_after_another(configs, 1, updates),
+        "split": one_after_another(configs, number, updates),
+    }
+    found = in_rounds(measures, rounds)
+    print(f"{cell} {hidden}, T {length}, batch {batch_size}: {seeds} seeds, {updates} updates each, {number} devices")
+    for name in measures:
+        pace = f"{statistics.median(found[name]):.3f} s"
+        ratio = median_ratio(found[name], found["together"])
+        print(f"  {name:<10} {pace:>10}   {ratio:.2f} times as long as together")
+    return 0
+
+
+if __name__ == "__main__":
+    run_app(app)

@@ -1,0 +1,139 @@
+"""Tables and pictures of the palindromes: accuracy against the update and against the length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.palindrome_runs import Curve
+
+CHANCE = 0.1  # of ten digits
+NEAR_PERFECT = 0.99  # D's line
+SMOOTHED_UPDATES = 20
+RECENT_UPDATES = 100
+
+
+class Spread(NamedTuple):
+    """Mean and standard deviation over seeds; NaN deviation of one alone."""
+
+    mean: float
+    deviation: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" if np.isnan(self.deviation) else f"{self.mean:.3f} +- {self.deviation:.3f}"
+
+
+def spread(values: Any) -> Spread:
+    """Mean and standard deviation (divisor n - 1) of some values.
+
+    Example:
+      >>> str(spread([0.5, 0.7])), str(spread([0.5]))
+      ('0.600 +- 0.141', '0.500')
+    """
+    values = np.asarray(values, np.float64)
+    return Spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan"))
+
+
+def by_cell_and_length(rows: list[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """The rows of each cell and length, in the order of their first ones."""
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["cell"], row["sequence_length"]), []).append(row)
+    return groups
+
+
+def length_table(rows: list[dict[str, Any]]) -> str:
+    """Accuracy of each cell at each length on fresh sequences, over the seeds, as Markdown."""
+    lines = ["| cell | T | rate | seeds | accuracy | latest 100 | solved | diverged |", "|" + "---|" * 8]
+    for (cell, length), group in by_cell_and_length(rows).items():
+        ends = [row["status"] for row in group]
+        cells = [cell, length, f"{group[0]['learning_rate']:.4g}", len(group)]
+        cells += [spread([row[name] for row in group]) for name in ("valid_accuracy", "recent_accuracy")]
+        cells += [f"{ends.count(end) / len(ends):.2f}" for end in ("solved", "diverged")]
+        lines.append("| " + " | ".join(str(c) for c in cells) + " |")
+    return "\n".join(lines)
+
+
+def draw_lengths(rows: list[dict[str, Any]], path: Path) -> None:
+    """Accuracy on fresh sequences against T: a line of means and a band of one deviation for each cell."""
+    from jaxrnn.plots import Figure
+
+    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    groups = by_cell_and_length(rows)
+    for cell in dict.fromkeys(cell for cell, _ in groups):
+        lengths = sorted(length for other, length in groups if other == cell)
+        found = [spread([row["valid_accuracy"] for row in groups[cell, length]]) for length in lengths]
+        mean, deviation = np.array(found).T
+        (line,) = axes.plot(lengths, mean, "o-", markersize=4, label=cell)
+        deviation = np.nan_to_num(deviation)
+        axes.fill_between(lengths, mean - deviation, mean + deviation, alpha=0.2, color=line.get_color(), linewidth=0)
+    axes.axhline(CHANCE, color="0.5", linestyle=":", label="chance")
+    axes.set_xlabel("T, digits read")
+    axes.set_ylabel("accuracy on 10,000 fresh sequences")
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def accuracies(curves: list[Curve]) -> np.ndarray:
+    """The accuracy of every update, (seeds, updates). A member that ended early keeps the mean of its latest 100."""
+    updates = max(len(curve.accuracy) for curve in curves)
+    return np.stack(
+        [
+            np.pad(c.accuracy, (0, updates - len(c.accuracy)), constant_values=c.accuracy[-RECENT_UPDATES:].mean())
+            for c in curves
+        ]
+    )
+
+
+def smoothed(values: np.ndarray, updates: int) -> np.ndarray:
+    """The mean over so many latest updates, fewer at first; along the last axis.
+
+    Example:
+      >>> import numpy as np
+      >>> smoothed(np.array([[0.0, 1.0, 1.0]]), 2).tolist()
+      [[0.0, 0.5, 1.0]]
+    """
+    sums = np.cumsum(values, axis=-1, dtype=np.float64)
+    sums[..., updates:] -= sums[..., :-updates].copy()
+    return sums / np.minimum(np.arange(1, values.shape[-1] + 1), updates)
+
+
+def draw_curves(by_name: Mapping[str, list[Curve]], path: Path, title: str, updates: int = SMOOTHED_UPDATES) -> None:
+    """Accuracy against the update: a line of means and a band of one deviation for each name, and D's 0.99."""
+    from jaxrnn.plots import Figure
+
+    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, curves in by_name.items():
+        values = smoothed(accuracies(curves), updates)
+        at, mean, deviation = np.arange(1, values.shape[1] + 1), values.mean(axis=0), values.std(axis=0)
+        (line,) = axes.plot(at, mean, linewidth=1.2, label=name)
+        axes.fill_between(at, mean - deviation, mean + deviation, alpha=0.2, color=line.get_color(), linewidth=0)
+    axes.axhline(NEAR_PERFECT, color="0.3", linestyle="--", linewidth=0.8, label=f"{NEAR_PERFECT:g}")
+    axes.axhline(CHANCE, color="0.5", linestyle=":", label="chance")
+    axes.set_xlabel("update")
+    axes.set_ylabel(f"accuracy, mean of {updates} updates")
+    axes.set_ylim(0, 1.02)
+    axes.set_title(title)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def curve_table(by_name: Mapping[str, list[Curve]], at: list[int], updates: int = SMOOTHED_UPDATES) -> str:
+    """Accuracy after so many updates, and the first update at which the mean over the seeds is near perfect."""
+    lines = [
+        "| | " + " | ".join(f"{u:,}" for u in at) + f" | first at {NEAR_PERFECT:g} |",
+        "|---|" + "---|" * (1 + len(at)),
+    ]
+    for name, curves in by_name.items():
+        values = smoothed(accuracies(curves), updates)
+        columns = [str(spread(values[:, u - 1])) if u <= values.shape[1] else "" for u in at]
+        reached = np.flatnonzero(values.mean(axis=0) >= NEAR_PERFECT)
+        columns.append(f"{reached[0] + 1:,}" if len(reached) else "never")
+        lines.append(f"| {name} | " + " | ".join(columns) + " |")
+    return "\n".join(lines)
