@@ -1,0 +1,297 @@
+"""What a time gate on an LSTM is good for: the gate drawn, noise it may shut out, samples at random times, its price.
+
+    python -m experiments.temporal_gate openness      k_t for period 6, shift 3, open ratio 0.2
+    python -m experiments.temporal_gate noise         waves under bursts of noise; learned gates beside the true one
+    python -m experiments.temporal_gate sines         frequency from samples at coarse, fine and random times
+    python -m experiments.temporal_gate speed         time per update, gated against plain
+
+    phi = ((t - s) mod tau) / tau      k = 2 phi / r      while phi < r / 2
+                                           2 - 2 phi / r  while phi < r
+                                           alpha phi      else
+    c_t = k c~_t + (1 - k) c_{t-1}     h_t = k h~_t + (1 - k) h_{t-1}
+
+Published: report D draws the gate and says that it can shut out a periodic noise (s its onset, tau its period, r its
+share), without a number. Neil, Pfeiffer and Liu (2016) report in a figure that the Phased LSTM stays accurate on
+asynchronously sampled sines, where the LSTM falls behind.
+
+OBTAINED_BELOW
+
+Every network: one layer, a linear answer from h_T, Adam, gradient norm clipped to 1, fresh sequences each update.
+`noise`: the gate is open during r, so the gate that shuts out bursts with onset o and share n has r = 1 - n and opens
+when they end. Its steps are whole times. Periods start from 0.75 to 1.33 of the true one. The plain LSTM is trained
+on the same sequences, once more with the time as a second input.
+`sines`: periods outside the band are drawn evenly from 1 to 5 or from 6 to 100, one as likely as the other; all rows
+are equally long, where the paper varies it. The plain LSTM reads value and time, at random times once more value and
+the time since the sample before, which helps it much; the gated one reads the value, its gates the time.
+`speed`: drawing the sequences is part of the update, for both cells.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+import numpy as np
+from cyclopts import Parameter
+
+from jaxrnn.command import run_app
+from jaxrnn.environment import fingerprint
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.small_files import write_atomically
+
+app = cyclopts.App(name="temporal_gate", help="What a time gate on an LSTM is good for.", version_flags=[])
+RUN = Path("runs/temporal_gate")
+PERIOD, SHIFT, OPEN_RATIO = 6.0, 3.0, 0.2
+LEAK = 0.05  # larger than a network's 0.001, to be seen
+WAVES = (20.0, 30.0, 45.0)
+POINTS = 20  # of a learning curve
+
+
+@app.command(name="openness")
+def draw_openness(*, run: Path = RUN) -> int:
+    """Draw k_t on a fine time axis, and a unit of the cell that keeps its state where k is 0.
+
+    Args:
+      run: directory of the picture and its numbers.
+    """
+    from experiments.temporal_gate_figures import gate_example, openness_figure
+
+    times = np.arange(2401) / 100
+    k, xs, h = gate_example(times, PERIOD, SHIFT, OPEN_RATIO, 0.0)
+    leaking = gate_example(times, PERIOD, SHIFT, OPEN_RATIO, LEAK)[0]
+    at_whole = k[::100]
+    still = h[1:] == h[:-1]
+    numbers = {
+        "period": PERIOD,
+        "shift": SHIFT,
+        "open_ratio": OPEN_RATIO,
+        "share_of_time_open": float((k > 0).mean()),
+        "largest_k": float(k.max()),
+        "whole_times_open": [int(t) for t in np.flatnonzero(at_whole)],
+        "k_at_whole_times": at_whole.tolist(),
+        "share_of_closed_steps_that_keep_h": float(still[k[1:] == 0].mean()),
+    }
+    print(f"open {numbers['share_of_time_open']:.3f} of the time, at the whole times {numbers['whole_times_open']}")
+    save(run, "openness", openness_figure(times, k, leaking, xs, h, LEAK), numbers)
+    return 0
+
+
+@app.command
+def noise(
+    *,
+    run: Path = RUN,
+    seeds: int = 5,
+    updates: int = 600,
+    hidden: int = 32,
+    batch_size: int = 64,
+    length: int = 96,
+    learning_rate: float = 1e-2,
+    period: float = 24.0,
+    onset: float = 6.0,
+    share: float = 0.75,
+    scale: float = 3.0,
+    period_range: tuple[float, float] = (18.0, 32.0),
+    open_ratio: float = 0.3,
+) -> int:
+    """Which of three slow sines lies under periodic bursts of noise: gated LSTM, plain LSTM, plain LSTM told the time.
+
+    Args:
+      run: directory of the picture and its numbers.
+      seeds: networks of each kind.
+      updates: of each network.
+      hidden: H.
+      batch_size: B.
+      length: T.
+      learning_rate: of Adam.
+      period: true period of the bursts.
+      onset: when a burst begins.
+      share: noisy share of the period.
+      scale: standard deviation of the noise; the sines' is 0.71.
+      period_range: least and greatest period that a gate starts with.
+      open_ratio: open share that a gate starts with.
+    """
+    from experiments.temporal_gate_figures import noise_figure
+    from experiments.temporal_gate_tasks import GATED, Learner, NoisyWaves, Size, TimedTask, learn, noise_of_gates
+    from jaxrnn.data.timed_signals import Bursts
+
+    bursts = Bursts(period, onset, share, scale)
+    signal = NoisyWaves(length, WAVES, bursts)
+    size = Size(hidden, batch_size, learning_rate)
+    gate = {"period_range": tuple(period_range), "open_ratio": open_ratio}
+    networks = {
+        "LSTM": Learner(TimedTask(signal), "lstm", {}, size),
+        "LSTM told the time": Learner(TimedTask(signal, "time"), "lstm", {}, size),
+        "gated LSTM": Learner(TimedTask(signal), GATED, gate, size),
+    }
+    every = max(1, updates // POINTS)
+    curves = {name: learn(network, seeds, updates, every, name) for name, network in networks.items()}
+    numbers: dict[str, Any] = {
+        "bursts": bursts._asdict(),
+        "wave_periods": WAVES,
+        "size": vars(size) | {"length": length, "updates": updates, "seeds": seeds},
+        "gate_at_first": gate,
+        "accuracy": {name: curve.accuracy.tolist() for name, curve in curves.items()},
+        "updates": curves["LSTM"].updates.tolist(),
+        "gates": noise_of_gates(curves["gated LSTM"], bursts, length),
+    }
+    report_accuracies({name: curve.accuracy[:, -1] for name, curve in curves.items()}, "gated LSTM")
+    print_gates(numbers["gates"], bursts)
+    save(run, "noise", noise_figure(curves, signal, "gated LSTM"), numbers)
+    return 0
+
+
+@app.command
+def sines(
+    *,
+    run: Path = RUN,
+    seeds: int = 3,
+    updates: int = 800,
+    hidden: int = 32,
+    batch_size: int = 64,
+    length: int = 50,
+    finer: int = 3,
+    learning_rate: float = 5e-3,
+    sampling: Annotated[list[str], Parameter(consume_multiple=True)] = ["coarse", "fine", "random"],  # noqa: B006
+    period_range: tuple[float, float] = (1.0, 50.0),
+    open_ratio: float = 0.1,
+) -> int:
+    """Whether a sine's period lies between 5 and 6: samples at coarse, fine and random times, both cells.
+
+    Args:
+      run: directory of the picture and its numbers.
+      seeds: networks of each kind.
+      updates: of each network.
+      hidden: H.
+      batch_size: B.
+      length: T, and the duration; fine sampling has `finer` times as many steps.
+      finer: fine samples a coarse one.
+      learning_rate: of Adam.
+      sampling: which ways: coarse, fine, random.
+      period_range: least and greatest period that a gate starts with.
+      open_ratio: open share that a gate starts with.
+    """
+    from experiments.temporal_gate_figures import sines_figure
+    from experiments.temporal_gate_tasks import GATED, Learner, Sines, Size, TimedTask, learn
+
+    ways = ("coarse", "fine", "random")
+    if not sampling or not set(sampling) <= set(ways):
+        raise ConfigurationError(
+            f"--sampling expects ways out of {', '.join(ways)}; got {' '.join(sampling) or 'none'}"
+        )
+    size = Size(hidden, batch_size, learning_rate)
+    gate = {"period_range": tuple(period_range), "open_ratio": open_ratio}
+    duration = float(length)
+    signals = {
+        "coarse": Sines(length, duration, False),
+        "fine": Sines(finer * length, duration, False),
+        "random": Sines(length, duration, True),
+    }
+    every = max(1, updates // POINTS)
+    curves: dict[str, dict[str, Any]] = {}
+    for mode in sampling:
+        signal = signals[mode]
+        networks = {
+            "LSTM": Learner(TimedTask(signal, "time"), "lstm", {}, size),
+            "gated LSTM": Learner(TimedTask(signal), GATED, gate, size),
+        }
+        if mode == "random":
+            networks["LSTM told the gaps"] = Learner(TimedTask(signal, "gap"), "lstm", {}, size)
+        curves[mode] = {
+            name: learn(network, seeds, updates, every, f"{mode}, {name}") for name, network in networks.items()
+        }
+    for mode, of in curves.items():
+        print(f"{mode}:")
+        report_accuracies({name: curve.accuracy[:, -1] for name, curve in of.items()}, "gated LSTM")
+    numbers = {
+        "size": vars(size) | {"length": length, "finer": finer, "updates": updates, "seeds": seeds},
+        "gate_at_first": gate,
+        "accuracy": {m: {name: curve.accuracy.tolist() for name, curve in of.items()} for m, of in curves.items()},
+        "updates": curves[sampling[0]]["LSTM"].updates.tolist(),
+    }
+    save(run, "sines", sines_figure(curves), numbers)
+    return 0
+
+
+@app.command
+def speed(
+    *,
+    run: Path = RUN,
+    hidden: int = 128,
+    batch_size: int = 128,
+    length: int = 100,
+    rounds: int = 7,
+    seconds: float = 2.0,
+) -> int:
+    """Time per update of the gated LSTM against the plain one, medians of interleaved rounds.
+
+    Args:
+      run: directory of the numbers.
+      hidden: H.
+      batch_size: B.
+      length: T.
+      rounds: interleaved rounds.
+      seconds: that each takes in each round.
+    """
+    from experiments.temporal_gate_tasks import GATED, Learner, Sines, Size, TimedTask
+    from experiments.timing import interleaved_rates, median_ratio
+
+    task, size = TimedTask(Sines(length, float(length), True)), Size(hidden, batch_size)
+    competitors = {"LSTM": Learner(task, "lstm", {}, size), "gated LSTM": Learner(task, GATED, {}, size)}
+    rates = interleaved_rates(competitors, rounds, seconds)
+    milliseconds = {name: 1000 / statistics.median(of) for name, of in rates.items()}
+    ratio = median_ratio(rates["LSTM"], rates["gated LSTM"])
+    for name, of in milliseconds.items():
+        print(f"{name}: {of:.2f} ms an update")
+    print(f"gated / plain: {ratio:.3f} (hidden {hidden}, batch {batch_size}, T {length}, {rounds} rounds)")
+    sizes = {"hidden": hidden, "batch_size": batch_size, "length": length, "rounds": rounds}
+    save(run, "speed", None, {"sizes": sizes, "milliseconds": milliseconds, "ratio": ratio, "rates": rates})
+    return 0
+
+
+def report_accuracies(final: Mapping[str, np.ndarray], gated: str) -> None:
+    """Prints mean and spread over seeds, and the gated network's advantage, seed by seed."""
+    for name, of in final.items():
+        print(
+            f"  {name}: accuracy {of.mean():.3f}, standard deviation {of.std():.3f}, {of.min():.3f} to {of.max():.3f}"
+        )
+        if name != gated:
+            ahead = final[gated] - of
+            won = f"in {int((ahead > 0).sum())} of {len(of)}"
+            print(f"    {gated} ahead by {ahead.mean():+.3f} +- {ahead.std():.3f}, {won}")
+
+
+def print_gates(gates: Mapping[str, Any], bursts: Any) -> None:
+    """Prints the gates of the networks, weighted by use, beside the one that shuts the noise out."""
+    print(
+        f"  true: period {bursts.period:g}, opens at {gates['true_shift']:g}, open ratio {gates['true_open_ratio']:g}"
+    )
+    for when in ("before", "after"):
+        for seed, of in enumerate(gates[when]):
+            best = of["most_used_quiet_unit"]
+            unit = "none" if best is None else "{:.2f}, {:.2f}, {:.2f}".format(*best)
+            print(
+                f"  {when}, seed {seed}: {of['openness_in_noise']:.2f} of the openness in noise; quiet units have "
+                f"{of['use_of_quiet_units']:.2f} of the use, the most used is {unit}"
+            )
+    shares = " ".join(f"{share:.2f}" for share in gates["sensitivity_in_noise"])
+    print(
+        f"  noise covers {gates['noisy_share_of_steps']:.2f} of the steps; share of the answer's sensitivity: {shares}"
+    )
+
+
+def save(run: Path, name: str, figure: Any, numbers: Mapping[str, Any]) -> None:
+    """Writes NAME.json, with the versions and the device, and NAME.png."""
+    run.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**numbers, "environment": fingerprint()}, indent=1)
+    write_atomically(run / f"{name}.json", text + "\n")
+    if figure is not None:
+        figure.savefig(run / f"{name}.png", dpi=110)
+    print(f"numbers{'' if figure is None else ' and picture'} in {run / name}.*")
+
+
+if __name__ == "__main__":
+    run_app(app)
