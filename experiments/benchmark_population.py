@@ -28,16 +28,9 @@ from experiments.timing import in_rounds, median_ratio
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.population import (
-    PopulationSettings,
-    data_specs,
-    device_layout,
-    initial_members,
-    make_advance,
-    member_specs,
-    place_on,
-)
+from jaxrnn.population import data_specs, initial_members, make_advance, member_specs
 from jaxrnn.population_data import population_data, split_in_order
+from jaxrnn.population_devices import PopulationSettings, device_layout, place_on
 from jaxrnn.sharding import cores, use_cpu_devices
 from jaxrnn.train_job import make_job, model_structure, step_settings
 from jaxrnn.train_step import make_train_chunk, place

@@ -13,19 +13,18 @@ from jaxrnn.progress import duration
 class GridProgress:
     """Counts members done, running and left, and tells how long it will take.
 
-    The time left is guessed from the characters of parameters still to be trained: parameters x epochs x members.
+    The time left is guessed from the work that is left, parameters x epochs x members, at the pace of the latest epoch.
 
     Args:
-      rows: all members of the command.
-      done: how many of them were finished before.
+      left: the members of the command that are not finished.
+      done: how many others were finished before.
       epochs: of each.
       stream: where to write.
     """
 
-    def __init__(self, rows: list[dict[str, Any]], done: int, epochs: int, stream: TextIO):
-        self.rows, self.epochs, self.stream = rows, epochs, stream
-        self.states = {"done": done, "running": 0, "left": len(rows) - done}
-        self.work_left = 0.0
+    def __init__(self, left: list[dict[str, Any]], done: int, epochs: int, stream: TextIO):
+        self.left, self.epochs, self.stream = left, epochs, stream
+        self.states = {"done": done, "running": 0, "left": len(left)}
         self.seconds_of_work = math.nan
         self.live: Any = None
         self.table_rows: list[tuple[str, ...]] = []
@@ -46,19 +45,20 @@ class GridProgress:
     def begin(self, name: str, group: list[dict[str, Any]]) -> None:
         """A population starts."""
         self.states["running"] = len(group)
-        self.states["left"] -= len(group)
+        self.left = [row for row in self.left if row not in group]
+        self.states["left"] = len(self.left)
         self._say(f"{name}: {len(group)} members of {group[0]['parameters']:,} parameters; {self._counts()}")
 
     def epoch(self, name: str, group: list[dict[str, Any]], report: EpochReport) -> None:
         """A population has done an epoch."""
         valid = [float(row["valid/loss_nats"]) for row in report.rows]
-        best = f"best validation {min(valid):.4f}" if valid else "none left"
+        best = f"best validation {min(valid):.4f} nats" if valid else "none left"
         work = group[0]["parameters"] * max(len(report.rows), 1)
         self.seconds_of_work = report.seconds / work
         left = report.running * group[0]["parameters"] * max(self.epochs - report.epoch, 0)
-        left += self._work_of_rows_left()
+        left += sum(row["parameters"] * self.epochs for row in self.left)
         self._say(
-            f"{name}: epoch {report.epoch}, {len(report.rows)} members, {best} nats, {report.seconds:.1f} s an epoch, "
+            f"{name}: epoch {report.epoch}, {len(report.rows)} members, {best}, {report.seconds:.1f} s an epoch, "
             f"about {duration(left * self.seconds_of_work)} left"
         )
 
@@ -83,11 +83,6 @@ class GridProgress:
             )
             self._say("  ".join(self.table_rows[-1]))
         self._say(self._counts())
-
-    def _work_of_rows_left(self) -> float:
-        # Populations come in the order of the rows, so what is left is the end of the list.
-        left = self.rows[len(self.rows) - self.states["left"] :] if self.states["left"] else []
-        return sum(row["parameters"] * self.epochs for row in left)
 
     def _counts(self) -> str:
         return ", ".join(f"{count} {state}" for state, count in self.states.items())

@@ -20,12 +20,13 @@ from experiments.grid_results import (
     thesis_table,
     write_csv,
 )
+from experiments.grid_tensorboard import MemberLogs, require_tensorboard
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.population_host import group_by_structure
 from jaxrnn.population_run import EpochReport, MemberResult, PopulationOptions, PopulationRun
 from jaxrnn.run_lock import RunLock
-from jaxrnn.small_files import read_json, write_atomically
+from jaxrnn.small_files import read_json, remove_temporary_files, write_atomically
 from jaxrnn.stop_request import StopRequest
 
 
@@ -45,7 +46,7 @@ class Grid:
 
         self.directory, self.recipe, self.sample_length = directory, recipe, sample_length
         self.devices = devices if jax.default_backend() == "cpu" else jax.device_count()
-        self.tensorboard = tensorboard
+        self.tensorboard = require_tensorboard() if tensorboard else None
         self.corpus = first_characters(load_corpus(recipe.text), recipe.characters)
 
     def train(self, rows: list[dict[str, Any]], retrain: bool = False) -> str | None:
@@ -64,7 +65,7 @@ class Grid:
     def _train(self, rows: list[dict[str, Any]], stop: StopRequest, epochs: dict[str, int] | None) -> str | None:
         done = {identity(row) for row in read_results(self.directory)}
         left = [row for row in rows if identity(row) not in done]
-        progress = GridProgress(rows, len(rows) - len(left), self.recipe.epochs, sys.stdout)
+        progress = GridProgress(left, len(rows) - len(left), self.recipe.epochs, sys.stdout)
         with progress:
             for group in groups_of(left, self.recipe):
                 if not self._train_group(group, stop, epochs, progress):
@@ -86,16 +87,21 @@ class Grid:
         name = group_name(group)
         directory = self.directory / "populations" / name
         directory.mkdir(parents=True, exist_ok=True)
+        remove_temporary_files(directory)  # the lock on the grid is ours
         write_atomically(directory / "members.json", json.dumps(group, indent=1) + "\n")
         clock = directory / "seconds.json"
         before = read_json(clock)["seconds"] if clock.is_file() else 0.0
         started = time.monotonic()
-        writer = self._tensorboard(name, group)
+        logs = None
+        if self.tensorboard is not None:
+            labels = [f"member {number}, {label(row)}" for number, row in enumerate(group)]
+            logs = MemberLogs(self.tensorboard, self.directory / "tensorboard" / name, directory, labels)
 
         def report(epoch: EpochReport) -> None:
             progress.epoch(name, group, epoch)
             write_atomically(clock, json.dumps({"seconds": before + time.monotonic() - started}) + "\n")
-            writer(epoch)
+            if logs is not None:
+                logs.write(epoch.rows)
 
         progress.begin(name, group)
         run = PopulationRun(
@@ -108,7 +114,11 @@ class Grid:
             report=report,
             should_stop=lambda: stop.reason is not None,
         )
-        results = run.run()
+        try:
+            results = run.run()
+        finally:
+            if logs is not None:
+                logs.close()
         if results is None:
             return False
         seconds = (before + time.monotonic() - started) / len(group)
@@ -142,24 +152,6 @@ class Grid:
                 f"{', '.join(names)}",
                 [f"{name}: there {there.get(name)!r}, asked {here.get(name)!r}" for name in names],
             )
-
-    def _tensorboard(self, name: str, group: list[dict[str, Any]]):
-        if not self.tensorboard:
-            return lambda epoch: None
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise ConfigurationError("--tensorboard needs tensorboardX; pip install 'jaxrnn[tensorboard]'") from error
-        writers = [SummaryWriter(str(self.directory / "tensorboard" / name / label(row))) for row in group]
-
-        def write(epoch: EpochReport) -> None:
-            for row in epoch.rows:
-                for column in ("train/loss_nats", "valid/loss_nats"):
-                    writers[row["member"]].add_scalar(column, float(row[column]), row["epoch"])
-            for writer in writers:
-                writer.flush()
-
-        return write
 
     def _write_tables(self) -> None:
         rows = read_results(self.directory)

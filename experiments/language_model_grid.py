@@ -3,6 +3,7 @@
     python -m experiments.language_model_grid --text warpeace --cells lstm-peephole gru-reset-before --layers 1 2 3
         --sizes 64 128 256 512 --learning-rates 0.0126191 0.0063246 0.002 --dropout-rates 0 0.1 0.2 --run DIR
     python -m experiments.language_model_grid sizes      the hidden sizes of equal cost
+    python -m experiments.language_model_grid figures DIR --output FIGURES
 
 The same command goes on after a kill; more cells, rates or seeds add to the same directory. Published numbers stand
 beside ours in DIR/table.md; what was obtained, with command, device and date, in experiments/README.md.
@@ -113,6 +114,20 @@ def sizes(*, vocabulary_size: int = 83) -> int:
       vocabulary_size: distinct characters; War and Peace has 83.
     """
     print(size_table(vocabulary_size))
+    return 0
+
+
+@app.command
+def figures(*runs: Path, output: Path) -> int:
+    """Draw what the results of one or several grids suffice for, and say what is left out and why.
+
+    Args:
+      runs: directories of grids.
+      output: where the figures go.
+    """
+    from experiments.grid_figures import draw_all, read_grids
+
+    print("\n".join(draw_all(read_grids(runs), output)))
     return 0
 
 

@@ -12,46 +12,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from jaxrnn.config import DROPOUT_SITES, TrainConfig
 from jaxrnn.data.windows import reset_mask, window_at
 from jaxrnn.dropout import DropoutRates
 from jaxrnn.early_stopping import observe, should_stop
-from jaxrnn.errors import ConfigurationError
 from jaxrnn.loss import loss_nats
 from jaxrnn.population_data import PopulationData, ScoredStreams
+from jaxrnn.population_devices import MEMBER_AXIS, PopulationSettings, compile_on_grid, state_specs
 from jaxrnn.sharding import BATCH_AXIS
 from jaxrnn.train_job import make_model, task_of
 from jaxrnn.train_state import STREAM_INIT, TrainState, initial_train_state
-from jaxrnn.train_step import StepSettings, compiler_options, train_step
+from jaxrnn.train_step import StepSettings, train_step
 
-MEMBER_AXIS = "members"
 MAX_SKIPPED_IN_A_ROW = 10
-
-
-class PopulationSettings(NamedTuple):
-    """What is fixed when the programs of a population are compiled.
-
-    Attributes:
-      step: of the update; its `devices` share the batch of one member.
-      member_devices: over so many the members are spread.
-      batched: members of one device at once with `vmap`, or one after another.
-      rule: one of `EARLY_STOPPING_RULES`.
-      patience: epochs, for that rule.
-      validates: whether an epoch ends with the validation data and the best parameters are kept; else the latest are.
-      explosion_nats: a window's loss above it counts as divergence.
-    """
-
-    step: StepSettings
-    member_devices: int = 1
-    batched: bool = False
-    rule: str = "none"
-    patience: int = 5
-    validates: bool = True
-    explosion_nats: float = float("inf")
 
 
 class Member(NamedTuple):
@@ -78,18 +54,6 @@ class Member(NamedTuple):
     loss_sum_nats: jax.Array
     train_loss_nats: jax.Array
     best_epoch: jax.Array
-
-
-def device_layout(members: int, devices: int, batch_size: int) -> tuple[int, int]:
-    """(devices that the members are spread over, devices that share the batch of each).
-
-    Example:
-      >>> device_layout(12, 2, 100), device_layout(1, 2, 100), device_layout(1, 2, 25)
-      ((2, 1), (1, 2), (1, 1))
-    """
-    spread = max(n for n in range(1, devices + 1) if devices % n == 0 and n <= members)
-    share = devices // spread
-    return spread, share if batch_size % share == 0 else 1
 
 
 def initial_states(configs: list[TrainConfig], vocabulary_size: int = 0) -> TrainState:
@@ -284,64 +248,13 @@ def _end_of_epoch(graphdef, settings: PopulationSettings, member: Member, data: 
     return jax.tree.map(lambda new, old: jnp.where(ends, new, old), after, member)
 
 
-# ---- devices ----
-
-
-def population_mesh(settings: PopulationSettings) -> Mesh:
-    """The devices as a grid: members along one axis, parts of their batches along the other.
-
-    Raises:
-      ConfigurationError: if JAX has fewer.
-    """
-    wanted = settings.member_devices * settings.step.devices
-    if wanted > jax.device_count():
-        raise ConfigurationError(
-            f"the population was begun on {wanted} devices, JAX has {jax.device_count()}; on a CPU call "
-            f"jaxrnn.use_cpu_devices({wanted}) before anything else that uses JAX"
-        )
-    grid = np.array(jax.devices()[:wanted]).reshape(settings.member_devices, settings.step.devices)
-    return Mesh(grid, (MEMBER_AXIS, BATCH_AXIS))
-
-
 def member_specs() -> Member:
     """How the members lie on the grid of devices: a carry by member and by stream, all else by member."""
     along: Any = PartitionSpec(MEMBER_AXIS)
     return Member(state_specs(), *(along for _ in Member._fields[1:]))
 
 
-def state_specs() -> TrainState:
-    """How stacked states of training lie on the grid."""
-    along: Any = PartitionSpec(MEMBER_AXIS)
-    state = TrainState(**{name: along for name in TrainState._fields})
-    return state._replace(carry=PartitionSpec(MEMBER_AXIS, BATCH_AXIS))
-
-
 def data_specs() -> PopulationData:
     """How the data lies on the grid: every device of a row of the grid has its streams."""
     streams = PartitionSpec(None, None, BATCH_AXIS)
     return PopulationData(streams, ScoredStreams(streams, PartitionSpec(None, BATCH_AXIS)))
-
-
-def place_on(settings: PopulationSettings, specs: Any, tree: Any) -> Any:
-    """Puts a tree where the compiled programs want it."""
-    mesh = population_mesh(settings)
-
-    def put(spec: PartitionSpec, part: Any) -> Any:
-        return jax.device_put(part, NamedSharding(mesh, spec))
-
-    return jax.tree.map(put, specs, tree, is_leaf=_is_spec)
-
-
-def _is_spec(node: Any) -> bool:
-    return isinstance(node, PartitionSpec)
-
-
-def compile_on_grid(
-    function: Callable, settings: PopulationSettings, in_specs: Any, out_specs: Any, **options: Any
-) -> Any:
-    """Compiles a function of members: on each device of the grid it sees the members that lie there."""
-    mesh = population_mesh(settings)
-    if mesh.size > 1:
-        function = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
-    shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), in_specs, is_leaf=_is_spec)
-    return jax.jit(function, in_shardings=shardings, compiler_options=compiler_options(), **options)

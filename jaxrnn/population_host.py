@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.population import PopulationSettings, place_on
+from jaxrnn.population_devices import PopulationSettings, place_on
 
 # A `Member` of a population of texts, or of generated sequences: `train`, `running`, and what else changes.
 AnyMember = TypeVar("AnyMember", bound=Any)

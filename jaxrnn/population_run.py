@@ -15,19 +15,10 @@ import numpy as np
 from jaxrnn import checkpoint as checkpoints
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus
-from jaxrnn.population import (
-    Member,
-    PopulationSettings,
-    data_specs,
-    device_layout,
-    initial_members,
-    make_advance,
-    make_score,
-    member_specs,
-    place_on,
-)
+from jaxrnn.population import Member, data_specs, initial_members, make_advance, make_score, member_specs
 from jaxrnn.population_data import THESIS_SPLIT, population_data, split_in_order
-from jaxrnn.population_host import as_saved, from_saved, on_host, slots_for
+from jaxrnn.population_devices import PopulationSettings, device_layout, place_on
+from jaxrnn.population_host import as_saved, fetch_members, from_saved, on_host, place_members, slots_for
 from jaxrnn.run_logs import AppendLog, json_number, read_metrics
 from jaxrnn.sample import sample_ids
 from jaxrnn.train_job import model_structure, step_settings
@@ -175,7 +166,7 @@ class PopulationRun:
                 window = 0 if ends else window + updates
                 changed = ends or still < running or self.should_stop() or time.monotonic() - saved > CHECKPOINT_SECONDS
                 running = still
-            before, full = full, self._fetch(members, slots, full)
+            before, full = full, fetch_members(members, slots, full)
             if ends:
                 full = self._end_of_epoch(before, full, time.perf_counter() - started)
                 started = time.perf_counter()
@@ -240,23 +231,7 @@ class PopulationRun:
     # ---- between host and devices ----
 
     def _place(self, full: Member, slots: list[int]) -> Member:
-        # A number of -1 fills up: a member that does not run.
-        chosen = jax.tree.map(lambda leaf: leaf[np.maximum(slots, 0)], full)
-        chosen = chosen._replace(running=chosen.running & (np.array(slots) >= 0))
-        key = jax.random.wrap_key_data(jax.numpy.asarray(chosen.train.seed), impl="threefry2x32")
-        chosen = chosen._replace(train=chosen.train._replace(seed=key))
-        return place_on(self.settings, member_specs(), chosen)
-
-    def _fetch(self, members: Member, slots: list[int], full: Member) -> Member:
-        real = [place for place, number in enumerate(slots) if number >= 0]
-        numbers = [slots[place] for place in real]
-
-        def put(leaf: np.ndarray, new: np.ndarray) -> np.ndarray:
-            leaf = leaf.copy()
-            leaf[numbers] = new[real]
-            return leaf
-
-        return jax.tree.map(put, full, on_host(members))
+        return place_members(self.settings, member_specs(), full, slots)
 
     # ---- what is saved ----
 

@@ -16,15 +16,8 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.population import (
-    MAX_SKIPPED_IN_A_ROW,
-    MEMBER_AXIS,
-    PopulationSettings,
-    compile_on_grid,
-    device_layout,
-    initial_states,
-    state_specs,
-)
+from jaxrnn.population import MAX_SKIPPED_IN_A_ROW, initial_states
+from jaxrnn.population_devices import MEMBER_AXIS, PopulationSettings, compile_on_grid, device_layout, state_specs
 from jaxrnn.sharding import BATCH_AXIS
 from jaxrnn.tasks import PROBES
 from jaxrnn.train_job import step_settings

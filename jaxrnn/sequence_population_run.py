@@ -19,7 +19,7 @@ from jaxrnn import checkpoint as checkpoints
 from jaxrnn.config import DEFAULT_UPDATES, TrainConfig
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.metrics import evaluate_sequences
-from jaxrnn.population import place_on
+from jaxrnn.population_devices import place_on
 from jaxrnn.population_host import (
     as_saved,
     fetch_members,

@@ -13,7 +13,10 @@ from jaxrnn.errors import CheckpointError, StorageError
 from jaxrnn.printable import printable
 
 MAX_JSON_BYTES = 1 << 20
-TEMPORARY = re.compile(r"\.write-test-\d+|\.(?:config|owner)\.json\.\d+|\.vocabulary\.json\.\w{1,16}")
+TEMPORARY = re.compile(
+    r"\.write-test-\d+|\.vocabulary\.json\.\w{1,16}"
+    r"|\.(?:(?:config|owner|grid|members|seconds)\.json|results\.(?:jsonl|csv)|table\.md)\.\d+"
+)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -43,6 +43,7 @@ LEVELS = [
         "train_job",
         "population",
         "population_data",
+        "population_devices",
         "sequence_population",
         "run_devices",
         "checkpoint",

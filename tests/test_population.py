@@ -12,17 +12,9 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.data.windows import to_streams
 from jaxrnn.metrics import evaluate_ids
-from jaxrnn.population import (
-    PopulationSettings,
-    data_specs,
-    device_layout,
-    initial_members,
-    make_advance,
-    make_score,
-    member_specs,
-    place_on,
-)
+from jaxrnn.population import data_specs, initial_members, make_advance, make_score, member_specs, score
 from jaxrnn.population_data import population_data, scored_streams, split_in_order
+from jaxrnn.population_devices import PopulationSettings, device_layout, place_on
 from jaxrnn.train_job import make_job, model_structure, step_settings
 from jaxrnn.train_step import make_train_chunk
 from tests.trees import assert_trees_close, assert_trees_equal
@@ -66,14 +58,31 @@ def programs(member_devices=1, batch_devices=1, batched=False, rule="none", vali
     return settings, make_advance(graphdef, settings), make_score(graphdef, settings)
 
 
-def epochs_of(configs, epochs=EPOCHS, parts=(WINDOWS,), folds=None, retrain=False, stops=(), limit=EPOCHS, **layout):
-    """The members after each epoch, and their test losses; every epoch goes in these parts."""
-    settings, advance, score = programs(**layout)
-    splits = [split_in_order(CORPUS.ids, fold=fold, folds=2) for fold in range(2)]
+def epochs_of(
+    configs,
+    epochs=EPOCHS,
+    parts=(WINDOWS,),
+    folds=None,
+    retrain=False,
+    stops=(),
+    limit=EPOCHS,
+    ids=CORPUS.ids,
+    lost=(),
+    **layout,
+):
+    """The members after each epoch, and their test losses; every epoch goes in these parts.
+
+    Members in `stops` do not run; those in `lost` have parameters that are not numbers.
+    """
+    settings, advance, test_losses = programs(**layout)
+    splits = [split_in_order(ids, fold=fold, folds=2) for fold in range(2)]
     data, test = population_data(splits, B, T, retrain)
     data = place_on(settings, data_specs(), data)
     members = initial_members(configs, folds or [0] * len(configs), [limit] * len(configs), V)
     members = members._replace(running=jnp.array([n not in stops for n in range(len(configs))]))
+    for number in lost:
+        params = jax.tree.map(lambda leaf, n=number: leaf.at[n].set(jnp.nan), members.train.params)
+        members = members._replace(train=members.train._replace(params=params))
     members, seen = place_on(settings, member_specs(), members), []
     for _ in range(epochs):
         done = 0
@@ -82,7 +91,7 @@ def epochs_of(configs, epochs=EPOCHS, parts=(WINDOWS,), folds=None, retrain=Fals
             members = advance(members, data, np.int32(updates), np.bool_(done == sum(parts)))
         seen.append(jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, members))
         seen[-1] = jax.tree.map(np.array, seen[-1])
-    return seen, np.array(score(members, place_on(settings, data_specs().valid, test)))
+    return seen, np.array(test_losses(members, place_on(settings, data_specs().valid, test)))
 
 
 def _is_key(leaf):
@@ -96,6 +105,14 @@ def member(tree, number):
 @functools.cache
 def together():
     return epochs_of(MEMBERS)
+
+
+@functools.cache
+def rough():
+    """Members whose validation loss rises again: their best epoch is not the last."""
+    members, test = epochs_of([changed(seed=s, learning_rate=0.3) for s in (1, 2, 3, 4, 5)], epochs=8, limit=8)
+    assert not members[-1].diverged.any() and members[-1].best_epoch.min() < 7
+    return members, test
 
 
 @functools.cache
@@ -163,9 +180,10 @@ def test_a_shared_batch_and_a_batched_population_agree_with_members_in_sequence(
         np.testing.assert_allclose(others[-1].train.valid_loss_nats, members[-1].train.valid_loss_nats, rtol=1e-5)
 
 
-def test_the_scores_are_those_of_the_text_read_stream_by_stream():
+@pytest.mark.parametrize("trained", [together, rough])
+def test_the_scores_are_those_of_the_text_read_stream_by_stream(trained):
     graphdef = model_structure(CONFIG, V)[0]
-    members, test = together()
+    members, test = trained()
     for ids, losses, params in (
         (SPLIT.valid, members[-1].train.valid_loss_nats, members[-1].train.params),
         (SPLIT.test, test, members[-1].train.best_params),
@@ -179,14 +197,18 @@ def test_the_scores_are_those_of_the_text_read_stream_by_stream():
             np.testing.assert_allclose(losses[number], mean, rtol=1e-5)
 
 
-def test_the_best_parameters_are_those_of_the_lowest_validation_loss():
-    members, _ = together()
+@pytest.mark.parametrize("trained", [together, rough])
+def test_the_best_parameters_are_those_of_the_lowest_validation_loss(trained):
+    members, _ = trained()
     for number in range(3):
         losses = [m.train.valid_loss_nats[number] for m in members]
         best = int(np.argmin(losses))
         assert members[-1].best_epoch[number] == best + 1
         assert members[-1].train.early_stopping.best[number] == losses[best]
-        assert_trees_equal(member(members[-1].train.best_params, number), member(members[best].train.params, number))
+        last, then = member(members[-1].train, number), member(members[best].train, number)
+        assert_trees_equal(last.best_params, then.params)
+        assert (last.best_update, last.best_smooth_loss_nats) == (then.update, then.smooth_loss_nats)
+        assert last.valid_update == len(members) * WINDOWS
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -198,6 +220,29 @@ def test_a_diverging_member_is_dropped_and_the_others_keep_their_bits(batched):
     for number in (0, 2):
         assert_trees_equal(member(wild[-1], number), member(calm[-1], number))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(member(wild[-1].train.params, 1)))
+
+
+@pytest.mark.parametrize("updates", [20, 5])
+def test_a_member_that_is_not_finite_is_dropped(updates):
+    """By its updates, ten of which are left out in a row, or, before there are ten, by its validation loss."""
+    members, _ = epochs_of(MEMBERS, epochs=1, parts=(updates,), lost=(1,))
+    calm, _ = epochs_of(MEMBERS, epochs=1, parts=(updates,))
+    assert members[0].diverged.tolist() == [False, True, False]
+    assert members[0].running.tolist() == [True, False, True] and members[0].train.update[1] == 0
+    for number in (0, 2):
+        assert_trees_equal(member(members[0], number), member(calm[0], number))
+
+
+def test_the_validation_text_is_read_with_a_fresh_carry_after_a_document():
+    end = int(CORPUS.ids[3])
+    graphdef = model_structure(CONFIG, V)[0]
+    params = member(together()[0][-1], 0).train.params
+    cut = scored_streams(SPLIT.valid, 1, T)
+    settings = step_settings(CONFIG, end)
+    with_resets = score(graphdef, settings, params, cut, cut.scored.shape[0] // T)
+    expected = evaluate_ids(graphdef, params, SPLIT.valid, document_end=end).loss_nats
+    assert abs(expected - evaluate_ids(graphdef, params, SPLIT.valid).loss_nats) > 1e-3
+    np.testing.assert_allclose(with_resets, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -230,6 +275,9 @@ def test_folds_read_other_parts_of_the_text():
     members, test = epochs_of([MEMBERS[0]] * 2, epochs=1, folds=[0, 1])
     assert_trees_equal(member(members[0], 0), member(together()[0][0], 0))
     assert abs(test[0] - test[1]) > 1e-4
+    rolled, rolled_test = epochs_of([MEMBERS[0]] * 2, epochs=1, ids=np.roll(CORPUS.ids, -(len(CORPUS.ids) // 2)))
+    assert_trees_equal(member(rolled[0].train, 0), member(members[0].train, 1))
+    assert rolled_test[0] == test[1]
     parts = split_in_order(np.arange(20), fold=1, folds=2)
     assert [p.tolist() for p in parts] == [[*range(10, 20), *range(6)], [6, 7], [8, 9]]
 

@@ -2,25 +2,24 @@
 
 import dataclasses
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 from experiments import grid_run
 from experiments.grid_members import Recipe, member_rows, settings_of, size_table, with_hidden_size
-from experiments.grid_results import (
-    PUBLISHED,
-    add_results,
-    best_by_validation,
-    identity,
-    published,
-    rate_name,
-    read_results,
-    thesis_table,
-)
+from experiments.grid_results import identity, read_results
 from experiments.grid_run import Grid, first_characters, group_name, groups_of
+from experiments.language_model_grid import app
+from jaxrnn.command import exit_code_of
 from jaxrnn.data.corpus import corpus_from_text, load_corpus
-from jaxrnn.errors import ConfigurationError
+from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.population_run import PopulationRun
 
 TEXT = "Well, prince. So war and peace are now no more than estates. " * 12
@@ -154,6 +153,91 @@ def test_a_diverging_member_is_reported_and_the_rest_is_retrained_on_more(tmp_pa
     assert "diverged" in capsys.readouterr().out
 
 
+def test_a_diverging_member_leaves_the_others_to_the_bit(finished, tmp_path):
+    """The same program with a rate of 10 in the place of two members."""
+    wild = rows_of(rates=[RATES[0], 10.0])
+    assert grid(tmp_path).train(wild) is None
+    found = {(row["learning_rate"], row["seed"]): row for row in without_seconds(tmp_path)}
+    assert [found[10.0, seed]["status"] for seed in (0, 1)] == ["diverged"] * 2
+    calm = {(row["learning_rate"], row["seed"]): row for row in without_seconds(finished)}
+    for seed in (0, 1):
+        assert found[RATES[0], seed] == calm[RATES[0], seed]
+    lines = (tmp_path / "results.csv").read_text().splitlines()
+    assert sum(",diverged," in line for line in lines) == 2 and "diverged" not in (tmp_path / "table.md").read_text()
+
+
+def command(directory, *more):
+    """The command line of the grid of `finished`."""
+    options = ["--run", directory, "--text", RECIPE.text, "--characters", RECIPE.characters, "--epochs", RECIPE.epochs]
+    options += ["--batch-size", RECIPE.batch_size, "--bptt-length", RECIPE.bptt_length, "--cells", "lstm"]
+    options += ["--sizes", 4, "--seeds", 0, 1, "--sample-length", 10, "--devices", 1, *more]
+    return [str(option) for option in options]
+
+
+def test_killed_at_random_instants_no_member_is_lost_or_trained_twice(tmp_path):
+    """SIGKILL of the process itself: two populations, of two depths, saved after each call of the program."""
+    generator = random.Random(7)
+    code = "import jaxrnn.population_run as p; p.CHECKPOINT_SECONDS = 0; p.CALL_SECONDS = 0.002\n"
+    code += "from experiments.language_model_grid import app; from jaxrnn.command import run_app; run_app(app)"
+    words = ["--learning-rates", "0.01", "0.03", "--layers", "1", "2"]
+    settings = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = os.environ | settings | {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1", "XLA_FLAGS": ""}
+
+    def start(directory):
+        arguments = [sys.executable, "-c", code, *command(directory, *words)]
+        return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment)
+
+    process = start(tmp_path / "whole")
+    out = process.communicate()[0]
+    assert process.returncode == 0, out
+    killed = 0
+    for after in (0, 1, 2, 5):  # lines of output, then a random instant
+        process = start(tmp_path / "killed")
+        assert process.stdout is not None
+        for _ in range(after):
+            process.stdout.readline()
+        time.sleep(generator.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+    done_before = len(read_results(tmp_path / "killed"))
+    process = start(tmp_path / "killed")
+    out = process.communicate()[0]
+    assert process.returncode == 0 and killed >= 3
+    assert f"{done_before} done" in out
+    assert without_seconds(tmp_path / "killed") == without_seconds(tmp_path / "whole")
+    for path in (tmp_path / "whole").glob("populations/*/*.*"):
+        if path.name in ("metrics.jsonl", "samples.txt", "members.json"):
+            other = tmp_path / "killed" / path.relative_to(tmp_path / "whole")
+            assert other.read_text() == path.read_text(), path
+    assert not list((tmp_path / "killed").glob(".*.*")) and not list((tmp_path / "killed").glob("populations/*/.*"))
+
+
+def test_the_linux_source_is_read_from_the_folder_of_texts_or_by_its_path(tmp_path, monkeypatch):
+    (tmp_path / "linux_input.txt").write_text("int main(void) { return 0; }\n" * 40)
+    monkeypatch.setenv("JAXRNN_DATA", str(tmp_path))
+    rows = member_rows(Recipe(text="linux"), ["lstm"], [1], [4], [0.01], [0.0], ["between"], [0])
+    by_name = Grid(tmp_path / "run", dataclasses.replace(RECIPE, text="linux", characters=None, epochs=1), 1, 0)
+    assert len(by_name.corpus) == 29 * 40
+    assert by_name.train(rows) is None
+    assert "| linux | 4 | lstm |" in (tmp_path / "run" / "table.md").read_text()
+    by_path = Grid(tmp_path / "other", dataclasses.replace(RECIPE, text=str(tmp_path / "linux_input.txt")), 1)
+    assert by_path.corpus.vocabulary.symbols == by_name.corpus.vocabulary.symbols
+    monkeypatch.delenv("JAXRNN_DATA")
+    monkeypatch.setattr("jaxrnn.data.known_texts._cache_folder", lambda: tmp_path / "empty")
+    with pytest.raises(DataError, match="linux is not downloaded, as no checksum of it is known; place linux_input"):
+        Grid(tmp_path / "run", dataclasses.replace(RECIPE, text="linux"), 1)
+
+
+def test_figures_is_a_command(finished, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert exit_code_of(app, ["figures", str(finished), "--output", str(tmp_path / "figures")]) == 0
+    said = capsys.readouterr().out
+    assert "seeds-python-reference.png" in said and "left out epochs-to-the-best-python-reference: needs an" in said
+    assert exit_code_of(app, ["figures", str(tmp_path), "--output", str(tmp_path / "figures")]) == 2
+    assert "holds no grid; give the --run of one" in capsys.readouterr().err
+
+
 def test_halving_stops_the_worse_half(tmp_path):
     recipe = dataclasses.replace(RECIPE, halving=True)
     assert grid(tmp_path, recipe).train(rows_of(recipe)) is None
@@ -188,30 +272,6 @@ def test_the_recipe_is_that_of_the_report():
     assert (config.optimizer, config.rmsprop_decay, config.epsilon_in_root) == ("rmsprop", 0.95, None)
     assert (config.decay_rate, config.decay_after_epochs, config.early_stopping) == (0.95, 10, "none")
     assert not config.cell_bias and config.loss_reduction == "mean"
-
-
-def test_the_table_puts_published_numbers_beside_ours(tmp_path):
-    row = with_hidden_size(rows_of(Recipe(), sizes=(64,), rates=[2 * 10**-2.5])[0], 83)
-    came_out = {
-        "status": "finished",
-        "epochs": 50,
-        "best_epoch": 49,
-        "train_loss_nats": 1.3,
-        "skipped": 0,
-        "seconds": 1,
-    }
-    worse = row | came_out | {"valid_loss_nats": 1.45, "test_loss_nats": 1.40}
-    better = row | came_out | {"seed": 1, "valid_loss_nats": 1.43, "test_loss_nats": 1.436}
-    diverged = row | came_out | {"seed": 2, "status": "diverged", "valid_loss_nats": 1.0, "test_loss_nats": np.nan}
-    add_results(tmp_path, [worse, better, diverged])
-    rows = read_results(tmp_path)
-    assert best_by_validation(rows)["warpeace", "lstm", 1, 64]["seed"] == 1  # by validation, not by test data
-    assert "| 1.430 | 1.436 | +0.006 | 1.531 | -0.095 | 1.449 | -0.013 |" in thesis_table(rows)
-    assert rate_name(2 * 10**-2.2) == "2e-2.2" and rate_name(0.005) is None
-    assert published("warpeace", "gru-reset-before", 2, 512) == {
-        "KJL": 1.201, "2e-2.2": 1.332, "2e-2.5": 1.219, "2e-3": 1.225,
-    }  # fmt: skip
-    assert all(len(losses) == 6 for text in PUBLISHED.values() for size in text.values() for losses in size.values())
 
 
 def test_only_the_first_characters_are_read():
