@@ -4,6 +4,7 @@
     python -m experiments.benchmark cells    LSTM and GRU language models against PyTorch and Flax: `benchmark_cells.py`
     python -m experiments.benchmark population
                                              a population against its members one after another
+    python -m experiments.benchmark seeds    seeds of palindromes together against one after another
 
 What was obtained, with device and date, stands at the top of those files.
 """
@@ -15,12 +16,14 @@ import cyclopts
 from experiments.benchmark_book import book
 from experiments.benchmark_cells import cells
 from experiments.benchmark_population import population
+from experiments.benchmark_seeds import seeds
 from jaxrnn.command import run_app
 
 app = cyclopts.App(help="Measures jaxrnn against other stacks.")
 app.command(book)
 app.command(cells)
 app.command(population)
+app.command(seeds)
 
 if __name__ == "__main__":
     print(f"{os.cpu_count()} cores")

@@ -1,6 +1,6 @@
 """Several seeds of palindromes together, as one compiled program, against one after another.
 
-    python -m experiments.benchmark_seeds --cell lstm --length 20 --seeds 6 --updates 50
+Command: python -m experiments.benchmark seeds [--cell lstm] [--length 20] [--seeds 6] [--updates 50]
 
 Measured in one process, in turn, every other round in reverse order; medians of the rounds. Compiling and the first
 update are left out.
@@ -16,15 +16,15 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-import cyclopts
 import jax
 import numpy as np
+from cyclopts import Parameter
 
 from experiments.palindrome_recipe import Count, Recipe, members
 from experiments.timing import in_rounds, median_ratio
-from jaxrnn.command import run_app
+from jaxrnn.command import whole_number
 from jaxrnn.config import TrainConfig
 from jaxrnn.config_checks import check_count, parse_devices
 from jaxrnn.population_host import on_host, place_members, slots_for
@@ -39,8 +39,6 @@ from jaxrnn.sharding import cores, use_cpu_devices
 from jaxrnn.tasks import row_numbers
 from jaxrnn.train_job import make_job
 from jaxrnn.train_step import make_train_chunk, place
-
-app = cyclopts.App(name="benchmark_seeds", help="Seeds together against one after another.", version_flags=[])
 
 
 def together(configs: list[TrainConfig], devices: int, updates: int) -> Callable[[], float]:
@@ -79,24 +77,23 @@ def one_after_another(configs: list[TrainConfig], devices: int, updates: int) ->
     return seconds
 
 
-@app.default
-def main(
+def seeds(
     *,
     cell: str = "lstm",
     length: Count = 20,
-    seeds: Count = 6,
+    count: Annotated[int, Parameter(name="--seeds", converter=whole_number)] = 6,
     updates: Count = 50,
     rounds: Count = 5,
     hidden: Count = 128,
     batch_size: Count = 128,
     devices: str = "auto",
-) -> int:
-    """Print seconds and ratios.
+) -> None:
+    """Measure many seeds of palindromes together against one after another.
 
     Args:
       cell: cell by name.
       length: T.
-      seeds: how many.
+      count: how many.
       updates: updates of each seed in a round.
       rounds: rounds.
       hidden: H.
@@ -108,20 +105,15 @@ def main(
     number = parse_devices(devices) or cores()
     use_cpu_devices(number)
     number = min(number, jax.device_count())
-    configs = members(Recipe(hidden=hidden, batch_size=batch_size, stop_at_accuracy=0.0), [cell], [length], seeds)
+    configs = members(Recipe(hidden=hidden, batch_size=batch_size, stop_at_accuracy=0.0), [cell], [length], count)
     measures = {
         "together": together(configs, number, updates),
         "one device": one_after_another(configs, 1, updates),
         "split": one_after_another(configs, number, updates),
     }
     found = in_rounds(measures, rounds)
-    print(f"{cell} {hidden}, T {length}, batch {batch_size}: {seeds} seeds, {updates} updates each, {number} devices")
+    print(f"{cell} {hidden}, T {length}, batch {batch_size}: {count} seeds, {updates} updates each, {number} devices")
     for name in measures:
         pace = f"{statistics.median(found[name]):.3f} s"
         ratio = median_ratio(found[name], found["together"])
         print(f"  {name:<10} {pace:>10}   {ratio:.2f} times as long as together")
-    return 0
-
-
-if __name__ == "__main__":
-    run_app(app)

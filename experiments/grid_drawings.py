@@ -249,7 +249,7 @@ def _lines_by_structure(axes: Any, rows: list[Row], value: Callable[[Row], float
         color = f"C{cells.index(cell) % 10}"
         axes.plot(*zip(*points, strict=True), style, color=color, **_marker(place), label=f"{cell}, {_layers(layers)}")
     _size_axis(axes, [row["size"] for row in rows])
-    axes.figure.legend(frameon=False, loc="outside right upper")
+    axes.figure.legend(frameon=False, loc="outside right center")
 
 
 def _layers(count: int) -> str:

@@ -120,6 +120,9 @@ class LongRecipe(Recipe):
 class OneHotRecipe(Recipe):
     updates: Count = 10_000
     input: str = "one-hot"
+    optimizer: str = "adam"
+    learning_rate: float = 3e-3
+    forget_bias: float | None = 5.0  # so open, an LSTM remembers 50 steps before it has learned anything
 
 
 LongRecipe.__doc__ = OneHotRecipe.__doc__ = Recipe.__doc__  # the words of --help

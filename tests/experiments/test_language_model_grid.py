@@ -174,6 +174,7 @@ def command(directory, *more):
     return [str(option) for option in options]
 
 
+@pytest.mark.slow
 def test_killed_at_random_instants_no_member_is_lost_or_trained_twice(tmp_path):
     """SIGKILL of the process itself: two populations, of two depths, saved after each call of the program."""
     generator = random.Random(7)
