@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from experiments.grid_results import (
 from experiments.grid_tensorboard import MemberLogs, require_tensorboard
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.hosts import is_writer, of_writer
 from jaxrnn.population_host import group_by_structure
 from jaxrnn.population_run import EpochReport, MemberResult, PopulationOptions, PopulationRun
 from jaxrnn.run_lock import RunLock
@@ -51,9 +55,7 @@ class Grid:
 
     def train(self, rows: list[dict[str, Any]], retrain: bool = False) -> str | None:
         """Trains what is not done yet. Returns why it was stopped, or None if all is done."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with StopRequest() as stop, RunLock(self.directory):
-            self._record()
+        with StopRequest() as stop, self._owned():
             rows = [with_hidden_size(row, len(self.corpus.vocabulary)) for row in rows]
             stopped = self._train(rows, stop, None)
             if retrain and not stopped:
@@ -62,14 +64,27 @@ class Grid:
             self._write_tables()
             return stopped
 
+    @contextlib.contextmanager
+    def _owned(self) -> Iterator[None]:
+        # One process writes; the others only compute.
+        if not is_writer():
+            yield
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with RunLock(self.directory):
+            self._record()
+            yield
+
     def _train(self, rows: list[dict[str, Any]], stop: StopRequest, epochs: dict[str, int] | None) -> str | None:
-        done = {identity(row) for row in read_results(self.directory)}
+        done = set(of_writer([identity(row) for row in self._results()]))
         left = [row for row in rows if identity(row) not in done]
-        progress = GridProgress(left, len(rows) - len(left), self.recipe.epochs, sys.stdout)
+        progress = GridProgress(
+            left, len(rows) - len(left), self.recipe.epochs, sys.stdout if is_writer() else io.StringIO()
+        )
         with progress:
             for group in groups_of(left, self.recipe):
                 if not self._train_group(group, stop, epochs, progress):
-                    return stop.reason
+                    return stop.reason or "stopped"  # the signal may have come to another process
                 self._write_tables()
         return None
 
@@ -86,18 +101,21 @@ class Grid:
         )
         name = group_name(group)
         directory = self.directory / "populations" / name
-        directory.mkdir(parents=True, exist_ok=True)
-        remove_temporary_files(directory)  # the lock on the grid is ours
-        write_atomically(directory / "members.json", json.dumps(group, indent=1) + "\n")
+        if is_writer():
+            directory.mkdir(parents=True, exist_ok=True)
+            remove_temporary_files(directory)  # the lock on the grid is ours
+            write_atomically(directory / "members.json", json.dumps(group, indent=1) + "\n")
         clock = directory / "seconds.json"
         before = read_json(clock)["seconds"] if clock.is_file() else 0.0
         started = time.monotonic()
         logs = None
-        if self.tensorboard is not None:
+        if self.tensorboard is not None and is_writer():
             labels = [f"member {number}, {label(row)}" for number, row in enumerate(group)]
             logs = MemberLogs(self.tensorboard, self.directory / "tensorboard" / name, directory, labels)
 
         def report(epoch: EpochReport) -> None:
+            if not is_writer():
+                return
             progress.epoch(name, group, epoch)
             write_atomically(clock, json.dumps({"seconds": before + time.monotonic() - started}) + "\n")
             if logs is not None:
@@ -122,14 +140,15 @@ class Grid:
         if results is None:
             return False
         seconds = (before + time.monotonic() - started) / len(group)
-        add_results(self.directory, [finished_row(group[r.number], r, seconds) for r in results])
+        if is_writer():
+            add_results(self.directory, [finished_row(group[r.number], r, seconds) for r in results])
         progress.finished(group, results)
         return True
 
     def _again(self, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, int]]:
         # The best of each structure, on training and validation data, for its best number of epochs.
         wanted = {identity(row) for row in rows}
-        found = [row for row in read_results(self.directory) if identity(row) in wanted]
+        found = [row for row in of_writer(self._results()) if identity(row) in wanted]
         best = [row | {"retrained": True} for row in best_by_validation(found).values() if row["best_epoch"]]
         return best, {identity(row): row["best_epoch"] for row in best}
 
@@ -153,7 +172,12 @@ class Grid:
                 [f"{name}: there {there.get(name)!r}, asked {here.get(name)!r}" for name in names],
             )
 
+    def _results(self) -> list[dict[str, Any]]:
+        return read_results(self.directory) if is_writer() else []
+
     def _write_tables(self) -> None:
+        if not is_writer():
+            return
         rows = read_results(self.directory)
         write_csv(self.directory, rows)
         write_atomically(self.directory / "table.md", thesis_table(rows))

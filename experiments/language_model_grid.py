@@ -24,8 +24,10 @@ from cyclopts import Parameter
 from experiments.grid_members import Recipe, member_rows, size_table
 from experiments.grid_results import read_results, thesis_table
 from jaxrnn.command import EXIT_OF_STOP, run_app
-from jaxrnn.config_checks import parse_devices
+from jaxrnn.config_checks import check_count, parse_devices
 from jaxrnn.environment import use_compile_cache
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.hosts import is_writer, join_hosts
 from jaxrnn.sharding import cores, use_cpu_devices
 from jaxrnn.small_files import read_json
 
@@ -61,6 +63,9 @@ def grid(
     sample_length: int = 200,
     devices: str = "auto",
     tensorboard: bool = False,
+    coordinator: str | None = None,
+    processes: int = 1,
+    process: int = 0,
 ) -> int:
     """Train every combination, members of one structure as one compiled program, and tabulate them.
 
@@ -85,15 +90,23 @@ def grid(
       halving: stop the worse half after epochs 2, 4, 8, ...
       retrain: train the best of each structure on training and validation data as well, for its best number of epochs.
       sample_length: greedy characters after each epoch.
-      devices: auto or a number; fixed at a grid's start.
+      devices: auto or a number, of all processes together; fixed at a grid's start.
       tensorboard: write logs of every member for TensorBoard.
+      coordinator: HOST:PORT of process 0, when several processes, on one machine or many, train the grid together: the
+        same command on each, with its own --process. Only process 0 writes files; the text must be the same on all.
+      processes: how many.
+      process: which this is, from 0.
     """
     recipe = Recipe(
         text, characters, epochs, batch_size, bptt_length, tuple(split), folds, early_stopping, patience, halving
     )
+    check_count("processes", processes, 1)
     begun = run / "grid.json"
-    number = read_json(begun).get("devices") if begun.is_file() else parse_devices(devices) or cores()
-    use_cpu_devices(int(number))  # before JAX starts; an accelerator has its own
+    number = read_json(begun).get("devices") if begun.is_file() else parse_devices(devices) or cores() * processes
+    if int(number) % processes:
+        raise ConfigurationError(f"--devices {number} cannot be spread over --processes {processes} evenly")
+    use_cpu_devices(int(number) // processes)  # before JAX starts; an accelerator has its own
+    join_hosts(coordinator, processes, process)
     use_compile_cache()
     from experiments.grid_run import Grid
 
@@ -102,7 +115,8 @@ def grid(
     stopped = Grid(run, recipe, int(number), sample_length, tensorboard).train(wanted, retrain)
     if stopped:
         return EXIT_OF_STOP[stopped]
-    print(f"{thesis_table(read_results(run))}\nthis call took {time.monotonic() - started:.0f} s; results in {run}")
+    if is_writer():
+        print(f"{thesis_table(read_results(run))}\nthis call took {time.monotonic() - started:.0f} s; results in {run}")
     return 0
 
 

@@ -26,6 +26,7 @@ import jax
 import numpy as np
 
 from jaxrnn.errors import CheckpointError, NumericError, StorageError
+from jaxrnn.hosts import reading_alone
 from jaxrnn.printable import printable
 from jaxrnn.small_files import sync
 
@@ -69,9 +70,7 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
       NumericError: if there is a not-a-number in it.
     """
     leaves = to_leaves(state)
-    for name, value in leaves.items():
-        if _has_nan(name, value):
-            raise NumericError(f"leaf {name} is not a number at update {update}, so it is not saved; lower the rate")
+    _refuse_nan(leaves, update)
     try:
         if not directory.is_dir():
             directory.mkdir()
@@ -90,7 +89,8 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
         with _orbax_silenced():
             ocp.save(saving.resolve(), leaves, custom_metadata=metadata)
         _sync_tree(saving)
-        _read(saving, update, {name: (value.shape, value.dtype) for name, value in leaves.items()})
+        with reading_alone():
+            _read(saving, update, {name: (value.shape, value.dtype) for name, value in leaves.items()})
         if target.exists():
             _delete(target)
         os.rename(saving, target)
@@ -105,6 +105,20 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
             f"the checkpoint of update {update} could not be saved in {printable(str(directory))}: "
             f"{_first_line(error)}; free some space or make the directory writable"
         ) from error
+
+
+def take_part_in_save(directory: Path, state: Any, update: int) -> None:
+    """What the other processes of a job on several hosts do while one calls `save_checkpoint`: Orbax waits for all.
+
+    Raises:
+      NumericError: as there.
+    """
+    leaves = to_leaves(state)
+    _refuse_nan(leaves, update)
+    from orbax.checkpoint import v1 as ocp
+
+    with _orbax_silenced():
+        ocp.save((directory / f"{_SAVING}{update:010d}").resolve(), leaves)
 
 
 def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
@@ -241,6 +255,12 @@ def _drop_late_errors() -> None:
 
 def _is_key(value: Any) -> bool:
     return jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _refuse_nan(leaves: dict[str, np.ndarray], update: int) -> None:
+    for name, value in leaves.items():
+        if _has_nan(name, value):
+            raise NumericError(f"leaf {name} is not a number at update {update}, so it is not saved; lower the rate")
 
 
 def _has_nan(name: str, value: np.ndarray) -> bool:

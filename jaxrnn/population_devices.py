@@ -63,6 +63,11 @@ def population_mesh(settings: PopulationSettings) -> Mesh:
             f"the population was begun on {wanted} devices, JAX has {jax.device_count()}; on a CPU call "
             f"jaxrnn.use_cpu_devices({wanted}) before anything else that uses JAX"
         )
+    if wanted < jax.device_count() and jax.process_count() > 1:
+        raise ConfigurationError(
+            f"a population that uses {wanted} of {jax.device_count()} devices leaves a process without one; give more "
+            "members of each structure, a batch that the devices divide, or fewer processes"
+        )
     grid = np.array(jax.devices()[:wanted]).reshape(settings.member_devices, settings.step.devices)
     return Mesh(grid, (MEMBER_AXIS, BATCH_AXIS))
 
@@ -79,7 +84,15 @@ def place_on(settings: PopulationSettings, specs: Any, tree: Any) -> Any:
     mesh = population_mesh(settings)
 
     def put(spec: PartitionSpec, part: Any) -> Any:
-        return jax.device_put(part, NamedSharding(mesh, spec))
+        sharding = NamedSharding(mesh, spec)
+        if jax.process_count() == 1:
+            return jax.device_put(part, sharding)
+
+        def share(leaf: Any) -> jax.Array:  # every process has all of it, and puts its own share
+            leaf = np.asarray(leaf)
+            return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+
+        return jax.tree.map(share, part)
 
     return jax.tree.map(put, specs, tree, is_leaf=_is_spec)
 

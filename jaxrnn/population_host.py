@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxrnn.config import TrainConfig
+from jaxrnn.hosts import on_this_host
 from jaxrnn.population_devices import PopulationSettings, place_on
 
 # A `Member` of a population of texts, or of generated sequences: `train`, `running`, and what else changes.
@@ -43,9 +44,10 @@ def slots_for(running: np.ndarray, settings: PopulationSettings) -> list[int]:
 def place_members(settings: PopulationSettings, specs: Any, full: AnyMember, slots: list[int]) -> AnyMember:
     """The members of these places, put on the devices; in the place of a -1 lies one that does not run."""
     chosen = jax.tree.map(lambda leaf: leaf[np.maximum(slots, 0)], full)
-    key = jax.random.wrap_key_data(jax.numpy.asarray(chosen.train.seed), impl="threefry2x32")
     running = chosen.running & (np.array(slots) >= 0)
-    return place_on(settings, specs, chosen._replace(train=chosen.train._replace(seed=key), running=running))
+    placed = place_on(settings, specs, chosen._replace(running=running))
+    key = jax.random.wrap_key_data(placed.train.seed, impl="threefry2x32")
+    return placed._replace(train=placed.train._replace(seed=key))
 
 
 def fetch_members(members: AnyMember, slots: list[int], full: AnyMember) -> AnyMember:
@@ -64,7 +66,7 @@ def fetch_members(members: AnyMember, slots: list[int], full: AnyMember) -> AnyM
 def on_host(members: AnyMember) -> AnyMember:
     """The members as NumPy arrays of their own, keys as their integers."""
     state = members.train._replace(seed=jax.random.key_data(members.train.seed))
-    return jax.tree.map(np.array, members._replace(train=state))
+    return on_this_host(members._replace(train=state))
 
 
 def as_saved(full: AnyMember) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxrnn import checkpoint as checkpoints
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus
+from jaxrnn.hosts import any_process, arrays_of_writer, is_writer, of_writer, on_this_host, reading_alone
 from jaxrnn.population import Member, data_specs, initial_members, make_advance, make_score, member_specs
 from jaxrnn.population_data import THESIS_SPLIT, population_data, split_in_order
 from jaxrnn.population_devices import PopulationSettings, device_layout, place_on
@@ -135,7 +136,8 @@ class PopulationRun:
 
     def run(self) -> list[MemberResult] | None:
         """Trains to the end. None if it was stopped before; the same call then goes on."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        if is_writer():
+            self.directory.mkdir(parents=True, exist_ok=True)
         full = self._begin()
         try:
             full = self._train(full)
@@ -149,7 +151,7 @@ class PopulationRun:
     def _train(self, full: Member) -> Member:
         data = place_on(self.settings, data_specs(), self.data)
         saved, started = time.monotonic(), time.perf_counter()
-        while full.running.any() and not self.should_stop():
+        while full.running.any() and not any_process(self.should_stop()):
             slots = slots_for(np.asarray(full.running), self.settings)
             members = self._place(full, slots)
             running = int(full.running.sum())
@@ -160,20 +162,24 @@ class PopulationRun:
                 ends = window + updates == self.windows
                 call = time.perf_counter()
                 members = self.advance(members, data, np.int32(updates), np.bool_(ends))
-                still = int(np.array(members.running)[: len(slots)].sum())  # waits for the device
-                elapsed = time.perf_counter() - call
+                still = int(on_this_host(members.running)[: len(slots)].sum())  # waits for the device
+                elapsed = of_writer(time.perf_counter() - call)
                 self.seconds_an_update = elapsed / updates / running
                 window = 0 if ends else window + updates
-                changed = ends or still < running or self.should_stop() or time.monotonic() - saved > CHECKPOINT_SECONDS
+                changed = ends or still < running or self._is_time_to_leave(saved)
                 running = still
             before, full = full, fetch_members(members, slots, full)
             if ends:
                 full = self._end_of_epoch(before, full, time.perf_counter() - started)
                 started = time.perf_counter()
-            if not full.running.any() or self.should_stop() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if not full.running.any() or self._is_time_to_leave(saved):
                 self._save(full)
                 saved = time.monotonic()
         return full
+
+    def _is_time_to_leave(self, saved: float) -> bool:
+        # The same answer on all processes: whether to save, and perhaps to end.
+        return any_process(self.should_stop()) or of_writer(time.monotonic() - saved > CHECKPOINT_SECONDS)
 
     def _updates_of_next_call(self, window: int, running: int) -> int:
         left = self.windows - window
@@ -192,6 +198,8 @@ class PopulationRun:
                 "valid/loss_nats": json_number(float(full.train.valid_loss_nats[number])),
             }
             rows.append(row)
+            if not is_writer():
+                continue
             self.logs["metrics.jsonl"].append(json.dumps(row) + "\n")
             if self.options.sample_length:
                 self._write_sample(full, number, row["epoch"])
@@ -237,7 +245,11 @@ class PopulationRun:
 
     def _begin(self) -> Member:
         full = on_host(self.start)
-        saved, warnings = checkpoints.load_latest(self.directory / "checkpoints", as_saved(full))
+        return arrays_of_writer(self._from_files(full) if is_writer() else full)
+
+    def _from_files(self, full: Member) -> Member:
+        with reading_alone():
+            saved, warnings = checkpoints.load_latest(self.directory / "checkpoints", as_saved(full))
         for warning in warnings:
             self.report_warning(warning)
         names = ("metrics.jsonl", "samples.txt")
@@ -252,12 +264,15 @@ class PopulationRun:
         sys.stderr.write(f"jaxrnn: warning: {text}\n")
 
     def _save(self, full: Member) -> None:
+        directory, update = self.directory / "checkpoints", int(full.train.update.sum())
+        if not is_writer():
+            checkpoints.take_part_in_save(directory, as_saved(full), update)
+            return
         files = {}
         for name, log in self.logs.items():
             log.sync()
             files[name] = log.position()
-        update = int(full.train.update.sum())
-        checkpoints.save_checkpoint(self.directory / "checkpoints", as_saved(full), update, {"files": files})
+        checkpoints.save_checkpoint(directory, as_saved(full), update, {"files": files})
 
     def _results(self, full: Member) -> list[MemberResult]:
         # All members at once, on as few devices as fill up: the test data is read here and nowhere else.
@@ -265,7 +280,7 @@ class PopulationRun:
         count = -(-len(self.configs) // settings.member_devices) * settings.member_devices
         slots = [*range(len(self.configs)), *([-1] * (count - len(self.configs)))]
         test = place_on(settings, data_specs().valid, self.test)
-        losses = np.array(self.score(self._place(full, slots), test))
+        losses = on_this_host(self.score(self._place(full, slots), test))
         results = []
         for number in range(len(self.configs)):
             epochs, diverged = int(full.train.epoch[number]), bool(full.diverged[number])

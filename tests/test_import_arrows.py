@@ -33,6 +33,7 @@ LEVELS = [
         "small_files",
         "dropout",
         "sharding",
+        "hosts",
     ],
     ["engines"],
     ["stack"],

@@ -1,0 +1,115 @@
+"""Several processes, on one machine or on many, as one program: who writes, and what all of them must agree on.
+
+Every process runs the same code on the same values; the arrays on devices are spread over all. Alone, a process pays
+nothing for any of this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrnn.errors import ConfigurationError
+
+
+def join_hosts(coordinator: str | None, processes: int, process: int) -> None:
+    """Joins the other processes. Only possible before JAX is used for the first time; waits until all are there.
+
+    Args:
+      coordinator: HOST:PORT of process 0; None for a process alone.
+      processes: how many there are.
+      process: which this is, from 0.
+
+    Raises:
+      ConfigurationError: if the numbers do not fit, or the others do not come.
+    """
+    if coordinator is None:
+        if processes != 1 or process != 0:
+            raise ConfigurationError("--processes and --process need a --coordinator, HOST:PORT of process 0")
+        return
+    if not 0 <= process < processes:
+        raise ConfigurationError(f"--process expects a number from 0 to {processes - 1}; got {process}")
+    if ":" not in coordinator:
+        raise ConfigurationError(f"--coordinator expects HOST:PORT of process 0; got {coordinator!r}")
+    try:
+        jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
+    except (RuntimeError, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigurationError(
+            f"process {process} of {processes} could not join at {coordinator}: {first}; start all processes with the "
+            "same --coordinator and --processes"
+        ) from error
+
+
+def is_writer() -> bool:
+    """Whether this process writes the files: one of all does."""
+    return jax.process_index() == 0
+
+
+def on_this_host(tree: Any) -> Any:
+    """Arrays as NumPy arrays of their own, with the parts that other processes hold."""
+
+    def whole(array: Any) -> np.ndarray:
+        if getattr(array, "is_fully_addressable", True):
+            return np.array(array)
+        from jax.experimental import multihost_utils
+
+        return np.array(multihost_utils.process_allgather(array, tiled=True))
+
+    return jax.tree.map(whole, tree)
+
+
+def of_writer(value: Any) -> Any:
+    """What the writer knows, on every process: anything that JSON can hold."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    content = np.frombuffer(json.dumps(value).encode() if is_writer() else b"", np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    content = content if is_writer() else np.zeros(size, np.uint8)
+    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(content)).tobytes())
+
+
+def arrays_of_writer(tree: Any) -> Any:
+    """The writer's NumPy arrays on every process, bit for bit; all give a tree of the same form."""
+    if jax.process_count() == 1:
+        return tree
+    from jax.experimental import multihost_utils
+
+    def sent(array: np.ndarray) -> np.ndarray:
+        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        content = np.asarray(multihost_utils.broadcast_one_to_all(content))
+        return content.view(array.dtype).reshape(array.shape).copy()
+
+    return jax.tree.map(sent, tree)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set on one of the processes at least."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(np.any(multihost_utils.process_allgather(np.bool_(flag))))
+
+
+@contextlib.contextmanager
+def reading_alone() -> Iterator[None]:
+    """Lets the writer read a checkpoint by itself; Orbax waits for all processes otherwise."""
+    if jax.process_count() == 1:
+        yield
+        return
+    from orbax.checkpoint import v1 as ocp
+
+    alone = ocp.Context()
+    alone.multiprocessing.primary_host = 0
+    alone.multiprocessing.active_processes = {0}
+    alone.multiprocessing.barrier_sync_key_prefix = "jaxrnn_writer"
+    with alone:
+        yield
