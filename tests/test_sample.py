@@ -87,6 +87,20 @@ def test_symbols_follow_the_softmax_of_logits_over_temperature(temperature):
     assert chi_square < 20.5  # 5 degrees of freedom: exceeded once in 1,000 seeds
 
 
+def test_the_entropy_of_samples_grows_with_the_temperature():
+    """Report D's temperatures: a high one is more random, 0 is greedy and ends in a cycle."""
+
+    def entropy(temperature):
+        """Of pairs of symbols, in nats."""
+        ids = sample(6000, seed=5, temperature=temperature)
+        counts = np.bincount(ids[:-1] * SYMBOLS + ids[1:]) / (len(ids) - 1)
+        return -(counts[counts > 0] * np.log(counts[counts > 0])).sum()
+
+    greedy_text, cold, own, hot = (entropy(temperature) for temperature in (0, 0.5, 1.0, 2.0))
+    assert greedy_text < cold - 0.1 and cold < own - 0.1 and own < hot - 0.1
+    assert hot < 2 * np.log(SYMBOLS)
+
+
 @pytest.mark.parametrize(("temperature", "symbols"), [(1e-30, {2}), (5e-324, {2}), (1e30, set(range(6)))])
 def test_extreme_temperatures_neither_overflow_nor_divide_by_zero(temperature, symbols):
     assert set(sample(300, params=without_memory(LOGITS), temperature=temperature).tolist()) == symbols

@@ -38,7 +38,6 @@ class Killed(BaseException):
 @pytest.mark.parametrize("killed_at_epoch", [None, 3])
 def test_event_files_hold_each_epoch_once(tmp_path, monkeypatch, killed_at_epoch):
     """Without a checkpoint a kill in the third epoch means that all three are trained again."""
-    pytest.importorskip("tensorboardX")
     rows = member_rows(RECIPE, ["lstm"], [1], [4], [0.01, 0.03], [0.0], ["between"], [0])
     if killed_at_epoch:
         left = [killed_at_epoch]
