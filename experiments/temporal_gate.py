@@ -15,6 +15,7 @@ share), without a number. Neil, Pfeiffer and Liu (2016) report in a figure that 
 asynchronously sampled sines, where the LSTM falls behind.
 
 OBTAINED_BELOW
+    speed     gated 64.4 ms an update, plain 57.5 ms: 1.12 times (asked: at most 1.3); 128 units, batch 128, T = 100
 
 Every network: one layer, a linear answer from h_T, Adam, gradient norm clipped to 1, fresh sequences each update.
 `noise`: the gate is open during r, so the gate that shuts out bursts with onset o and share n has r = 1 - n and opens
