@@ -40,6 +40,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from jaxrnn.command import run_app
+from jaxrnn.config_checks import check_count, check_number, flag
 from jaxrnn.environment import fingerprint
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.small_files import write_atomically
@@ -119,10 +120,14 @@ def noise(
     from experiments.temporal_gate_tasks import GATED, Learner, NoisyWaves, Size, TimedTask, learn, noise_of_gates
     from jaxrnn.data.timed_signals import Bursts
 
+    check_counts(seeds=seeds, updates=updates, hidden=hidden, batch_size=batch_size, length=length)
+    check_positive(learning_rate=learning_rate, period=period)
+    check_number("scale", scale, 0.0)
+    check_number("share", share, 0.0, 1.0)
     bursts = Bursts(period, onset, share, scale)
     signal = NoisyWaves(length, WAVES, bursts)
     size = Size(hidden, batch_size, learning_rate)
-    gate = {"period_range": tuple(period_range), "open_ratio": open_ratio}
+    gate = checked_gate(period_range, open_ratio)
     networks = {
         "LSTM": Learner(TimedTask(signal), "lstm", {}, size),
         "LSTM told the time": Learner(TimedTask(signal, "time"), "lstm", {}, size),
@@ -183,8 +188,10 @@ def sines(
         raise ConfigurationError(
             f"--sampling expects ways out of {', '.join(ways)}; got {' '.join(sampling) or 'none'}"
         )
+    check_counts(seeds=seeds, updates=updates, hidden=hidden, batch_size=batch_size, length=length, finer=finer)
+    check_positive(learning_rate=learning_rate)
     size = Size(hidden, batch_size, learning_rate)
-    gate = {"period_range": tuple(period_range), "open_ratio": open_ratio}
+    gate = checked_gate(period_range, open_ratio)
     duration = float(length)
     signals = {
         "coarse": Sines(length, duration, False),
@@ -240,6 +247,8 @@ def speed(
     from experiments.temporal_gate_tasks import GATED, Learner, Sines, Size, TimedTask
     from experiments.timing import interleaved_rates, median_ratio
 
+    check_counts(hidden=hidden, batch_size=batch_size, length=length, rounds=rounds)
+    check_positive(seconds=seconds)
     task, size = TimedTask(Sines(length, float(length), True)), Size(hidden, batch_size)
     competitors = {"LSTM": Learner(task, "lstm", {}, size), "gated LSTM": Learner(task, GATED, {}, size)}
     rates = interleaved_rates(competitors, rounds, seconds)
@@ -251,6 +260,30 @@ def speed(
     sizes = {"hidden": hidden, "batch_size": batch_size, "length": length, "rounds": rounds}
     save(run, "speed", None, {"sizes": sizes, "milliseconds": milliseconds, "ratio": ratio, "rates": rates})
     return 0
+
+
+def check_counts(**counts: int) -> None:
+    """Refuses options that are no whole number of at least 1."""
+    for name, value in counts.items():
+        check_count(name, value, 1)
+
+
+def check_positive(**numbers: float) -> None:
+    """Refuses options that are no finite number above 0."""
+    for name, value in numbers.items():
+        check_number(name, value, 0.0)
+        if value == 0:
+            raise ConfigurationError(f"{flag(name)} expects a number above 0; got 0")
+
+
+def checked_gate(period_range: tuple[float, float], open_ratio: float) -> dict[str, Any]:
+    """What a gate starts with, as options of its cell."""
+    least, greatest = period_range
+    if not 0 < least <= greatest < float("inf"):
+        raise ConfigurationError(f"--period-range expects two numbers above 0 that rise; got {least:g} {greatest:g}")
+    if not 0 < open_ratio < 1:
+        raise ConfigurationError(f"--open-ratio expects a share between 0 and 1; got {open_ratio:g}")
+    return {"period_range": (least, greatest), "open_ratio": open_ratio}
 
 
 def report_accuracies(final: Mapping[str, np.ndarray], gated: str) -> None:

@@ -158,3 +158,23 @@ def test_an_unknown_way_of_sampling_is_refused(tmp_path, capsys):
 def test_speed_runs_to_its_end(tmp_path):
     numbers = run(tmp_path, "speed", "--rounds", "2", "--seconds", "0.02", *TINY)
     assert numbers["ratio"] > 0 and len(numbers["rates"]["LSTM"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong", "expected"),
+    [
+        ("noise", ["--seeds", "0"], "--seeds expects a whole number from 1"),
+        ("noise", ["--hidden", "0"], "--hidden expects a whole number from 1"),
+        ("noise", ["--period", "0"], "--period expects a number above 0"),
+        ("noise", ["--share", "1.5"], "--share expects a number below 1"),
+        ("noise", ["--period-range", "9", "3"], "--period-range expects two numbers above 0 that rise; got 9 3"),
+        ("sines", ["--open-ratio", "1"], "--open-ratio expects a share between 0 and 1; got 1"),
+        ("sines", ["--finer", "0"], "--finer expects a whole number from 1"),
+        ("speed", ["--seconds", "0"], "--seconds expects a number above 0"),
+    ],
+)
+def test_wrong_sizes_are_one_line_and_nothing_is_written(command, wrong, expected, tmp_path, capsys):
+    assert exit_code_of(temporal_gate.app, [command, *wrong, "--run", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"jaxrnn: error: {expected}") and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
