@@ -3,12 +3,25 @@
     python -m experiments.palindrome_gradients --length 100 --updates 1000 --output DIR
 
 Trains a vanilla RNN, an LSTM with forget bias 1 and one with forget bias 5 ("lstm-open", rate 4e-3), and a vanilla
-RNN at T = 5, which it solves; the same command goes on after a kill, a larger
---updates goes on from the end. DIR/hidden_gradients.png: the norm of dL/dh_t at every step, before and after training.
+RNN at T = 5, which it solves; the same command goes on after a kill, a larger --updates goes on from the end.
+DIR/hidden_gradients.png: the norm of dL/dh_t at every step, before and after training.
 DIR/jacobian_law.png: |dx_t/dx_k| against t - k for a random matrix of spectral radius 0.9, 1 and 1.1, with and without
 tanh, and the eigenvalues of the trained matrices. DIR/gradients.json: all numbers.
 Published: the report shows no such numbers; the picture belongs to a later edition of its course.
-OBTAINED_BELOW
+
+Obtained on one core of an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-21, 3 min 9 s, the defaults;
+|dL/dh_t|, and the accuracy after training:
+    t                           T      T - 10    T - 50         1   accuracy
+    vanilla, untrained     1.1e+0      2.2e-1    9.9e-4    3.2e-6
+    vanilla, trained       8.8e-1      1.8e-2    1.8e-7    2.0e-13     0.097
+    lstm, untrained        1.1e+0      3.9e-2    1.9e-3    1.6e-4
+    lstm, trained          9.1e-1      1.2e-3    2.4e-6    1.8e-8      0.100
+    lstm-open, untrained   1.1e+0      5.3e-2    9.8e-2    1.8e+0
+    lstm-open, trained     3.3e-6      2.4e-9    2.3e-9    5.5e-7      1.000
+The open LSTM's gradient reaches the first step whole before training, and it alone learns; its gradients are small in
+the end because its loss is. The vanilla RNN at T = 5: accuracy 0.992, spectral radius of W_h 2.63; at T = 100 2.70, of
+which tanh leaves nothing. The norms of random matrices lie above radius^(t-k) by a factor, since they are not normal;
+the slope is the radius. With tanh even radius 1.1 keeps the norm level.
 
 Recipe of D: digits as numbers, 128 units, batch 128, RMSprop 1e-3, the norm of the whole gradient at most 10. Chosen
 here: weights normal with standard deviation 0.1, decay 0.95 of the mean square. The gradients are
@@ -196,7 +209,7 @@ def hidden_gradients_figure(norms: dict[str, dict[str, list[float]]]) -> Any:
     """|dL/dh_t| at every step on a logarithmic axis, every network, before and after training."""
     from jaxrnn.plots import Figure
 
-    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for name, by_model in norms.items():
         network, _, length = name.rpartition("-")
@@ -209,7 +222,7 @@ def hidden_gradients_figure(norms: dict[str, dict[str, list[float]]]) -> Any:
     axes.set_title(f"palindromes, T = {length}: the gradient on its way back from the last step")
     axes.grid(color="0.9")
     axes.margins(x=0.01)
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside right center")
     return figure
 
 
@@ -242,7 +255,7 @@ def law_figure(law_norms: dict[str, dict[str, list[float]]], spectra: dict[str, 
     plane.set_ylabel("imaginary part")
     plane.set_title("eigenvalues of the trained vanilla $W_h$")
     plane.grid(color="0.9")
-    plane.legend(frameon=False, fontsize="small")
+    plane.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     return figure
 
 
