@@ -107,7 +107,7 @@ def draw_curves(by_name: Mapping[str, list[Curve]], path: Path, title: str, upda
     """Accuracy against the update: a line of means and a band of one deviation for each name, and D's 0.99."""
     from jaxrnn.plots import Figure
 
-    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for name, curves in by_name.items():
         values = smoothed(accuracies(curves), updates)
@@ -120,7 +120,7 @@ def draw_curves(by_name: Mapping[str, list[Curve]], path: Path, title: str, upda
     axes.set_ylabel(f"accuracy, mean of {updates} updates")
     axes.set_ylim(0, 1.02)
     axes.set_title(title)
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside right center")
     figure.savefig(path, dpi=110)
 
 

@@ -14,7 +14,17 @@ Published by report D, one run each:
     vanilla, T above 20: poor after 800 updates; above 15 no better after 1,000 with a larger rate
     LSTM: at least 0.5 at all lengths tried, rate raised with T
 
-OBTAINED_BELOW
+Obtained on an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-21, six seeds unless said otherwise, accuracies on 10,000
+fresh sequences:
+    steps      T = 5, 1,000 updates, mean of the last 20: vanilla SGD 0.76, RMSprop 0.96, Adam 1.00 (0.99 from update
+               208); LSTM SGD 0.50, RMSprop 0.96, Adam 1.00 (from 324). One core, 112 s.
+    lengths    --forget-bias 5 --learning-rate 1.5e-3 --raise-rate: the table in experiments/README.md. LSTM 1.000 up to
+               T = 40, 0.861 at 60; vanilla 0.990, 0.930, 0.552, 0.286 at T = 5, 10, 15, 20. Two cores, 47 min beside
+               other work, 74 min of CPU.
+    long       one seed, forget bias 1: T = 20 vanilla 0.999, LSTM 1.000; T = 50 vanilla 0.426, LSTM 0.098. 16 min.
+    one-hot    T = 50, LSTM, Adam 3e-3, forget bias 5: 0.999 +- 0.002, every seed solved in 445 updates. One core,
+               107 s.
+An LSTM with forget bias 1 learns nothing at T = 50 in 10,000 updates; with 5 it does in a thousand.
 
 Recipe of D and its course: 128 hidden units, batch 128 of fresh sequences, RMSprop 1e-3, norm of the gradient at most
 10, the digit as one number. Not stated, so chosen here: decay 0.95 of the mean square, eps 1e-8 outside the root; SGD
