@@ -27,7 +27,8 @@ from experiments.grid_drawings import (
     unique,
     validation_gap,
 )
-from experiments.grid_results import identity, read_results
+from experiments.grid_results import identity
+from experiments.result_rows import read_rows
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.plots import Figure
 from jaxrnn.printable import printable
@@ -45,7 +46,7 @@ def read_grids(runs: Iterable[Path]) -> GridData:
     for run in runs:
         if not (run / "grid.json").is_file():
             raise ConfigurationError(f"{printable(str(run), keep='')} holds no grid; give the --run of one")
-        for row in read_results(run):
+        for row in read_rows(run):
             rows.setdefault(identity(row), row)
         for members in sorted(run.glob("populations/*/members.json")):
             log = read_metrics(members.with_name("metrics.jsonl"))

@@ -1,20 +1,13 @@
-"""Rows of the grid on disk, and the best of them beside the numbers published.
-
-A finished population is added to results.jsonl in one rename, so a row is there whole or not at all; results.csv is
-written from it.
-"""
+"""Rows of the grid, and the best of them beside the numbers published."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 from experiments.grid_published import of_thesis, published
-from jaxrnn.run_logs import json_number, read_metrics
-from jaxrnn.small_files import write_atomically
+from experiments.result_rows import add_rows
 
 # What tells one member from another; the other columns are what came out.
 IDENTITY = (
@@ -32,26 +25,9 @@ def identity(row: dict[str, Any]) -> str:
     return json.dumps({name: row[name] for name in IDENTITY}, sort_keys=True)
 
 
-def read_results(directory: Path) -> list[dict[str, Any]]:
-    """The rows of every finished member."""
-    return read_metrics(directory / "results.jsonl")
-
-
 def add_results(directory: Path, rows: list[dict[str, Any]]) -> None:
     """Adds the rows of a finished population, all in one rename, and writes results.csv anew."""
-    rows = [*read_results(directory), *rows]
-    as_json = ({k: json_number(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    write_atomically(directory / "results.jsonl", "".join(json.dumps(row) + "\n" for row in as_json))
-    write_csv(directory, rows)
-
-
-def write_csv(directory: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes results.csv: a row a member, columns as in `COLUMNS`."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: row[name] for name in COLUMNS} for row in rows)
-    write_atomically(directory / "results.csv", table.getvalue())
+    add_rows(directory, rows, COLUMNS)
 
 
 def best_by_validation(rows: list[dict[str, Any]]) -> dict[tuple[str, str, int, int], dict[str, Any]]:

@@ -16,14 +16,14 @@ from typing import Any
 from experiments.grid_members import Recipe, settings_of, with_hidden_size
 from experiments.grid_progress import GridProgress
 from experiments.grid_results import (
+    COLUMNS,
     add_results,
     best_by_validation,
     identity,
-    read_results,
     thesis_table,
-    write_csv,
 )
 from experiments.grid_tensorboard import MemberLogs, require_tensorboard
+from experiments.result_rows import read_rows, write_csv
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.hosts import is_writer, of_writer
@@ -173,13 +173,13 @@ class Grid:
             )
 
     def _results(self) -> list[dict[str, Any]]:
-        return read_results(self.directory) if is_writer() else []
+        return read_rows(self.directory) if is_writer() else []
 
     def _write_tables(self) -> None:
         if not is_writer():
             return
-        rows = read_results(self.directory)
-        write_csv(self.directory, rows)
+        rows = read_rows(self.directory)
+        write_csv(self.directory, rows, COLUMNS)
         write_atomically(self.directory / "table.md", thesis_table(rows))
 
 

@@ -22,7 +22,8 @@ import cyclopts
 from cyclopts import Parameter
 
 from experiments.grid_members import Recipe, member_rows, size_table
-from experiments.grid_results import read_results, thesis_table
+from experiments.grid_results import thesis_table
+from experiments.result_rows import read_rows
 from jaxrnn.command import EXIT_OF_STOP, run_app
 from jaxrnn.config_checks import check_count, parse_devices
 from jaxrnn.environment import use_compile_cache
@@ -116,7 +117,7 @@ def grid(
     if stopped:
         return EXIT_OF_STOP[stopped]
     if is_writer():
-        print(f"{thesis_table(read_results(run))}\nthis call took {time.monotonic() - started:.0f} s; results in {run}")
+        print(f"{thesis_table(read_rows(run))}\nthis call took {time.monotonic() - started:.0f} s; results in {run}")
     return 0
 
 

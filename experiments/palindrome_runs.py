@@ -8,10 +8,8 @@ DIR/devices.json            how many devices; a restart uses as many
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
-import io
 import json
 import os
 import time
@@ -20,11 +18,11 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
+from experiments.result_rows import add_rows, read_rows
 from jaxrnn.config import TrainConfig
 from jaxrnn.population_host import group_by_structure
 from jaxrnn.progress import duration
 from jaxrnn.run_lock import RunLock
-from jaxrnn.run_logs import json_number, read_metrics
 from jaxrnn.sequence_population_run import SequencePopulationRun, SequenceReport, SequenceResult
 from jaxrnn.small_files import write_atomically
 from jaxrnn.stop_request import StopRequest
@@ -91,7 +89,7 @@ class PalindromeRuns:
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of every finished member."""
-        return read_metrics(self.directory / "results.jsonl")
+        return read_rows(self.directory)
 
     def rows_of(self, configs: list[TrainConfig]) -> list[dict[str, Any]]:
         """The rows of these members, in their order, as far as they are finished."""
@@ -128,7 +126,8 @@ class PalindromeRuns:
         seconds = (time.monotonic() - started) / len(group)
         for config, result in zip(group, results, strict=True):
             self._keep_curve(config, Curve(*(curve[result.number, : result.updates] for curve in run.curves)))
-        self._add([finished_row(config, result, seconds) for config, result in zip(group, results, strict=True)])
+        rows = [finished_row(config, result, seconds) for config, result in zip(group, results, strict=True)]
+        add_rows(self.directory, rows, COLUMNS)
         accuracies = " ".join(f"{result.valid_accuracy:.3f}" for result in results)
         self._say(f"{label(group[0])}: accuracy on fresh sequences {accuracies}; {_ends(results)}")
         return True
@@ -143,16 +142,6 @@ class PalindromeRuns:
         with temporary.open("wb") as file:
             np.savez_compressed(file, **curve._asdict())
         os.replace(temporary, path)
-
-    def _add(self, new: list[dict[str, Any]]) -> None:
-        rows = [*self.rows(), *new]
-        as_json = ({k: json_number(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-        write_atomically(self.directory / "results.jsonl", "".join(json.dumps(row) + "\n" for row in as_json))
-        table = io.StringIO()
-        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self.directory / "results.csv", table.getvalue())
 
     def _say(self, line: str) -> None:
         self.stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")

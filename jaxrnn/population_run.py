@@ -20,6 +20,7 @@ from jaxrnn.population import Member, data_specs, initial_members, make_advance,
 from jaxrnn.population_data import THESIS_SPLIT, population_data, split_in_order
 from jaxrnn.population_devices import PopulationSettings, device_layout, place_on
 from jaxrnn.population_host import as_saved, fetch_members, from_saved, on_host, place_members, slots_for
+from jaxrnn.progress import Progress
 from jaxrnn.run_logs import AppendLog, json_number, read_metrics
 from jaxrnn.sample import sample_ids
 from jaxrnn.train_job import model_structure, step_settings
@@ -131,7 +132,6 @@ class PopulationRun:
         self.advance = make_advance(self.graphdef, self.settings)
         self.score = make_score(self.graphdef, self.settings)
         self.logs: dict[str, AppendLog] = {}
-        self.halved = False
         self.seconds_an_update = math.nan
 
     def run(self) -> list[MemberResult] | None:
@@ -251,17 +251,11 @@ class PopulationRun:
         with reading_alone():
             saved, warnings = checkpoints.load_latest(self.directory / "checkpoints", as_saved(full))
         for warning in warnings:
-            self.report_warning(warning)
+            Progress(quiet=True).warning(warning)
         names = ("metrics.jsonl", "samples.txt")
         positions = saved.metadata["files"] if saved else {}
         self.logs = {name: AppendLog(self.directory / name, positions.get(name)) for name in names}
         return full if saved is None else from_saved(saved.state, full)
-
-    def report_warning(self, text: str) -> None:
-        """Where a warning goes: to stderr."""
-        import sys
-
-        sys.stderr.write(f"jaxrnn: warning: {text}\n")
 
     def _save(self, full: Member) -> None:
         directory, update = self.directory / "checkpoints", int(full.train.update.sum())

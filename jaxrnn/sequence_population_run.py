@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from jaxrnn.population_host import (
     place_members,
     slots_for,
 )
+from jaxrnn.progress import Progress
 from jaxrnn.sequence_population import (
     MAX_CALL_UPDATES,
     SequenceMember,
@@ -192,7 +192,7 @@ class SequencePopulationRun:
         template = self._saved(self.start)
         found, warnings = checkpoints.load_latest(self.directory / "checkpoints", template)
         for warning in warnings:
-            sys.stderr.write(f"jaxrnn: warning: {warning}\n")
+            Progress(quiet=True).warning(warning)
         if found is None:
             return self.start
         if found.metadata["settings"] != self._digest():

@@ -14,9 +14,10 @@ import pytest
 
 from experiments import grid_run
 from experiments.grid_members import Recipe, member_rows, settings_of, size_table, with_hidden_size
-from experiments.grid_results import identity, read_results
+from experiments.grid_results import identity
 from experiments.grid_run import Grid, first_characters, group_name, groups_of
 from experiments.language_model_grid import app
+from experiments.result_rows import read_rows
 from jaxrnn.command import exit_code_of
 from jaxrnn.data.corpus import corpus_from_text, load_corpus
 from jaxrnn.errors import ConfigurationError, DataError
@@ -44,7 +45,7 @@ def finished(tmp_path_factory):
 
 
 def test_every_member_is_in_the_results(finished):
-    rows = read_results(finished)
+    rows = read_rows(finished)
     assert sorted((row["learning_rate"], row["seed"]) for row in rows) == [(r, s) for r in RATES for s in (0, 1)]
     assert all(row["status"] == "finished" and row["epochs"] == 3 for row in rows)
     assert len({row["test_loss_nats"] for row in rows}) == 4
@@ -81,7 +82,7 @@ def test_killed_and_started_again_gives_the_same_results(finished, tmp_path, mon
         patch.setattr(PopulationRun, "_place", counted)
         with pytest.raises(Killed):
             grid(tmp_path).train(rows_of())
-    assert not read_results(tmp_path)
+    assert not read_rows(tmp_path)
     started = []
     train = PopulationRun._train
 
@@ -99,7 +100,7 @@ def test_killed_and_started_again_gives_the_same_results(finished, tmp_path, mon
 
 
 def without_seconds(directory):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_results(directory)]
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_rows(directory)]
 
 
 def test_no_finished_member_runs_twice_and_new_ones_are_added(finished, tmp_path, monkeypatch):
@@ -117,8 +118,8 @@ def test_no_finished_member_runs_twice_and_new_ones_are_added(finished, tmp_path
     assert [row["learning_rate"] for group in begun for row in group] == [RATES[1]] * 2
     assert grid(tmp_path).train(rows_of()) is None
     assert len(begun) == 1
-    mine = {identity(row): row["test_loss_nats"] for row in read_results(tmp_path)}
-    assert mine == {identity(row): row["test_loss_nats"] for row in read_results(finished)}
+    mine = {identity(row): row["test_loss_nats"] for row in read_rows(tmp_path)}
+    assert mine == {identity(row): row["test_loss_nats"] for row in read_rows(finished)}
 
 
 def test_a_stop_request_leaves_what_the_same_command_goes_on_with(finished, tmp_path, monkeypatch):
@@ -137,7 +138,7 @@ def test_a_stop_request_leaves_what_the_same_command_goes_on_with(finished, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(grid_run, "StopRequest", StopAfterSome)
         assert grid(tmp_path).train(rows_of()) == "stopped"
-    assert not read_results(tmp_path)
+    assert not read_rows(tmp_path)
     assert grid(tmp_path).train(rows_of()) is None
     assert without_seconds(tmp_path) == without_seconds(finished)
 
@@ -145,7 +146,7 @@ def test_a_stop_request_leaves_what_the_same_command_goes_on_with(finished, tmp_
 def test_a_diverging_member_is_reported_and_the_rest_is_retrained_on_more(tmp_path, capsys):
     rows = [row for row in rows_of(rates=[0.01, 10.0]) if row["seed"] == 0]
     assert grid(tmp_path).train(rows, retrain=True) is None
-    found = {(row["learning_rate"], row["retrained"]): row for row in read_results(tmp_path)}
+    found = {(row["learning_rate"], row["retrained"]): row for row in read_rows(tmp_path)}
     assert found[10.0, False]["status"] == "diverged" and found[0.01, False]["status"] == "finished"
     again = found[0.01, True]
     assert again["epochs"] == found[0.01, False]["best_epoch"]
@@ -201,7 +202,7 @@ def test_killed_at_random_instants_no_member_is_lost_or_trained_twice(tmp_path):
         process.kill()
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
-    done_before = len(read_results(tmp_path / "killed"))
+    done_before = len(read_rows(tmp_path / "killed"))
     process = start(tmp_path / "killed")
     out = process.communicate()[0]
     assert process.returncode == 0 and killed >= 3
@@ -242,7 +243,7 @@ def test_figures_is_a_command(finished, tmp_path, capsys):
 def test_halving_stops_the_worse_half(tmp_path):
     recipe = dataclasses.replace(RECIPE, halving=True)
     assert grid(tmp_path, recipe).train(rows_of(recipe)) is None
-    rows = sorted(read_results(tmp_path), key=lambda row: row["valid_loss_nats"])
+    rows = sorted(read_rows(tmp_path), key=lambda row: row["valid_loss_nats"])
     assert sorted(row["status"] for row in rows) == ["finished"] * 2 + ["stopped"] * 2
     assert {row["epochs"] for row in rows if row["status"] == "stopped"} == {2}
 
