@@ -9,7 +9,7 @@ The same command goes on after a kill; more cells, rates or seeds add to the sam
 beside ours in DIR/table.md; what was obtained, with command, device and date, in experiments/README.md.
 
 Deviations from the thesis: no gradient clipping inside the loop, forget bias 1, eps outside RMSprop's root, decay 0.95;
-validation and test data are read in as many streams as training data, each from a zero carry.
+validation and test data are read in as many streams as training data, each after a window of the text before it.
 """
 
 from __future__ import annotations

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.data.windows import to_streams
-from jaxrnn.errors import DataError
+from jaxrnn.data.windows import scored_streams
 from jaxrnn.loss import loss_nats
 
 EVALUATION_STEPS = 256
@@ -63,11 +62,10 @@ def evaluate_ids(
     batch_size: int = 1,
     document_end: int | None = None,
 ) -> Evaluation:
-    """Scores a model on ids.
+    """Scores a model on ids: every symbol but the first exactly once.
 
-    With a batch of 1 every symbol but the first is scored exactly once, the carry is passed on from beginning to
-    end, and the last window is masked. With B streams each stream starts with a zero carry, and the at most B - 1
-    symbols that do not fill a stream are left out: faster, for scores during training.
+    With a batch of 1 the carry is passed on from beginning to end. B streams side by side are faster, for scores during
+    training, and nearly the same: see `scored_streams`.
 
     Args:
       graphdef: structure of a `LanguageModel`.
@@ -79,27 +77,19 @@ def evaluate_ids(
     Raises:
       DataError: if there is nothing to predict.
     """
-    if len(ids) < batch_size + 1:
-        raise DataError(f"evaluation needs at least {batch_size + 1} characters, got {len(ids)}; give a longer text")
-    streams = to_streams(ids, batch_size)
-    inputs = len(streams) - 1
+    streams, scored = scored_streams(ids, batch_size, EVALUATION_STEPS)
     carry = nnx.merge(graphdef, nnx.State(params)).initial_carry(batch_size)
     loss_sum, hits = 0.0, 0
     pending = []
-    for start in range(0, inputs, EVALUATION_STEPS):
-        window = streams[start : start + EVALUATION_STEPS + 1]
-        steps = len(window) - 1
-        if steps < EVALUATION_STEPS:
-            window = np.concatenate([window, np.repeat(window[-1:], EVALUATION_STEPS - steps, axis=0)])
-        scored = np.arange(EVALUATION_STEPS)[:, None] < steps
-        carry, loss, hit = _score_window(
-            graphdef, document_end, params, carry, streams[max(start - 1, 0)], window, scored
-        )
+    for start in range(0, len(scored), EVALUATION_STEPS):
+        end = start + EVALUATION_STEPS
+        window, before = streams[start : end + 1], streams[max(start - 1, 0)]
+        carry, loss, hit = _score_window(graphdef, document_end, params, carry, before, window, scored[start:end])
         pending.append((loss, hit))
     for loss, hit in pending:  # summed on the host in double precision
         loss_sum += float(loss)
         hits += int(hit)
-    characters = inputs * batch_size
+    characters = len(ids) - 1
     return Evaluation(loss_sum / characters, hits / characters, characters)
 
 

@@ -16,11 +16,11 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 
 from jaxrnn.config import DROPOUT_SITES, TrainConfig
-from jaxrnn.data.windows import reset_mask, window_at
+from jaxrnn.data.windows import ScoredStreams, reset_mask, window_at
 from jaxrnn.dropout import DropoutRates
 from jaxrnn.early_stopping import observe, should_stop
 from jaxrnn.loss import loss_nats
-from jaxrnn.population_data import PopulationData, ScoredStreams
+from jaxrnn.population_data import PopulationData
 from jaxrnn.population_devices import MEMBER_AXIS, PopulationSettings, compile_on_grid, state_specs
 from jaxrnn.sharding import BATCH_AXIS
 from jaxrnn.train_job import make_model, task_of

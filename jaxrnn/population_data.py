@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrnn.data.windows import count_windows, to_streams
-from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.data.windows import ScoredStreams, count_windows, scored_streams, to_streams
+from jaxrnn.errors import ConfigurationError
 
 THESIS_SPLIT = (0.8, 0.1, 0.1)
 
@@ -18,18 +18,6 @@ class TextSplit(NamedTuple):
     train: np.ndarray
     valid: np.ndarray
     test: np.ndarray
-
-
-class ScoredStreams(NamedTuple):
-    """A text in which every symbol but the first is scored once.
-
-    Attributes:
-      streams: ids, (W T + 1, B), or (folds, W T + 1, B).
-      scored: whether each target counts, (W T, B): not what fills up the last windows.
-    """
-
-    streams: Any
-    scored: Any
 
 
 class PopulationData(NamedTuple):
@@ -74,37 +62,6 @@ def split_in_order(
     train_end = round(len(ids) * fractions[0], 6) // 1
     valid_end = train_end + round(len(ids) * fractions[1], 6) // 1
     return TextSplit(*np.split(ids, [int(train_end), int(valid_end)]))
-
-
-def scored_streams(ids: np.ndarray, batch_size: int, bptt_length: int) -> ScoredStreams:
-    """Cuts ids into B streams of whole windows, so that each symbol but the first is the target of one step.
-
-    With N ids a stream has S = ceil((N - 1) / B) inputs and stream b begins at id b S. The last streams may be shorter
-    or empty, and each is filled up to W = ceil(S / T) windows; what fills up is not scored.
-
-    Args:
-      ids: (N,), N at least 2.
-      batch_size: B.
-      bptt_length: T.
-
-    Raises:
-      DataError: if there is nothing to predict.
-
-    Example:
-      >>> cut = scored_streams(np.arange(6), batch_size=2, bptt_length=2)
-      >>> cut.streams.T.tolist(), cut.scored.T.astype(int).tolist()
-      ([[0, 1, 2, 3, 3], [3, 4, 5, 5, 5]], [[1, 1, 1, 0], [1, 1, 0, 0]])
-    """
-    targets = len(ids) - 1
-    if targets < 1:
-        raise DataError(f"a part to score needs at least 2 characters, got {len(ids)}; give a longer text")
-    length = -(-targets // batch_size)
-    steps = -(-length // bptt_length) * bptt_length
-    starts = np.arange(batch_size) * length
-    at = np.minimum(np.arange(steps + 1), length)[:, None] + starts[None, :]
-    in_stream = np.arange(steps)[:, None] < length
-    scored = in_stream & (at[:-1] < targets)
-    return ScoredStreams(ids[np.minimum(at, targets)], scored)
 
 
 def population_data(splits: list[TextSplit], batch_size: int, bptt_length: int, retrain: bool = False):

@@ -50,15 +50,27 @@ def test_each_symbol_but_the_first_is_scored_once(characters, document_end, floa
 
 
 @pytest.mark.parametrize("document_end", [None, 3])
-def test_streams_start_from_zero_each_and_leave_out_less_than_one_symbol_each(document_end, float64, rng):
+def test_a_stream_reads_a_window_before_its_own_text_and_is_not_scored_on_it(document_end, float64, rng):
     model = random_model(SYMBOLS, HIDDEN, rng)
-    ids = rng.integers(0, SYMBOLS, 3 * (E + 20) + 1 + 2).astype(np.uint8)
-    ids[E + 20] = 3
+    own = 40
+    ids = rng.integers(0, SYMBOLS, E + 3 * own - 1).astype(np.uint8)  # the last stream lacks two
+    ids[E + own - 1] = 3
     scores = evaluate_ids(nnx.split(model)[0], params_of(model), ids, batch_size=3, document_end=document_end)
-    weights, length = to_reference(params_of(model)), (len(ids) - 1) // 3
-    parts = [score(weights, ids[b * length : (b + 1) * length + 1], document_end) for b in range(3)]
+    weights = to_reference(params_of(model))
+    parts = [score(weights, ids[: E + own + 1], document_end)]
+    for start in (own, 2 * own):
+        losses, hits = score(weights, ids[start : start + E + own + 1], document_end)
+        parts.append((losses[E:], hits[E:]))
     assert_scores(scores, *(np.concatenate(kind) for kind in zip(*parts, strict=True)))
-    assert len(ids) - 1 - scores.characters == 2
+    assert scores.characters == len(ids) - 1
+
+
+@pytest.mark.parametrize("characters", [2, 3, 4, 20])
+def test_short_texts_are_scored_in_streams_too(characters, float64, rng):
+    model = random_model(SYMBOLS, HIDDEN, rng)
+    ids = rng.integers(0, SYMBOLS, characters).astype(np.uint8)
+    scores = evaluate_ids(nnx.split(model)[0], params_of(model), ids, batch_size=8)
+    assert scores.characters == characters - 1 and math.isfinite(scores.loss_nats)
 
 
 def test_an_untrained_model_scores_ln_v_and_log2_v_bits(rng):
@@ -70,10 +82,10 @@ def test_an_untrained_model_scores_ln_v_and_log2_v_bits(rng):
     assert scores.perplexity == pytest.approx(SYMBOLS, rel=1e-5)
 
 
-@pytest.mark.parametrize(("characters", "batch_size"), [(0, 1), (1, 1), (3, 3)])
+@pytest.mark.parametrize(("characters", "batch_size"), [(0, 1), (1, 1), (1, 3)])
 def test_nothing_to_predict_is_refused(characters, batch_size, rng):
     model = random_model(SYMBOLS, HIDDEN, rng, dtype=jnp.float32)
-    message = f"at least {batch_size + 1} characters, got {characters}"
+    message = f"at least 2 characters, got {characters}"
     with pytest.raises(DataError, match=message):
         evaluate_ids(nnx.split(model)[0], params_of(model), np.zeros(characters, np.uint8), batch_size=batch_size)
 

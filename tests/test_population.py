@@ -10,10 +10,10 @@ import pytest
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
-from jaxrnn.data.windows import to_streams
+from jaxrnn.data.windows import scored_streams, to_streams
 from jaxrnn.metrics import evaluate_ids
 from jaxrnn.population import data_specs, initial_members, make_advance, make_score, member_specs, score
-from jaxrnn.population_data import population_data, scored_streams, split_in_order
+from jaxrnn.population_data import population_data, split_in_order
 from jaxrnn.population_devices import PopulationSettings, device_layout, place_on
 from jaxrnn.train_job import make_job, model_structure, step_settings
 from jaxrnn.train_step import make_train_chunk
@@ -188,13 +188,30 @@ def test_the_scores_are_those_of_the_text_read_stream_by_stream(trained):
         (SPLIT.valid, members[-1].train.valid_loss_nats, members[-1].train.params),
         (SPLIT.test, test, members[-1].train.best_params),
     ):
-        length = -(-(len(ids) - 1) // B)
+        own = -(-(len(ids) - 1 - T) // B)  # of each stream, after the T symbols before it; they are the first one's too
         for number in range(3):
-            parts = [ids[start : start + length + 1] for start in range(0, len(ids) - 1, length)]
-            scores = [evaluate_ids(graphdef, member(params, number), part) for part in parts]
-            assert sum(s.characters for s in scores) == len(ids) - 1
-            mean = sum(s.loss_nats * s.characters for s in scores) / (len(ids) - 1)
-            np.testing.assert_allclose(losses[number], mean, rtol=1e-5)
+            total = 0.0
+            for start in range(0, B * own, own):
+                whole = evaluate_ids(graphdef, member(params, number), ids[start : start + T + own + 1])
+                total += whole.loss_nats * whole.characters
+                if start:
+                    before = evaluate_ids(graphdef, member(params, number), ids[start : start + T + 1])
+                    total -= before.loss_nats * before.characters
+            np.testing.assert_allclose(losses[number], total / (len(ids) - 1), rtol=1e-5)
+
+
+def test_scores_in_streams_are_nearly_those_of_one_stream():
+    graphdef = model_structure(CONFIG, V)[0]
+    params = member(together()[0][-1], 0).train.params
+    in_one = evaluate_ids(graphdef, params, CORPUS.ids).loss_nats
+    starts = -(-(len(CORPUS.ids) - 1) // 16)
+    cold = [evaluate_ids(graphdef, params, CORPUS.ids[at : at + starts + 1]) for at in range(0, 16 * starts, starts)]
+    cold_loss = sum(s.loss_nats * s.characters for s in cold) / sum(s.characters for s in cold)
+    settings = step_settings(dataclasses.replace(CONFIG, bptt_length=20), None)
+    cut = scored_streams(CORPUS.ids, 16, 20)
+    loss = score(graphdef, settings, params, cut, cut.scored.shape[0] // 20)
+    assert abs(cold_loss - in_one) > 1e-2
+    np.testing.assert_allclose(loss, in_one, atol=1e-3)
 
 
 @pytest.mark.parametrize("trained", [together, rough])
@@ -289,15 +306,6 @@ def test_retraining_reads_training_and_validation_data_and_keeps_the_latest_para
     members, _ = epochs_of(MEMBERS[:2], epochs=2, parts=(windows,), retrain=True, validates=False)
     assert_trees_equal(members[-1].train.best_params, members[-1].train.params)
     assert members[-1].best_epoch.tolist() == [2, 2]
-
-
-@pytest.mark.parametrize("length", [2, 3, 9, 10, 41, 57])
-def test_every_symbol_but_the_first_is_scored_once(length):
-    ids = np.arange(length)
-    streams, scored = scored_streams(ids, B, T)
-    assert (len(streams) - 1) % T == 0
-    assert sorted(streams[1:][scored].tolist()) == list(range(1, length))
-    np.testing.assert_array_equal(streams[1:][scored] - streams[:-1][scored], 1)
 
 
 def test_war_and_peace_splits_as_in_the_thesis():

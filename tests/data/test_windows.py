@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrnn.data.windows import count_windows, reset_mask, to_streams, window_at
+from jaxrnn.data.windows import count_windows, reset_mask, scored_streams, to_streams, window_at
 from jaxrnn.errors import ConfigurationError, DataError
 
 
@@ -107,3 +107,23 @@ def test_a_batch_too_large_is_refused_with_the_largest_of_either():
     assert count_windows(101, 20, 5).windows == 1
     with pytest.raises(ConfigurationError, match="--bptt-length 100 with --batch-size 1"):
         count_windows(101, 25, 1000)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(2, 90), st.integers(1, 9), st.integers(1, 12))
+def test_every_symbol_but_the_first_is_scored_once_after_a_window_of_text(N, B, T):
+    streams, scored = scored_streams(np.arange(N), B, T)
+    assert (len(streams) - 1) % T == 0 and streams.shape[1] == B
+    assert sorted(streams[1:][scored].tolist()) == list(range(1, N))
+    np.testing.assert_array_equal(streams[1:][scored], streams[:-1][scored] + 1)
+    assert streams[0, 0] == 0 and scored[0, 0]
+    for stream, counts in zip(streams.T[1:], scored.T[1:], strict=True):
+        if counts.any():
+            first = int(counts.argmax())
+            assert first == min(T, (N - 2) // B)
+            assert stream[: first + 1].tolist() == list(range(stream[0], stream[0] + first + 1))
+
+
+def test_one_symbol_has_nothing_to_score():
+    with pytest.raises(DataError, match="at least 2 characters, got 1"):
+        scored_streams(np.zeros(1, np.uint8), 4, 5)
