@@ -40,7 +40,7 @@ from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.windows import to_streams
 from jaxrnn.environment import fingerprint
 from jaxrnn.train_job import make_job
-from jaxrnn.train_step import MAX_CHUNK_UPDATES, make_train_chunk
+from jaxrnn.train_step import make_train_chunk, train_updates
 
 JAXRNN = [sys.executable, "-c", "from jaxrnn.cli import main; main()"]
 FLAX = [sys.executable, str(ROOT / "experiments" / "baselines.py")]
@@ -64,13 +64,8 @@ class JaxrnnBook:
         self.train_chunk = make_train_chunk(job.graphdef, job.settings)
 
     def advance(self, updates: int) -> float:
-        loss = float("nan")
-        while updates > 0:
-            chunk = min(updates, MAX_CHUNK_UPDATES)
-            self.state, metrics = self.train_chunk(self.state, self.streams, np.int32(chunk))
-            loss = float(metrics.loss_nats[chunk - 1]) * BPTT_LENGTH
-            updates -= chunk
-        return loss
+        self.state, loss = train_updates(self.train_chunk, self.state, self.streams, updates)
+        return loss * BPTT_LENGTH
 
 
 def cache_settings(directory: Path) -> dict[str, str]:

@@ -51,7 +51,7 @@ class JaxrnnCells:
         from jaxrnn.data.windows import to_streams
         from jaxrnn.run_devices import prepare_devices
         from jaxrnn.train_job import make_job
-        from jaxrnn.train_step import MAX_CHUNK_UPDATES, make_train_chunk, place
+        from jaxrnn.train_step import make_train_chunk, place
 
         settings: dict[str, Any] = {
             "text": corpus.name,
@@ -75,15 +75,11 @@ class JaxrnnCells:
         self.state, self.streams = place(self.job.initial_state(), streams, self.job.settings.devices)
         train_chunk = make_train_chunk(self.job.graphdef, self.job.settings)
         self.train_chunk = compiled(train_chunk, self.state, self.streams, np.int32(1))
-        self.longest = MAX_CHUNK_UPDATES
 
     def advance(self, updates: int) -> float:
-        loss = float("nan")
-        while updates > 0:
-            chunk = min(updates, self.longest)
-            self.state, metrics = self.train_chunk(self.state, self.streams, np.int32(chunk))
-            loss = float(metrics.loss_nats[chunk - 1])
-            updates -= chunk
+        from jaxrnn.train_step import train_updates
+
+        self.state, loss = train_updates(self.train_chunk, self.state, self.streams, updates)
         return loss
 
     def sample(self, length: int) -> np.ndarray:

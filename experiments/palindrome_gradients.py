@@ -36,7 +36,6 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -53,12 +52,13 @@ from jaxrnn.inspect.gradients_through_time import (
 )
 from jaxrnn.printable import printable
 from jaxrnn.progress import Progress
+from jaxrnn.random_streams import STREAM_VALIDATION, run_key, stream_key
 from jaxrnn.run import Run, open_run
 from jaxrnn.run_logs import json_number
 from jaxrnn.small_files import write_atomically
 from jaxrnn.train_job import make_job, task_of
 from jaxrnn.train_loop import train
-from jaxrnn.train_state import STREAM_VALIDATION, model_with
+from jaxrnn.train_state import model_with
 
 app = cyclopts.App(name="gradients", help="Vanishing gradients on palindromes.", version_flags=[])
 
@@ -133,7 +133,7 @@ def main(
 def gradient_norms(run: Run) -> dict[str, list[float]]:
     """|dL/dh_t| for t = 1 .. T before and after training, and |dL/dc_t| where there is a c."""
     job, task = make_job(run.config), task_of(run.config)
-    key = jax.random.fold_in(jax.random.key(run.config.seed, impl="threefry2x32"), STREAM_VALIDATION)
+    key = stream_key(run_key(run.config.seed), STREAM_VALIDATION)
     inputs, targets = task.draw(key, jnp.arange(BATCH))  # type: ignore[attr-defined]
     models = {"untrained": model_with(job.graphdef, job.initial_state().params), "trained": run.model("latest")}
     norms = {}

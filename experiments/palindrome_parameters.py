@@ -10,9 +10,10 @@ import numpy as np
 
 from experiments.palindrome_recipe import Recipe
 from jaxrnn.loss import loss_nats
+from jaxrnn.random_streams import STREAM_DATA, stream_key
 from jaxrnn.tasks import Sequences
 from jaxrnn.train_job import make_job
-from jaxrnn.train_state import STREAM_DATA, model_with
+from jaxrnn.train_state import model_with
 
 
 def count_table(recipe: Recipe, length: int) -> str:
@@ -42,7 +43,7 @@ def gradient_through_each_step(recipe: Recipe, cell: str, length: int) -> dict[s
     job = make_job(recipe.settings(cell, length, seed=0), devices=1)
     state, task = job.initial_state(), job.settings.task
     assert isinstance(task, Sequences)
-    key = jax.random.fold_in(jax.random.fold_in(state.seed, STREAM_DATA), 0)
+    key = stream_key(state.seed, STREAM_DATA, 0)
     inputs, targets = task.draw(key, jnp.arange(recipe.batch_size))
     if inputs.ndim == 2:
         inputs = jax.nn.one_hot(inputs, task.in_features)

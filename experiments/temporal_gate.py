@@ -127,7 +127,9 @@ def noise(
       open_ratio: open share that a gate starts with.
     """
     from experiments.temporal_gate_figures import noise_figure
-    from experiments.temporal_gate_tasks import GATED, Learner, NoisyWaves, Size, TimedTask, learn, noise_of_gates
+    from experiments.temporal_gate_learner import GATED, Learner, Size, learn
+    from experiments.temporal_gate_tasks import NoisyWaves, TimedTask
+    from experiments.temporal_gate_units import noise_of_gates
     from jaxrnn.data.timed_signals import Bursts
 
     check_counts(seeds=seeds, updates=updates, hidden=hidden, batch_size=batch_size, length=length)
@@ -191,7 +193,8 @@ def sines(
       open_ratio: open share that a gate starts with.
     """
     from experiments.temporal_gate_figures import sines_figure
-    from experiments.temporal_gate_tasks import GATED, Learner, Sines, Size, TimedTask, learn
+    from experiments.temporal_gate_learner import GATED, Learner, Size, learn
+    from experiments.temporal_gate_tasks import Sines, TimedTask
 
     ways = ("coarse", "fine", "random")
     if not sampling or not set(sampling) <= set(ways):
@@ -254,7 +257,8 @@ def speed(
       rounds: interleaved rounds.
       seconds: that each takes in each round.
     """
-    from experiments.temporal_gate_tasks import GATED, Learner, Sines, Size, TimedTask
+    from experiments.temporal_gate_learner import GATED, Learner, Size
+    from experiments.temporal_gate_tasks import Sines, TimedTask
     from experiments.timing import interleaved_rates, median_ratio
 
     check_counts(hidden=hidden, batch_size=batch_size, length=length, rounds=rounds)

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.temporal_gate_tasks import INIT, Curve, NoisyWaves, Units
+from experiments.temporal_gate_learner import INIT
+from experiments.temporal_gate_tasks import NoisyWaves
+from experiments.temporal_gate_units import Curve, Units
 from jaxrnn.cells import TemporalGateLSTMCell, openness
 from jaxrnn.engines import unroll
 from jaxrnn.plots import Figure

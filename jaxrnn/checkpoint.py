@@ -28,6 +28,7 @@ import numpy as np
 from jaxrnn.errors import CheckpointError, NumericError, StorageError
 from jaxrnn.hosts import reading_alone
 from jaxrnn.printable import printable
+from jaxrnn.random_streams import run_key_from_data
 from jaxrnn.small_files import sync
 
 FORMAT = 1
@@ -281,7 +282,7 @@ def _leaf_shapes(template: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
 def _from_leaves(leaves: dict[str, np.ndarray], template: Any) -> Any:
     def restore(path, like):
         value = jax.numpy.asarray(leaves[_path_name(path)])
-        return jax.random.wrap_key_data(value, impl="threefry2x32") if _is_key(like) else value
+        return run_key_from_data(value) if _is_key(like) else value
 
     return jax.tree_util.tree_map_with_path(restore, template)
 

@@ -22,9 +22,10 @@ from jaxrnn.early_stopping import observe, should_stop
 from jaxrnn.loss import loss_nats
 from jaxrnn.population_data import PopulationData
 from jaxrnn.population_devices import MEMBER_AXIS, PopulationSettings, compile_on_grid, state_specs
+from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.sharding import BATCH_AXIS
 from jaxrnn.train_job import make_model, task_of
-from jaxrnn.train_state import STREAM_INIT, TrainState, initial_train_state
+from jaxrnn.train_state import TrainState, initial_train_state
 from jaxrnn.train_step import StepSettings, train_step
 
 MAX_SKIPPED_IN_A_ROW = 10
@@ -76,7 +77,7 @@ def initial_states(configs: list[TrainConfig], vocabulary_size: int = 0) -> Trai
 
     def start(values: Any) -> TrainState:
         seed, hyper, dropout, limit = values
-        key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), STREAM_INIT)
+        key = stream_key(run_key(seed), STREAM_INIT)
         model = make_model(config, vocabulary_size, nnx.Rngs(params=key))
         return initial_train_state(
             model,

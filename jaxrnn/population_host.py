@@ -12,6 +12,7 @@ import numpy as np
 from jaxrnn.config import TrainConfig
 from jaxrnn.hosts import on_this_host
 from jaxrnn.population_devices import PopulationSettings, place_on
+from jaxrnn.random_streams import run_key_from_data
 
 # A `Member` of a population of texts, or of generated sequences: `train`, `running`, and what else changes.
 AnyMember = TypeVar("AnyMember", bound=Any)
@@ -46,7 +47,7 @@ def place_members(settings: PopulationSettings, specs: Any, full: AnyMember, slo
     chosen = jax.tree.map(lambda leaf: leaf[np.maximum(slots, 0)], full)
     running = chosen.running & (np.array(slots) >= 0)
     placed = place_on(settings, specs, chosen._replace(running=running))
-    key = jax.random.wrap_key_data(placed.train.seed, impl="threefry2x32")
+    key = run_key_from_data(placed.train.seed)
     return placed._replace(train=placed.train._replace(seed=key))
 
 

@@ -19,11 +19,12 @@ from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.metrics import evaluate_ids
 from jaxrnn.printable import printable
 from jaxrnn.progress import Progress
+from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
 from jaxrnn.run_directory import RunDirectory
 from jaxrnn.run_logs import read_metrics
 from jaxrnn.sample import sample_ids
 from jaxrnn.train_job import model_structure, state_template
-from jaxrnn.train_state import STREAM_SAMPLES, TrainState, model_with
+from jaxrnn.train_state import TrainState, model_with
 
 CHECKPOINTS = ("best", "latest")
 
@@ -151,7 +152,7 @@ class Run:
         vocabulary = self.vocabulary
         ids = vocabulary.encode_prompt(prime) if prime else None
         with jax.enable_x64(self.config.dtype == "float64"):
-            key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), STREAM_SAMPLES)
+            key = stream_key(run_key(seed), STREAM_SAMPLES)
             parts = sample_ids(
                 self._graphdef(),
                 self.params(checkpoint),

@@ -29,6 +29,7 @@ from jaxrnn.population_host import (
     slots_for,
 )
 from jaxrnn.progress import Progress
+from jaxrnn.random_streams import STREAM_VALIDATION, run_key_from_data, stream_key
 from jaxrnn.sequence_population import (
     MAX_CALL_UPDATES,
     SequenceMember,
@@ -41,7 +42,7 @@ from jaxrnn.sequence_population import (
 from jaxrnn.sharding import BATCH_AXIS
 from jaxrnn.tasks import row_numbers
 from jaxrnn.train_job import make_job
-from jaxrnn.train_state import RECENT_UPDATES, STREAM_VALIDATION
+from jaxrnn.train_state import RECENT_UPDATES
 
 CALL_SECONDS = 5.0  # about so long a call of the program may take, so that Ctrl-C is heard
 CHECKPOINT_SECONDS = 30.0
@@ -235,8 +236,8 @@ class SequencePopulationRun:
     def _validate(self, full: SequenceMember, number: int) -> tuple[float, float]:
         # The first are those that `jaxrnn.train` validates this run on after as many updates.
         config, state = self.configs[number], jax.tree.map(lambda leaf: leaf[number], full.train)
-        seed = jax.random.wrap_key_data(jax.numpy.asarray(state.seed), impl="threefry2x32")
-        key = jax.random.fold_in(jax.random.fold_in(seed, STREAM_VALIDATION), int(state.update))
+        seed = run_key_from_data(jax.numpy.asarray(state.seed))
+        key = stream_key(seed, STREAM_VALIDATION, int(state.update))
         task, batch_size, sequences = self.settings.step.task, config.batch_size, self.validation_sequences
         scores = evaluate_sequences(self.graphdef, state.params, task, key, batch_size=batch_size, sequences=sequences)
         return scores.loss, scores.accuracy

@@ -18,8 +18,9 @@ from jaxrnn.data.probes import COPY_ALPHABET, ORDER_SYMBOLS, RECALL, adding, cop
 from jaxrnn.data.sequence_lengths import COPIED_SYMBOLS, check_length
 from jaxrnn.data.windows import window_at
 from jaxrnn.loss import loss_nats
+from jaxrnn.random_streams import STREAM_DATA, stream_key
 from jaxrnn.task_settings import INPUTS
-from jaxrnn.train_state import STREAM_DATA, TrainState
+from jaxrnn.train_state import TrainState
 
 # A sum counts as right within 0.04 of the true one (Hochreiter and Schmidhuber, 1997).
 TOLERANCE = 0.04
@@ -168,7 +169,7 @@ class Sequences:
         return inputs, targets if targets.ndim == 2 else targets[None, :]
 
     def batch(self, state: TrainState, streams: jax.Array, bptt_length: int) -> tuple[jax.Array, jax.Array]:
-        key = jax.random.fold_in(jax.random.fold_in(state.seed, STREAM_DATA), state.update)
+        key = stream_key(state.seed, STREAM_DATA, state.update)
         return self.draw(key, streams[0], state.smooth_loss_nats.dtype)
 
     def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:

@@ -23,10 +23,11 @@ from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.language_model import LanguageModel
 from jaxrnn.memory import parameter_count, refuse_what_cannot_fit
 from jaxrnn.printable import printable
+from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.sequence_classifier import SequenceClassifier
 from jaxrnn.sharding import automatic_devices
 from jaxrnn.tasks import PROBES, Sequences, Task, Text, row_numbers
-from jaxrnn.train_state import STREAM_INIT, TrainState, initial_train_state
+from jaxrnn.train_state import TrainState, initial_train_state
 from jaxrnn.train_step import StepSettings
 
 VALIDATION_STREAMS = 32
@@ -256,7 +257,7 @@ def _dropout_rates(config: TrainConfig) -> DropoutRates:
 
 
 def _initial_state(config: TrainConfig, vocabulary_size: int) -> TrainState:
-    key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), STREAM_INIT)
+    key = stream_key(run_key(config.seed), STREAM_INIT)
     model = make_model(config, vocabulary_size, nnx.Rngs(params=key))
     return initial_train_state(
         model,

@@ -20,6 +20,7 @@ from jaxrnn.errors import ConfigurationError, NumericError, StorageError
 from jaxrnn.metric_rows import metric_row, status_of
 from jaxrnn.printable import printable
 from jaxrnn.progress import Progress
+from jaxrnn.random_streams import STREAM_SAMPLES, stream_key
 from jaxrnn.run_directory import RunDirectory, default_run_path
 from jaxrnn.run_logs import AppendLog, sample_entry
 from jaxrnn.run_record import identity_of, record_of, restore
@@ -27,7 +28,7 @@ from jaxrnn.sample import sample_ids
 from jaxrnn.sharding import on_first_device
 from jaxrnn.stop_request import StopRequest
 from jaxrnn.train_job import TrainJob, describe_job, make_job, state_template
-from jaxrnn.train_state import RECENT_UPDATES, STREAM_SAMPLES, TrainState
+from jaxrnn.train_state import RECENT_UPDATES, TrainState
 from jaxrnn.train_step import MAX_CHUNK_UPDATES, latest_accuracy, make_train_chunk, place
 from jaxrnn.validation import reason_to_stop, score_state, with_score
 
@@ -256,7 +257,7 @@ class _Loop:
         self.logs["samples.txt"].append(sample_entry(update, SAMPLE_TEMPERATURE, text))
 
     def _sample(self, params: Any, seed: jax.Array, update: int, length: int, temperature: float) -> str:
-        key = jax.random.fold_in(jax.random.fold_in(seed, STREAM_SAMPLES), update)
+        key = stream_key(seed, STREAM_SAMPLES, update)
         end = self.job.settings.document_end
         params, key = on_first_device((params, key))
         parts = sample_ids(self.job.graphdef, params, length=length, key=key, temperature=temperature, document_end=end)

@@ -12,10 +12,8 @@ from jaxrnn.dropout import DropoutRates
 from jaxrnn.early_stopping import EarlyStopping, initial_early_stopping
 from jaxrnn.language_model import LanguageModel
 from jaxrnn.optimizer import Hyperparameters, OptimizerSettings, make_optimizer
+from jaxrnn.random_streams import run_key
 from jaxrnn.sequence_classifier import SequenceClassifier
-
-# Stream numbers of the random keys: fold_in(key(seed), stream), then the update, then the layer.
-STREAM_INIT, STREAM_DROPOUT, STREAM_DATA, STREAM_SAMPLES, STREAM_VALIDATION = range(5)
 
 RECENT_UPDATES = 100
 
@@ -119,7 +117,7 @@ def initial_train_state(
         clip_backward=jnp.asarray(clip_backward, dtype),
         # Copied, since no buffer may stand in the state twice.
         carry=jax.tree.map(jnp.copy, model.initial_carry(batch_size)) if passes_carry else (),
-        seed=jax.random.key(seed, impl="threefry2x32"),
+        seed=run_key(seed),
         update=count(),
         epoch=count(),
         window=count(),

@@ -14,9 +14,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxrnn.data.windows import reset_mask
 from jaxrnn.dropout import Dropout
 from jaxrnn.optimizer import OptimizerSettings, make_optimizer
+from jaxrnn.random_streams import STREAM_DROPOUT, stream_key
 from jaxrnn.sharding import BATCH_AXIS, batch_mesh
 from jaxrnn.tasks import Task, Text, accuracy_of
-from jaxrnn.train_state import RECENT_UPDATES, STREAM_DROPOUT, TrainState
+from jaxrnn.train_state import RECENT_UPDATES, TrainState
 
 SMOOTHING = 0.999
 MAX_CHUNK_UPDATES = 8192
@@ -205,7 +206,7 @@ def _resets(settings: StepSettings, state, streams: jax.Array) -> jax.Array | No
 def _dropout(settings: StepSettings, state, batch_size: int) -> Dropout | None:
     if not settings.drops_out:
         return None
-    key = jax.random.fold_in(jax.random.fold_in(state.seed, STREAM_DROPOUT), state.update)
+    key = stream_key(state.seed, STREAM_DROPOUT, state.update)
     rows = jnp.arange(batch_size)
     if settings.devices > 1:
         rows = rows + jax.lax.axis_index(BATCH_AXIS) * batch_size
@@ -263,6 +264,23 @@ def make_train_chunk(graphdef: nnx.GraphDef, settings: StepSettings):
     )
     shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), (*specs, PartitionSpec()))
     return jax.jit(split, in_shardings=shardings, donate_argnums=0, compiler_options=compiler_options())
+
+
+def train_updates(train_chunk: Any, state: TrainState, streams: Any, updates: int) -> tuple[TrainState, float]:
+    """Any number of updates, chunk by chunk; the state after them and the loss of the last, in nats a step.
+
+    Args:
+      train_chunk: from `make_train_chunk`.
+      state: donated.
+      streams: as for the chunk.
+      updates: how many.
+    """
+    loss = float("nan")
+    while updates > 0:
+        now = min(updates, MAX_CHUNK_UPDATES)
+        state, metrics = train_chunk(state, streams, np.int32(now))
+        loss, updates = float(metrics.loss_nats[now - 1]), updates - now
+    return state, loss
 
 
 def place(state, streams: jax.Array | np.ndarray, devices: int):

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from jaxrnn.early_stopping import observe, should_stop
 from jaxrnn.metrics import evaluate_ids, evaluate_sequences
+from jaxrnn.random_streams import STREAM_VALIDATION, stream_key
 from jaxrnn.sharding import like, on_first_device
 from jaxrnn.train_job import VALIDATION_STREAMS, TrainJob
-from jaxrnn.train_state import STREAM_VALIDATION, TrainState
+from jaxrnn.train_state import TrainState
 from jaxrnn.train_step import is_solved
 
 
@@ -27,7 +28,7 @@ def score_state(job: TrainJob, state: TrainState, update: int) -> Score:
     """Scores the parameters on the part of the text held out, in several streams, or on fresh sequences."""
     params = on_first_device(state.params)
     if job.corpus is None:
-        key = jax.random.fold_in(jax.random.fold_in(on_first_device(state.seed), STREAM_VALIDATION), update)
+        key = stream_key(on_first_device(state.seed), STREAM_VALIDATION, update)
         of = evaluate_sequences(job.graphdef, params, job.settings.task, key, batch_size=job.config.batch_size)
         loss = f"{of.loss:.4f} nats" if job.settings.task.loss_name == "loss_nats" else f"error {of.loss:.5f}"
         line = f"update {update:,}: validation {loss}, accuracy {of.accuracy:.4f} over {of.sequences:,} fresh sequences"

@@ -20,6 +20,7 @@ LEVELS = [
         "data",
         "loss",
         "optimizer",
+        "random_streams",
         "schedule",
         "clipping",
         "accumulation",

@@ -13,6 +13,7 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.metrics import evaluate_sequences
 from jaxrnn.population import MAX_SKIPPED_IN_A_ROW
 from jaxrnn.population_host import on_host, place_members, slots_for
+from jaxrnn.random_streams import STREAM_VALIDATION
 from jaxrnn.sequence_population import (
     MAX_CALL_UPDATES,
     initial_sequence_members,
@@ -23,7 +24,7 @@ from jaxrnn.sequence_population import (
 from jaxrnn.sequence_population_run import SequencePopulationRun
 from jaxrnn.tasks import row_numbers
 from jaxrnn.train_job import make_job
-from jaxrnn.train_state import RECENT_UPDATES, STREAM_VALIDATION
+from jaxrnn.train_state import RECENT_UPDATES
 from jaxrnn.train_step import make_train_chunk
 from tests.trees import assert_trees_close, assert_trees_equal
 

@@ -11,10 +11,11 @@ import pytest
 from jaxrnn.config import TrainConfig
 from jaxrnn.config_checks import flag
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.random_streams import STREAM_DATA
 from jaxrnn.task_settings import INPUTS, ONLY_FOR_TEXT, TASK_NAMES
 from jaxrnn.tasks import PROBES, TOLERANCE, Sequences, Text, row_numbers
 from jaxrnn.train_job import make_job
-from jaxrnn.train_state import RECENT_UPDATES, STREAM_DATA, model_with
+from jaxrnn.train_state import RECENT_UPDATES, model_with
 from jaxrnn.train_step import MAX_CHUNK_UPDATES, is_solved, latest_accuracy, make_train_chunk, place
 from tests.trees import assert_trees_close, assert_trees_equal
 

@@ -12,7 +12,7 @@ from jaxrnn.data.corpus import load_corpus
 from jaxrnn.gradient_check import vanilla_loss_and_gradients
 from jaxrnn.optimizer import OptimizerSettings
 from jaxrnn.train_state import params_of
-from jaxrnn.train_step import MAX_CHUNK_UPDATES, SMOOTHING, windows_per_epoch
+from jaxrnn.train_step import MAX_CHUNK_UPDATES, SMOOTHING, ChunkMetrics, train_updates, windows_per_epoch
 from tests.reference.book_loop import BookLoop, window_loss_and_gradients
 from tests.reference.small_model import from_reference, random_model, to_reference
 from tests.reference.training import Trainer
@@ -383,3 +383,18 @@ def test_a_gradient_that_is_not_finite_is_found_although_the_loss_is(rng):
     state, losses, _ = trainer.advance(trainer.state(), 1)
     assert np.isfinite(losses).all() and int(state.skipped) == 1
     assert_trees_equal(state.params, trainer.state().params)
+
+
+@pytest.mark.parametrize("updates", [1, MAX_CHUNK_UPDATES, 2 * MAX_CHUNK_UPDATES + 5])
+def test_any_number_of_updates_goes_chunk_by_chunk(updates):
+    sizes = []
+
+    def chunk(state, streams, count):
+        sizes.append(int(count))
+        losses = np.zeros(MAX_CHUNK_UPDATES)
+        losses[count - 1] = state + count
+        return state + count, ChunkMetrics(losses, losses)
+
+    state, loss = train_updates(chunk, 0, None, updates)
+    assert sum(sizes) == state == loss == updates
+    assert max(sizes) <= MAX_CHUNK_UPDATES and min(sizes[:-1], default=MAX_CHUNK_UPDATES) == MAX_CHUNK_UPDATES

@@ -13,20 +13,9 @@ pytest.importorskip("matplotlib")
 
 from experiments import temporal_gate
 from experiments.temporal_gate_figures import gate_example
-from experiments.temporal_gate_tasks import (
-    GATED,
-    Curve,
-    Learner,
-    NoisyWaves,
-    Sines,
-    Size,
-    TimedClassifier,
-    TimedTask,
-    Units,
-    noise_of_gates,
-    openness_in_noise,
-    weighted_median,
-)
+from experiments.temporal_gate_learner import GATED, Learner, Size
+from experiments.temporal_gate_tasks import NoisyWaves, Sines, TimedClassifier, TimedTask
+from experiments.temporal_gate_units import Curve, Units, noise_of_gates, openness_in_noise, weighted_median
 from jaxrnn.command import exit_code_of
 from jaxrnn.data.timed_signals import Bursts
 

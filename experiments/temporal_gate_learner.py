@@ -1,0 +1,151 @@
+"""What `temporal_gate.py` trains: one network a seed, with its accuracy and its gates along the way."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from experiments.temporal_gate_tasks import TimedClassifier, TimedTask
+from experiments.temporal_gate_units import Curve, Units
+from jaxrnn.optimizer import OptimizerSettings, make_hyperparameters
+from jaxrnn.random_streams import STREAM_VALIDATION, stream_key
+from jaxrnn.tasks import row_numbers
+from jaxrnn.train_state import initial_train_state, model_with
+from jaxrnn.train_step import StepSettings, make_train_chunk, train_updates
+
+INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+OPTIMIZER = OptimizerSettings("adam", clips_value=False, clips_global_norm=True)
+VALIDATION_ROWS, SENSITIVITY_ROWS = 1000, 200
+GATED = "temporal-gate-lstm"
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the compared networks share.
+
+    Attributes:
+      hidden: H.
+      batch_size: B.
+      learning_rate: of Adam, with the gradient's norm clipped to 1.
+    """
+
+    hidden: int
+    batch_size: int
+    learning_rate: float = 5e-3
+
+
+class Learner:
+    """A network that learns a task; `start` makes a fresh one of another seed for the same compiled programs.
+
+    Args:
+      task: what is learned.
+      cell: a key of `jaxrnn.cells.CELLS`.
+      options: the cell's own.
+      size: what the compared networks share.
+    """
+
+    def __init__(self, task: TimedTask, cell: str, options: Mapping[str, Any], size: Size):
+        self.task, self.cell, self.options, self.size = task, cell, options, size
+        self.streams = jnp.asarray(row_numbers(size.batch_size))
+        self.graphdef = nnx.split(self._model(0))[0]
+        settings = StepSettings(task.signal.length, OPTIMIZER, loss_reduction="mean", task=task)
+        self.chunk = make_train_chunk(self.graphdef, settings)
+        self.accuracy_of, self.use_of = jax.jit(self._accuracy), jax.jit(self._use)
+        self.sensitivity_of = jax.jit(self._sensitivity)
+        self.start(0)
+
+    def _model(self, seed: int) -> TimedClassifier:
+        task = self.task
+        return TimedClassifier(
+            task.in_features,
+            task.signal.classes,
+            self.size.hidden,
+            cell=self.cell,
+            cell_options=self.options,
+            kernel_init=INIT,
+            rngs=nnx.Rngs(seed),
+        )
+
+    def _accuracy(self, params: Any, key: jax.Array) -> jax.Array:
+        inputs, targets = self.task.examples(key, jnp.arange(VALIDATION_ROWS))
+        model = model_with(self.graphdef, params)
+        outputs, _ = model(inputs, model.initial_carry(VALIDATION_ROWS))
+        return self.task.hits(outputs, targets).mean()
+
+    def _use(self, params: Any, key: jax.Array) -> jax.Array:
+        (features, times), targets = self.task.examples(key, jnp.arange(VALIDATION_ROWS))
+        model = model_with(self.graphdef, params)
+        h, _ = model.stack(features, model.initial_carry(VALIDATION_ROWS), times=times)
+        of_class = jax.nn.one_hot(targets[0], self.task.signal.classes)
+        means = of_class.T @ h[-1] / jnp.clip(of_class.sum(axis=0), 1)[:, None]
+        use = means.std(axis=0) * jnp.linalg.norm(params["W_y"], axis=1)
+        return use / use.sum()
+
+    def _sensitivity(self, params: Any, key: jax.Array) -> jax.Array:
+        (features, times), targets = self.task.examples(key, jnp.arange(SENSITIVITY_ROWS))
+        model = model_with(self.graphdef, params)
+
+        def of_true_class(features: jax.Array) -> jax.Array:
+            logits, _ = model((features, times), model.initial_carry(SENSITIVITY_ROWS))
+            return jnp.take_along_axis(logits, targets[:, :, None], axis=2).sum()
+
+        return jnp.abs(jax.grad(of_true_class)(features)[:, :, 0]).mean(axis=1)
+
+    def start(self, seed: int) -> None:
+        """A fresh network."""
+        values = make_hyperparameters(self.size.learning_rate, clip_global_norm=1.0)
+        self.state = initial_train_state(
+            self._model(seed), OPTIMIZER, values, self.size.batch_size, seed, passes_carry=False
+        )
+
+    def advance(self, updates: int) -> float:
+        """Trains on; the loss of the last update."""
+        self.state, loss = train_updates(self.chunk, self.state, self.streams, updates)
+        return loss
+
+    def accuracy(self) -> float:
+        """Share of right answers on fresh sequences, the same at each call."""
+        return float(self.accuracy_of(self.state.params, self._validation_key()))
+
+    def units(self) -> Units:
+        """The gates as they are now."""
+        cell = model_with(self.graphdef, self.state.params).stack.layers[0]
+        use = self.use_of(self.state.params, self._validation_key())
+        return Units(*(np.asarray(part, np.float64) for part in (*cell.timing(), use)))
+
+    def sensitivity(self) -> np.ndarray:
+        """How much the answer depends on the value at each step, (T,): the mean size of d logit_y / d value_t."""
+        return np.asarray(self.sensitivity_of(self.state.params, self._validation_key()), np.float64)
+
+    def _validation_key(self) -> jax.Array:
+        return stream_key(self.state.seed, STREAM_VALIDATION)
+
+
+def learn(learner: Learner, seeds: int, updates: int, every: int, name: str) -> Curve:
+    """Trains one network a seed, one after another, with a line of progress each."""
+    totals = [*range(0, updates, every), updates]
+    accuracy, before, after, sensitivity = [], [], [], []
+    for seed in range(seeds):
+        started = time.monotonic()
+        learner.start(seed)
+        if learner.cell == GATED:
+            before.append(learner.units())
+        found = [learner.accuracy()]
+        for last, total in itertools.pairwise(totals):
+            learner.advance(total - last)
+            found.append(learner.accuracy())
+        if learner.cell == GATED:
+            after.append(learner.units())
+            sensitivity.append(learner.sensitivity())
+        accuracy.append(found)
+        seconds = time.monotonic() - started
+        print(f"{name}, seed {seed}: accuracy {found[-1]:.3f} after {updates:,} updates, {seconds:.0f} s", flush=True)
+    return Curve(np.array(totals), np.array(accuracy), before, after, sensitivity)
