@@ -266,7 +266,7 @@ def make_train_chunk(graphdef: nnx.GraphDef, settings: StepSettings):
     return jax.jit(split, in_shardings=shardings, donate_argnums=0, compiler_options=compiler_options())
 
 
-def train_updates(train_chunk: Any, state: TrainState, streams: Any, updates: int) -> tuple[TrainState, float]:
+def train_updates(train_chunk: Any, state: Any, streams: Any, updates: int) -> tuple[Any, float]:
     """Any number of updates, chunk by chunk; the state after them and the loss of the last, in nats a step.
 
     Args:

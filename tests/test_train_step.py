@@ -393,7 +393,7 @@ def test_any_number_of_updates_goes_chunk_by_chunk(updates):
         sizes.append(int(count))
         losses = np.zeros(MAX_CHUNK_UPDATES)
         losses[count - 1] = state + count
-        return state + count, ChunkMetrics(losses, losses)
+        return state + count, ChunkMetrics(jnp.asarray(losses), jnp.asarray(losses))
 
     state, loss = train_updates(chunk, 0, None, updates)
     assert sum(sizes) == state == loss == updates
