@@ -32,7 +32,9 @@ from jaxrnn.hosts import is_writer, join_hosts
 from jaxrnn.sharding import cores, use_cpu_devices
 from jaxrnn.small_files import read_json
 
-app = cyclopts.App(name="language_model_grid", help="Language models of equal cost.", version_flags=[])
+app = cyclopts.App(
+    name="python -m experiments.language_model_grid", help="Language models of equal cost.", version_flags=[]
+)
 Words = Annotated[list[str], Parameter(consume_multiple=True)]
 Counts = Annotated[list[int], Parameter(consume_multiple=True)]
 Rates = Annotated[list[float], Parameter(consume_multiple=True)]

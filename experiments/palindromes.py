@@ -61,7 +61,7 @@ def whole_numbers(kind: type, tokens: tuple) -> list[int]:
     return [whole_number(kind, [token]) for token in tokens]
 
 
-app = cyclopts.App(name="palindromes", help="Palindromes of report D.", version_flags=[])
+app = cyclopts.App(help="Palindromes of report D.", version_flags=[])
 app.command(gradients)
 Words = Annotated[list[str], Parameter(consume_multiple=True)]
 Counts = Annotated[list[int], Parameter(consume_multiple=True, converter=whole_numbers)]

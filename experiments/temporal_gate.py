@@ -55,7 +55,7 @@ from jaxrnn.command import run_app
 from jaxrnn.config_checks import check_count, check_number, flag
 from jaxrnn.errors import ConfigurationError
 
-app = cyclopts.App(name="temporal_gate", help="What a time gate on an LSTM is good for.", version_flags=[])
+app = cyclopts.App(help="What a time gate on an LSTM is good for.", version_flags=[])
 RUN = Path("runs/temporal_gate")
 PERIOD, SHIFT, OPEN_RATIO = 6.0, 3.0, 0.2
 LEAK = 0.05  # larger than a network's 0.001, to be seen

@@ -55,7 +55,7 @@ def exit_code_of(app: App, arguments: Sequence[str]) -> int:
         code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
         return code if isinstance(code, int) else EXIT_DONE
     except CycloptsError as error:
-        return _complain(_parser_message(error), (), EXIT_CONFIGURATION, error)
+        return _complain(_parser_message(error, app), (), EXIT_CONFIGURATION, error)
     except JaxrnnError as error:
         return _complain(str(error), error.details, error.exit_code, error)
     except KeyboardInterrupt as error:
@@ -74,13 +74,13 @@ def exit_code_of(app: App, arguments: Sequence[str]) -> int:
         return _complain(message, _last_lines(error), EXIT_UNEXPECTED, error)
 
 
-def _parser_message(error: CycloptsError) -> str:
+def _parser_message(error: CycloptsError, app: App) -> str:
     # The parser's own words, brought into one form: what was expected, what came, what to do.
     option = error.argument.name if error.argument is not None else ""
     token = getattr(error, "token", None)
     if not option and token is not None:
         option = token.keyword or ""
-    see = f"see {' '.join((_program(error), *(error.command_chain or ())))} --help"
+    see = f"see {' '.join((app.name[0], *(error.command_chain or ())))} --help"
     if isinstance(error, RepeatArgumentError):
         return f"{option} is given twice; give it once"
     if isinstance(error, MissingArgumentError):
@@ -92,8 +92,10 @@ def _parser_message(error: CycloptsError) -> str:
         return f"{option} expects {expected}; got {printable(repr(error.token.value), keep='')[:60]}"
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"unexpected argument {printable(repr(error.unused_tokens[0]), keep='')[:60]}; {see}"
-    message = " ".join(printable(str(error)).split())
-    return f"{message.rstrip('.')}; {see}"
+    message = " ".join(printable(str(error)).split()).rstrip(".")
+    if isinstance(error, CoercionError) and option not in message:  # of a converter that reads several values
+        return f"{option} {message}"
+    return f"{message}; {see}"
 
 
 def _complain(message: str, details: Any, code: int, error: BaseException) -> int:
@@ -113,10 +115,6 @@ def _last_lines(error: Exception) -> list[str]:
     frames = traceback.extract_tb(error.__traceback__)[-(MAX_DETAIL_LINES - 2) :]
     where = [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames]
     return [*where, "the whole traceback: set JAXRNN_TRACEBACK=1"]
-
-
-def _program(error: CycloptsError) -> str:
-    return error.app.name[0] if error.app is not None and not error.command_chain else "jaxrnn"
 
 
 def _app_of(function: Callable[..., int]) -> App:

@@ -132,7 +132,7 @@ def test_the_other_commands_draw_curves(tmp_path, capsys):
     [
         (["lengths", "--cells", "lstn"], "--cells expects one of vanilla, .*did you mean lstm"),
         (["lengths", "--lengths", "3", "0"], "--lengths expects a whole number from 1"),
-        (["lengths", "--lengths", "3", "1.5"], "expects a whole number; got '1.5'"),
+        (["lengths", "--lengths", "3", "1.5"], "^jaxrnn: error: --lengths expects a whole number; got '1.5'$"),
         (["lengths", "--learning-rate", "-1"], "--learning-rate expects a finite number of at least 0"),
         (["lengths", "--empty-cells"], "--cells and --lengths expect at least one"),
         (["lengths", "--init", "zeros"], "--init expects one of ours, deviation, variance"),
