@@ -78,9 +78,12 @@ class Grid:
     def _train(self, rows: list[dict[str, Any]], stop: StopRequest, epochs: dict[str, int] | None) -> str | None:
         done = set(of_writer([identity(row) for row in self._results()]))
         left = [row for row in rows if identity(row) not in done]
-        progress = GridProgress(
-            left, len(rows) - len(left), self.recipe.epochs, sys.stdout if is_writer() else io.StringIO()
-        )
+
+        def at_most(row: dict[str, Any]) -> int:
+            return self.recipe.epochs if epochs is None else epochs[identity(row)]
+
+        stream = sys.stdout if is_writer() else io.StringIO()
+        progress = GridProgress(left, len(rows) - len(left), at_most, stream)
         with progress:
             for group in groups_of(left, self.recipe):
                 if not self._train_group(group, stop, epochs, progress):
