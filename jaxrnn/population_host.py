@@ -64,6 +64,22 @@ def fetch_members(members: AnyMember, slots: list[int], full: AnyMember) -> AnyM
     return jax.tree.map(put, full, on_host(members))
 
 
+def worse_half_stopped(full: AnyMember) -> AnyMember:
+    """Successive halving (Jamieson and Talwalkar, 2016), asked after an epoch.
+
+    After epochs 2, 4, 8, ... the half of the running members with the higher lowest validation loss stops; of an odd
+    number the one in the middle goes on.
+    """
+    running = np.flatnonzero(full.running)
+    epoch = int(full.train.epoch[running].max(initial=0))
+    if len(running) < 2 or epoch < 2 or epoch & (epoch - 1):
+        return full
+    order = running[np.argsort(full.train.early_stopping.best[running], kind="stable")]
+    goes_on = full.running.copy()
+    goes_on[order[(len(order) + 1) // 2 :]] = False
+    return full._replace(running=goes_on)
+
+
 def on_host(members: AnyMember) -> AnyMember:
     """The members as NumPy arrays of their own, keys as their integers."""
     state = members.train._replace(seed=jax.random.key_data(members.train.seed))

@@ -19,7 +19,15 @@ from jaxrnn.hosts import any_process, arrays_of_writer, is_writer, of_writer, on
 from jaxrnn.population import Member, data_specs, initial_members, make_advance, make_score, member_specs
 from jaxrnn.population_data import THESIS_SPLIT, population_data, split_in_order
 from jaxrnn.population_devices import PopulationSettings, device_layout, place_on
-from jaxrnn.population_host import as_saved, fetch_members, from_saved, on_host, place_members, slots_for
+from jaxrnn.population_host import (
+    as_saved,
+    fetch_members,
+    from_saved,
+    on_host,
+    place_members,
+    slots_for,
+    worse_half_stopped,
+)
 from jaxrnn.progress import Progress
 from jaxrnn.run_logs import AppendLog, json_number, read_metrics
 from jaxrnn.sample import sample_ids
@@ -203,22 +211,11 @@ class PopulationRun:
             self.logs["metrics.jsonl"].append(json.dumps(row) + "\n")
             if self.options.sample_length:
                 self._write_sample(full, number, row["epoch"])
-        full = self._halve(full)
+        if self.options.halving:
+            full = worse_half_stopped(full)
         epoch = int(full.train.epoch.max())
         self.report(EpochReport(epoch, rows, seconds, int(full.running.sum())))
         return full
-
-    def _halve(self, full: Member) -> Member:
-        running = np.flatnonzero(full.running)
-        if not self.options.halving or len(running) < 2:
-            return full
-        epoch = int(full.train.epoch[running].max())
-        if epoch < 2 or epoch & (epoch - 1):
-            return full
-        order = running[np.argsort(full.train.early_stopping.best[running], kind="stable")]
-        keep = full.running.copy()
-        keep[order[(len(order) + 1) // 2 :]] = False
-        return full._replace(running=keep)
 
     def _write_sample(self, full: Member, number: int, epoch: int) -> None:
         params = jax.tree.map(lambda leaf: jax.numpy.asarray(leaf[number]), full.train.params)
