@@ -113,7 +113,7 @@ def gradients_and_results(run, params, carries, weights):
     [
         (("input",), "ids", {}, False),
         (("input",), "dense", {"skip_connections": True}, True),
-        (("between",), "ids", {}, False),
+        (("between",), "ids", {"layers": 3}, False),
         (("output",), "ids", {"layers": 1}, False),
         (("recurrent",), "ids", {}, False),
         (SITES, "ids", {"skip_connections": True}, False),

@@ -5,6 +5,7 @@ import pytest
 from flax import nnx
 
 from jaxrnn.cells import VanillaCarry
+from jaxrnn.engines import unroll
 from jaxrnn.stack import Stack
 from tests.reference.random_cell import params_of, quick_jit, weighted_sum, weights_of
 from tests.reference.stack_loop import random_values, stack_by_hand
@@ -39,6 +40,28 @@ def test_every_layer_uses_the_asked_engine(float64, rng):
     programs = {e: str(jax.make_jaxpr(lambda xs, e=e: stack(xs, carries, engine=e))(xs)) for e in ("hoisted", "scan")}
     assert programs["hoisted"].count("custom_vjp_call") == 2 and "custom_vjp_call" not in programs["scan"]
     assert_trees_close(stack(xs, carries, engine="hoisted"), stack(xs, carries, engine="scan"), rtol=1e-12)
+
+
+def test_every_layer_is_told_the_times(float64, rng):
+    init, leaky = jax.nn.initializers.normal(1.0), {"leak": 0.1}
+    stack = Stack(
+        3,
+        4,
+        cell="temporal-gate-lstm",
+        layers=2,
+        cell_options=leaky,
+        kernel_init=init,
+        param_dtype=jnp.float64,
+        rngs=nnx.Rngs(0),
+    )
+    xs, times = jnp.asarray(rng.normal(size=(6, 2, 3))), jnp.asarray(rng.uniform(0, 50, (6, 2)).cumsum(axis=0))
+    ys, carries = stack(xs, stack.initial_carry(2), times=times)
+    below, expected = xs, []
+    for layer in stack.layers:
+        carry, below = unroll(layer, below, layer.initial_carry(2), engine="reference", times=times)
+        expected.append(carry)
+    assert_trees_close((ys, carries), (below, tuple(expected)), rtol=1e-10)
+    assert np.abs(np.asarray(ys - stack(xs, stack.initial_carry(2))[0])).max() > 1e-3
 
 
 def test_layers_start_with_different_weights():
