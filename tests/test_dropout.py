@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxrnn.config import TrainConfig
+from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.dropout import SITES, Dropout, DropoutRates
+from jaxrnn.random_streams import run_key
 from jaxrnn.stack import Stack
+from jaxrnn.train_job import make_job
+from jaxrnn.train_step import train_step
 from tests.reference.random_cell import params_of, quick_jit
 from tests.reference.stack_loop import random_values, stack_by_hand
 from tests.trees import assert_trees_close, assert_trees_equal
@@ -196,3 +201,16 @@ def test_one_mask_a_window_drops_a_symbol_wherever_it_stands(float64, rng):
     assert kept.any() and not kept.all()
     actual = quick_jit(lambda: stack(ids, carries, dropout=how))()
     assert_trees_close(actual, quick_jit(lambda: stack(one_hot, carries, dropout=how))(), rtol=1e-12)
+
+
+def test_training_draws_other_masks_at_each_update_and_with_each_seed():
+    config = TrainConfig(cell="gru", hidden=6, bptt_length=5, batch_size=2, dropout_output=0.5)
+    job = make_job(config, corpus_from_text("war and peace " * 8))
+    step = quick_jit(functools.partial(train_step, job.graphdef, job.settings))
+    start, streams = job.initial_state(), job.streams()
+
+    def loss(update, seed=0):
+        return float(step(start._replace(update=jnp.int32(update), seed=run_key(seed)), streams)[1])
+
+    assert loss(3) == loss(3)
+    assert len({loss(update) for update in range(4)} | {loss(3, seed=1)}) == 5
