@@ -66,7 +66,6 @@ def best_dropout(rows: list[Row]) -> Figure:
       LeftOut: without two dropout rates in a network of 2 or 3 layers.
     """
     deep = [row for row in rows if row["layers"] in (2, 3)]
-    depths = [depth for (depth,) in unique(deep, "layers")]
     by_point = {
         point: _best(deep, "dropout_rate", zip(("layers", "learning_rate", "size"), point, strict=True))
         for point in unique(deep, "layers", "learning_rate", "size")
@@ -74,6 +73,7 @@ def best_dropout(rows: list[Row]) -> Figure:
     chosen = {point: best for point, best in by_point.items() if best is not None}
     if not chosen:
         raise LeftOut("needs two dropout rates of a network of 2 or 3 layers")
+    depths = sorted({depth for depth, _, _ in chosen})
     figure, panels = _figure(
         f"best dropout by validation: {rows[0]['text']}, {rows[0]['cell']}", len(depths), sharey=True
     )
@@ -84,8 +84,7 @@ def best_dropout(rows: list[Row]) -> Figure:
             axes.plot(*zip(*points, strict=True), "-", **_marker(place), label=f"rate {rate:.4g}")
         axes.set_title(f"{depth} layers", fontsize="medium")
         _size_axis(axes, [size for _, _, size in chosen])
-        if rates:
-            axes.legend(frameon=False, loc="upper left")
+        axes.legend(frameon=False, loc="upper left")
     panels[0].set_ylabel("best dropout rate (probability of zeroing)")
     panels[0].set_ylim(-0.02, 1.3 * max(*chosen.values(), 0.1))  # room for the legends
     return figure

@@ -97,6 +97,9 @@ def test_best_dropout_is_that_of_the_lowest_mean_validation_loss():
     assert lucky is min(one_seed, key=lambda row: row["valid_loss_nats"])
     (panel,) = drawings.best_dropout(one_seed).axes
     assert lines_of(panel)["rate 0.002"] == ([16], [0.0])
+    without_choice = rows_of(("lstm",), (3,), (16,), [0.002])[:1]
+    (panel,) = drawings.best_dropout([*one_seed, *without_choice]).axes
+    assert panel.get_title() == "2 layers"
 
 
 def test_seeds_show_each_mean_and_spread():
