@@ -3,7 +3,7 @@
     python -m experiments.language_model_grid figures RUN... --output DIR
 
 What diverged or was retrained is in no figure but that of the losses by epoch. Where several seeds or folds were
-trained, a member stands for the mean over them.
+trained, settings stand for their mean; by depth and in test minus validation a structure is its one best member.
 """
 
 from __future__ import annotations
