@@ -109,5 +109,4 @@ class GridProgress:
 def _names(row: Row) -> tuple[str, ...]:
     layers = f"{row['layers']} x {row['hidden']}"
     dropout = f"{row['dropout_rate']:g} {row['dropout_sites']}".strip()
-    dropout = f"{row['dropout_rate']:g} {row['dropout_sites']}".strip()
     return row["cell"], layers, f"{row['learning_rate']:.4g}", dropout, str(row["seed"])
