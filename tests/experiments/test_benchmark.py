@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from experiments import benchmark_book, benchmark_cells, cell_worker
+from experiments import benchmark_cells, cell_worker
 from experiments.benchmark_book import JaxrnnBook
 from experiments.benchmark_cells import Worker, measure, save_figure, table_row, target_lines
 from experiments.cell_baselines import CellSetting
@@ -77,7 +77,7 @@ def test_seconds_until_a_line_and_to_the_end():
 
 
 def test_bare_training_is_the_same_over_any_chunks(monkeypatch):
-    monkeypatch.setattr(benchmark_book, "MAX_CHUNK_UPDATES", 4)
+    monkeypatch.setattr("jaxrnn.train_step.MAX_CHUNK_UPDATES", 4)
     corpus = corpus_from_text(TEXT)
     whole, split = JaxrnnBook(corpus), JaxrnnBook(corpus)
     losses = [split.advance(updates) for updates in (1, 5, 4)]
