@@ -120,10 +120,15 @@ def scored_streams(ids: np.ndarray, batch_size: int, bptt_length: int) -> Scored
     own = -(-(targets - before) // batch_size)
     length = before + own
     steps = -(-length // bptt_length) * bptt_length
-    step, stream = np.arange(steps)[:, None], np.arange(batch_size)[None, :]
-    at = np.minimum(np.arange(steps + 1), length)[:, None] + own * stream
-    scored = (step < length) & ((step >= before) | (stream == 0)) & (at[:-1] < targets)
-    return ScoredStreams(ids[np.minimum(at, targets)], scored)
+    streams = np.full((steps + 1, batch_size), ids[-1], ids.dtype)
+    scored = np.zeros((steps, batch_size), bool)
+    for b in range(batch_size):
+        part = ids[b * own : b * own + length + 1]
+        if len(part) > 1:
+            streams[:, b] = part[-1]
+            streams[: len(part), b] = part
+            scored[before if b else 0 : len(part) - 1, b] = True
+    return ScoredStreams(streams, scored)
 
 
 def window_at(streams: jax.Array, window: jax.Array, bptt_length: int) -> jax.Array:
