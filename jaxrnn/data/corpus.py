@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxrnn.data import documents, known_texts, local_texts
 from jaxrnn.data.reading import ReadingOptions, ReadText, open_regular, read_stream
+from jaxrnn.data.splits import held_out
 from jaxrnn.data.vocabulary import Vocabulary, named
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.printable import printable
@@ -48,7 +49,8 @@ class Corpus:
         """The training ids and the validation ids, in the text's order, as views.
 
         Args:
-          validation_fraction: the share of the characters, from the end, that is kept for validation, rounded down.
+          validation_fraction: the share of the characters, from the end, that is kept for validation; a decimal
+            number, see `jaxrnn.data.splits`. Rounded down.
 
         Raises:
           ConfigurationError: if the share is not a number from 0 to below 1.
@@ -62,7 +64,7 @@ class Corpus:
         if not is_number or not 0 <= validation_fraction < 1:
             got = printable(repr(validation_fraction), keep="")[:40]
             raise ConfigurationError(f"validation fraction expects a number from 0 to below 1, got {got}")
-        border = len(self.ids) - int(len(self.ids) * validation_fraction)
+        border = len(self.ids) - held_out(len(self.ids), validation_fraction)
         return self.ids[:border], self.ids[border:]
 
 

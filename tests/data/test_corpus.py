@@ -185,6 +185,13 @@ def test_split_keeps_the_order_and_copies_nothing():
     assert [len(part) for part in corpus.split(0.999)] == [1, 9]
 
 
+def test_split_takes_a_share_as_the_decimal_number_that_was_written():
+    """In whole numbers: of N characters, P per cent are N P // 100."""
+    corpus = corpus_from_text("ab" * 50)
+    assert [len(corpus.split(float(f"0.{p:02}"))[1]) for p in range(100)] == list(range(100))  # was 28 for 0.29
+    assert [len(corpus.split(share)[1]) for share in (0, np.float64(0.29), 1e-2, 9e-3)] == [0, 29, 1, 0]
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan"), float("inf"), True, "0.1", None])
 def test_split_refuses_other_fractions(fraction):
     with pytest.raises(ConfigurationError, match="from 0 to below 1"):
