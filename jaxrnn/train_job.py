@@ -17,9 +17,9 @@ from jaxrnn.cells.base import Initializer, symmetric_uniform
 from jaxrnn.config import DEFAULT_UPDATES, TrainConfig
 from jaxrnn.config_checks import LARGEST_COUNT, parse_devices
 from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.data.windows import WindowCounts, count_windows, to_streams
+from jaxrnn.data.windows import WindowCounts, count_windows, refuse_short_validation, to_streams
 from jaxrnn.dropout import SITES, DropoutRates
-from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.language_model import LanguageModel
 from jaxrnn.memory import parameter_count, refuse_what_cannot_fit
 from jaxrnn.printable import printable
@@ -166,13 +166,10 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None, devices: int | N
     if corpus is None:
         corpus = load_corpus(config.text, config.reading_options())
     train_ids, validation_ids = corpus.split(config.validation_fraction)
-    windows = count_windows(len(train_ids), config.bptt_length, config.batch_size)
-    if config.validation_fraction > 0 and len(validation_ids) < config.bptt_length + 1:
-        smallest = (config.bptt_length + 1) / len(corpus)
-        raise DataError(
-            f"the validation part has {len(validation_ids)} characters, at least {config.bptt_length + 1} needed; the "
-            f"smallest --validation-fraction that works is {smallest:.4g}"
-        )
+    held_out = len(validation_ids) if config.validation_fraction > 0 else None
+    windows = count_windows(len(train_ids), config.bptt_length, config.batch_size, held_out)
+    if held_out is not None:
+        refuse_short_validation(len(corpus), held_out, config.bptt_length, config.batch_size)
     updates = config.updates or (config.epochs * windows.windows if config.epochs else DEFAULT_UPDATES)
     if updates > LARGEST_COUNT:
         raise ConfigurationError(

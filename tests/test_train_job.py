@@ -1,4 +1,4 @@
-"""From settings to a model: the starting values."""
+"""From settings to a job and a model: what is refused, and the starting values."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,9 @@ from flax import nnx
 
 from jaxrnn.cells import CELLS
 from jaxrnn.config import TrainConfig
-from jaxrnn.train_job import make_model
+from jaxrnn.data.corpus import corpus_from_text
+from jaxrnn.errors import DataError
+from jaxrnn.train_job import make_job, make_model
 from jaxrnn.train_state import params_of
 
 SCALE = 0.1
@@ -45,3 +47,11 @@ def test_a_cell_without_biases_has_only_the_output_layers_to_draw():
     usual, drawn = (starting_values("gru", cell_bias=False, init_biases=on) for on in (False, True))
     assert {name for name in usual if (usual[name] != drawn[name]).any()} == {"['b_y']"}
     assert jnp.shape(drawn["['b_y']"]) == (20,)
+
+
+def test_the_smallest_validation_fraction_that_an_error_names_is_accepted():
+    corpus = corpus_from_text("ab" * 15_000 + "a")  # 26 of 30,001 are 0.000866637..., 0.0008666 would hold out 25
+    with pytest.raises(DataError, match="has 15 characters, at least 26 needed") as caught:
+        make_job(TrainConfig(validation_fraction=0.0005), corpus)
+    job = make_job(TrainConfig(validation_fraction=float(str(caught.value).split()[-1])), corpus)
+    assert len(job.validation_ids) == 26 and len(job.train_ids) == 29_975

@@ -1,4 +1,4 @@
-"""How many characters a share of a text is. A share is the decimal number that a person wrote, not its binary neighbour.
+"""How many characters a share of a text is. A share is the decimal number that was written, not its binary neighbour.
 
 0.29 of 100 characters are 29, where 100 * 0.29 in binary numbers is 28.999999999999996.
 """

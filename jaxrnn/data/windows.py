@@ -12,7 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.data.splits import smallest_share
 from jaxrnn.errors import ConfigurationError, DataError
+
+# Rows of the streams are counted in 32-bit integers while training, and a stream has one row more than inputs.
+LONGEST_STREAM = 2**31 - 2
 
 
 class WindowCounts(NamedTuple):
@@ -41,17 +45,19 @@ class ScoredStreams(NamedTuple):
     scored: Any
 
 
-def count_windows(characters: int, bptt_length: int, batch_size: int) -> WindowCounts:
-    """Counts the windows of a text.
+def count_windows(characters: int, bptt_length: int, batch_size: int, held_out: int | None = None) -> WindowCounts:
+    """Counts the windows of a text, or of the part of it that is trained on.
 
     Args:
-      characters: N, the length of the text.
+      characters: N, the length of what is trained on.
       bptt_length: T.
       batch_size: B.
+      held_out: characters of the text that are kept for validation, None for none. What an error names as allowed
+        leaves a window for them too.
 
     Raises:
       DataError: if the text is too short for one window.
-      ConfigurationError: if one window would fit with a smaller T or B.
+      ConfigurationError: if one window would fit with a smaller T or B, or a stream is longer than can be indexed.
 
     Example:
       >>> count_windows(1_107_540, bptt_length=25, batch_size=1).windows
@@ -67,16 +73,54 @@ def count_windows(characters: int, bptt_length: int, batch_size: int) -> WindowC
         )
         if characters < 2:
             raise DataError(f"{message}; train on a longer text")
-        if batch_size == 1 or stream_length == 0:
-            longest = max(characters - 1, 1) // (1 if stream_length == 0 else batch_size)
-            raise ConfigurationError(
-                f"{message}; the largest allowed values are --bptt-length {longest} with --batch-size 1"
-            )
+        without = ""
+        if held_out is not None and held_out < 2:  # no T fits into what is held out
+            without, characters, held_out = "without --validation-fraction ", characters + held_out, None
+        allowed = _allowed_sizes(characters, bptt_length, batch_size, held_out)
+        raise ConfigurationError(f"{message}; {without}the largest allowed values are {allowed}")
+    if stream_length > LONGEST_STREAM:
         raise ConfigurationError(
-            f"{message}; the largest allowed values are --bptt-length {stream_length} at this batch size, or "
-            f"--batch-size {max((characters - 1) // bptt_length, 1)} at this length"
+            f"one of {batch_size} streams would read {stream_length} characters, at most {LONGEST_STREAM} can be "
+            f"counted; the smallest --batch-size that works is {(characters - 1) // (LONGEST_STREAM + 1) + 1}"
         )
     return WindowCounts(stream_length, windows, characters - 1 - windows * bptt_length * batch_size)
+
+
+def _allowed_sizes(characters: int, bptt_length: int, batch_size: int, held_out: int | None) -> str:
+    """Sizes that are not refused again, where one window of T in each of B streams does not fit."""
+    longest = characters - 1 if held_out is None else min(characters, held_out) - 1
+    if batch_size == 1 or characters - 1 < batch_size:
+        return f"--bptt-length {longest} with --batch-size 1"
+    allowed = f"--bptt-length {min((characters - 1) // batch_size, longest)} at this batch size"
+    if bptt_length <= longest:
+        allowed += f", or --batch-size {(characters - 1) // bptt_length} at this length"
+    return allowed
+
+
+def refuse_short_validation(characters: int, held_out: int, bptt_length: int, batch_size: int) -> None:
+    """Refuses a validation part that is shorter than a window and its target.
+
+    Args:
+      characters: N, the length of the whole text.
+      held_out: how many of them are kept for validation; the others are enough to train on.
+      bptt_length: T.
+      batch_size: B.
+
+    Raises:
+      DataError: with the smallest share that works; if none leaves enough to train on, with what works instead.
+    """
+    least = bptt_length + 1
+    if held_out >= least:
+        return
+    message = f"the validation part has {held_out} characters, at least {least} needed"
+    share = smallest_share(characters, least, characters - (bptt_length * batch_size + 1))
+    if share is not None:
+        raise DataError(f"{message}; the smallest --validation-fraction that works is {share}")
+    shorter = f"give --bptt-length {held_out - 1}, or " if held_out > 1 else ""
+    raise DataError(
+        f"{message}, which would leave too little to train on; {shorter}leave --validation-fraction out, or give a "
+        "longer text"
+    )
 
 
 def to_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrnn.data.windows import count_windows, reset_mask, scored_streams, to_streams, window_at
+from jaxrnn.data.splits import held_out
+from jaxrnn.data.windows import (
+    count_windows,
+    refuse_short_validation,
+    reset_mask,
+    scored_streams,
+    to_streams,
+    window_at,
+)
 from jaxrnn.errors import ConfigurationError, DataError
 
 
@@ -73,17 +83,72 @@ def test_what_an_error_allows_works(characters, bptt_length, batch_size):
         return
     with pytest.raises(ConfigurationError, match=needed) as caught:
         count_windows(characters, bptt_length, batch_size)
-    length, batch = allowed_values(str(caught.value), batch_size)
-    assert count_windows(characters, length, batch).windows >= 1
-    with pytest.raises(ConfigurationError):
-        count_windows(characters, length + 1, batch)
+    for sizes in remedies(caught.value, bptt_length, batch_size):
+        assert count_windows(characters, sizes["bptt_length"], sizes["batch_size"]).windows >= 1
+        for size in {"bptt_length", "batch_size"} & sizes["named"]:
+            larger = sizes | {size: sizes[size] + 1}
+            if size == "bptt_length" or sizes["bptt_length"] == bptt_length:
+                with pytest.raises(ConfigurationError):
+                    count_windows(characters, larger["bptt_length"], larger["batch_size"])
 
 
-def allowed_values(message, batch_size):
-    """T and B from "... --bptt-length T with --batch-size 1" or "... --bptt-length T at this batch size"."""
-    words = message.split("the largest allowed values are ")[1].replace(",", "").split()
-    length = int(words[words.index("--bptt-length") + 1])
-    return length, 1 if "with --batch-size 1" in message else batch_size
+def remedies(error, bptt_length, batch_size):
+    """The settings that an error names, each way out with all its values; `named` are those that it changes."""
+    for way in str(error).split("; ")[-1].split(", or "):
+        found = {name.replace("-", "_"): value for name, value in re.findall(r"--([a-z-]+)[a-z ]* ([0-9.]+)", way)}
+        values = {name: float(value) if "." in value else int(value) for name, value in found.items()}
+        none_held_out = "without --validation-fraction" in str(error) or "leave --validation-fraction out" in way
+        if none_held_out:
+            values["validation_fraction"] = 0.0
+        if values:
+            yield {"bptt_length": bptt_length, "batch_size": batch_size} | values | {"named": set(values)}
+
+
+def check_split(characters, fraction, bptt_length, batch_size):
+    """What a run with a validation part asks of its text."""
+    validation = held_out(characters, fraction)
+    with_validation = validation if fraction else None
+    count_windows(characters - validation, bptt_length, batch_size, with_validation)
+    if fraction:
+        refuse_short_validation(characters, validation, bptt_length, batch_size)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.integers(2, 90), st.integers(1, 999), st.integers(1, 30), st.integers(1, 9))
+def test_every_way_out_that_an_error_names_works_at_once(characters, thousandths, bptt_length, batch_size):
+    fraction = thousandths / 1000
+    try:
+        check_split(characters, fraction, bptt_length, batch_size)
+    except (ConfigurationError, DataError) as error:
+        ways = list(remedies(error, bptt_length, batch_size))
+        assert ways or "train on a longer text" in str(error)
+        for way in ways:
+            check_split(characters, way.get("validation_fraction", fraction), way["bptt_length"], way["batch_size"])
+
+
+def test_a_validation_part_too_short_names_what_works():
+    with pytest.raises(DataError, match="has 5 characters, at least 8 needed; .* that works is 0.005334$"):
+        refuse_short_validation(1500, 5, 7, 1)  # 8 / 1500 = 0.00533..: 0.005333 would be 7 characters
+    with pytest.raises(DataError, match="to train on; give --bptt-length 4, or leave --validation-fraction out, or"):
+        refuse_short_validation(20, 5, 7, 2)
+    with pytest.raises(DataError, match="to train on; leave --validation-fraction out, or"):
+        refuse_short_validation(16, 1, 7, 2)
+    refuse_short_validation(23, 8, 7, 2)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_streams_longer_than_their_index_are_refused(batch_size):
+    """window_at would begin at row window * T in 32 bits: such a text would be read from its start again."""
+    longest = 2**31 - 2
+    assert count_windows(longest * batch_size + batch_size, 25, batch_size).stream_length == longest
+    with pytest.raises(ConfigurationError, match=f"{longest + 1} characters, at most {longest}") as caught:
+        count_windows((longest + 1) * batch_size + 1, 25, batch_size)
+    named = int(str(caught.value).split()[-1])
+    assert named == batch_size + 1
+    count_windows((longest + 1) * batch_size + 1, 25, named)
+    with pytest.raises(ConfigurationError, match="works is 2001$"):
+        count_windows(2000 * (longest + 1) + 1, 25, batch_size)
+    count_windows(2000 * (longest + 1) + 1, 25, 2001)
 
 
 def test_an_empty_text_is_refused_as_data():
