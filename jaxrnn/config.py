@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrnn.config_checks import (
     LARGEST_COUNT,
+    LARGEST_SEED,
     check_choice,
     check_count,
     check_number,
@@ -188,7 +189,8 @@ class TrainConfig:
             check_count(name, getattr(self, name), 1)
         check_count("layers", self.layers, 1, LARGEST_LAYERS)
         check_count("sample_length", self.sample_length, 1, LARGEST_SAMPLE)
-        for name in ("seed", "sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every"):
+        check_count("seed", self.seed, 0, LARGEST_SEED)
+        for name in ("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every"):
             check_count(name, getattr(self, name), 0)
         for name, least in (("updates", 1), ("epochs", 1), ("decay_after_epochs", 0), ("sequence_length", 1)):
             if getattr(self, name) is not None:

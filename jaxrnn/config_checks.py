@@ -12,6 +12,7 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.printable import printable
 
 LARGEST_COUNT = 2**31 - 1
+LARGEST_SEED = 2**32 - 1  # a key of JAX has two words of 32 bits; of a larger seed the second would be lost, or wrong
 
 
 def flag(name: str) -> str:

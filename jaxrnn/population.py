@@ -72,7 +72,7 @@ def initial_states(configs: list[TrainConfig], vocabulary_size: int = 0) -> Trai
         else None
         for site in DROPOUT_SITES
     }
-    seeds = jnp.asarray([c.seed for c in configs], jnp.int32)
+    seeds = jnp.asarray([c.seed for c in configs], jnp.uint32)
     limits = jnp.asarray([c.clip_backward or jnp.inf for c in configs], dtype)
 
     def start(values: Any) -> TrainState:

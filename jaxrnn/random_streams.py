@@ -1,20 +1,36 @@
 """The random keys of a run: all are folded from its seed, and what is drawn in one stream moves nothing in another.
 
 The key of a stream is fold_in(key(seed), stream); most fold in the number of updates done, then their own (a layer, a
-row). The kind of key is fixed, so that a run is the same under any setting of JAX.
+row). The kind of key is fixed and its words are written out, so that a run is the same under any setting of JAX; see
+also `jaxrnn.numerics`.
 """
 
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.config_checks import LARGEST_SEED, check_count
 
 KIND = "threefry2x32"
 STREAM_INIT, STREAM_DROPOUT, STREAM_DATA, STREAM_SAMPLES, STREAM_VALIDATION = range(5)
 
 
-def run_key(seed: int | jax.Array) -> jax.Array:
-    """The key of a run."""
-    return jax.random.key(seed, impl=KIND)
+def run_key(seed: int | np.integer | jax.Array) -> jax.Array:
+    """The key of a run: that of `jax.random.key`, whose two words are 0 and the seed.
+
+    Args:
+      seed: a whole number from 0 to 2^32 - 1, or an array of them, which may be traced and is not checked.
+
+    Raises:
+      ConfigurationError: if a number is out of this range; JAX would take the seed modulo 2^32.
+    """
+    if isinstance(seed, int | np.integer):
+        check_count("seed", int(seed), 0, LARGEST_SEED)
+        return run_key_from_data(jnp.asarray(np.array([0, int(seed)], np.uint32)))
+    word = seed.astype(jnp.uint32)
+    return run_key_from_data(jnp.stack([jnp.zeros_like(word), word], axis=-1))
 
 
 def run_key_from_data(data: jax.Array) -> jax.Array:
