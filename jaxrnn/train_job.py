@@ -22,6 +22,7 @@ from jaxrnn.dropout import SITES, DropoutRates
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.language_model import LanguageModel
 from jaxrnn.memory import parameter_count, refuse_what_cannot_fit
+from jaxrnn.numerics import numerics
 from jaxrnn.printable import printable
 from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.sequence_classifier import SequenceClassifier
@@ -64,7 +65,7 @@ class TrainJob(NamedTuple):
 
     def initial_state(self) -> TrainState:
         """The state before the first update, compiled as one program."""
-        with jax.enable_x64(self.config.dtype == "float64"):
+        with numerics(self.config.dtype):
             return jax.jit(lambda: _initial_state(self.config, self.vocabulary_size))()
 
     @property
@@ -175,7 +176,7 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None, devices: int | N
         raise ConfigurationError(
             f"--epochs {config.epochs} is {updates:,} updates, at most {LARGEST_COUNT:,} can be counted"
         )
-    with jax.enable_x64(config.dtype == "float64"):
+    with numerics(config.dtype):
         graphdef, shapes = model_structure(config, len(corpus.vocabulary))
     parameters = parameter_count(shapes)
     refuse_what_cannot_fit(config, parameters, len(corpus.vocabulary), len(corpus))
@@ -184,7 +185,7 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None, devices: int | N
 
 
 def _sequence_job(config: TrainConfig, devices: int | None) -> TrainJob:
-    with jax.enable_x64(config.dtype == "float64"):
+    with numerics(config.dtype):
         graphdef, shapes = model_structure(config)
     parameters, probe = parameter_count(shapes), PROBES[config.task]
     refuse_what_cannot_fit(config, parameters, probe.features + probe.classes, 0)

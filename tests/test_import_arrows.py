@@ -19,6 +19,7 @@ LEVELS = [
         "cells",
         "data",
         "loss",
+        "numerics",
         "optimizer",
         "random_streams",
         "schedule",
