@@ -18,6 +18,7 @@ from jaxrnn.config_checks import (
     parse_devices,
     parse_interval,
 )
+from jaxrnn.contradictions import INITIALIZER_NAMES, LSTM_NAMES, refuse_contradictions
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.printable import printable
@@ -33,14 +34,6 @@ LARGEST_LAYERS = 1000
 LARGEST_SAMPLE = 1_000_000  # held in memory while training; `jaxrnn sample` streams any length
 SMALLEST_EPSILON = 1e-30  # a float32 below 1e-38 is flushed to 0, and 0 / 0 follows
 
-LSTM_NAMES = (
-    "lstm",
-    "lstm-peephole",
-    "lstm-peephole-full",
-    "temporal-gate-lstm",
-    "lstm-multiplicative",
-    "lstm-layer-norm",
-)
 CELL_NAMES = ("vanilla", *LSTM_NAMES[:3], "gru", "gru-flax", "gru-reset-before", *LSTM_NAMES[3:])
 OPTIMIZER_NAMES = ("adagrad", "rmsprop", "adam", "sgd")
 ENGINE_NAMES = ("auto", "scan", "hoisted", "reference")
@@ -50,7 +43,8 @@ CHOICES = {
     "input": ("number", "one-hot", None),
     "pooling": ("last", "mean"),
     "cell": CELL_NAMES,
-    "init": ("normal", "uniform"),
+    "init": INITIALIZER_NAMES,
+    "recurrent_init": (*INITIALIZER_NAMES, None),
     "dropout_mask": ("step", "sequence"),
     "optimizer": OPTIMIZER_NAMES,
     "clip_norm": ("l1", "l2", "linf"),
@@ -73,17 +67,6 @@ SWITCHES = (
     "accuracy",
 )
 DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_recurrent")
-
-# The rules that use a constant; with another rule, a value that is not the default is a mistake.
-RULES_WITH = {
-    "rmsprop_decay": ("rmsprop",),
-    "epsilon": ("adagrad", "rmsprop", "adam"),
-    "epsilon_in_root": ("adagrad", "rmsprop", "adam"),
-    "momentum": ("rmsprop", "sgd"),
-    "nesterov": ("rmsprop", "sgd"),
-    "adam_b1": ("adam",),
-    "adam_b2": ("adam",),
-}
 
 # What `jaxrnn resume` and a repeated `jaxrnn train` may change: totals and intervals. Nothing else, since anything
 # else would make another run of it.
@@ -114,8 +97,13 @@ class TrainConfig:
     layers: int = setting(1, "recurrent layers")
     forget_bias: float = setting(1.0, "starting value of an LSTM's forget gate bias")
     cell_bias: bool = setting(True, "whether the cells have biases")
-    init: str = setting("normal", "distribution of the starting weights, normal or uniform, around 0")
-    init_scale: float = setting(0.01, "their standard deviation, or half the width of the uniform range")
+    init: str = setting("normal", "what the starting weights are drawn by: " + ", ".join(INITIALIZER_NAMES))
+    init_scale: float = setting(
+        0.01, "standard deviation of normal, half the width of uniform; the sizes of a matrix give that of the others"
+    )
+    recurrent_init: str | None = setting(
+        None, "what the weights from a layer's own last step are drawn by, in place of one draw with the others"
+    )
     init_biases: bool = setting(
         False, "draw the biases like the weights, around their usual start, in place of setting them to it"
     )
@@ -207,47 +195,16 @@ class TrainConfig:
         if self.epsilon_in_root is not None:
             check_switch("epsilon_in_root", self.epsilon_in_root)
         if self.decay_rate > 1 or self.decay_rate == 0:
-            raise ConfigurationError(f"--decay-rate expects a factor above 0 and at most 1, got {self.decay_rate}")
+            raise ConfigurationError(
+                f"{flag('decay_rate')} expects a factor above 0 and at most 1, got {self.decay_rate}"
+            )
         if not isinstance(self.text, str) or not self.text:
             raise ConfigurationError("TEXT is empty; give a file or a known text, or leave it out")
         parse_interval(self.checkpoint_every)
         parse_devices(self.devices)
-        self._refuse_contradictions()
-
-    def _refuse_contradictions(self) -> None:
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         refuse_what_the_task_lacks(vars(self), defaults)
-        for name, rules in RULES_WITH.items():
-            if self.optimizer not in rules and getattr(self, name) != defaults[name]:
-                raise ConfigurationError(
-                    f"{flag(name)} has no effect with --optimizer {self.optimizer}; it belongs to {', '.join(rules)}"
-                )
-        validation = "validation-fraction" if self.task == "text" else "validation-every"
-        contradictions = {
-            "--updates and --epochs both set the length of the run; give one of them": (
-                self.updates is not None and self.epochs is not None
-            ),
-            f"--forget-bias has no effect with --cell {self.cell}, which has no forget gate": (
-                self.forget_bias != defaults["forget_bias"] and self.cell not in LSTM_NAMES
-            ),
-            "--dropout-between needs at least two --layers; with one there is nothing between": (
-                self.dropout_between > 0 and self.layers == 1
-            ),
-            f"--tie-embedding needs an --embedding of --hidden {self.hidden} features; got {self.embedding}": (
-                self.tie_embedding and self.embedding != self.hidden
-            ),
-            "--tie-embedding does not go with --skip-connections: the output layer then has more inputs": (
-                self.tie_embedding and self.skip_connections
-            ),
-            "--nesterov needs a --momentum above 0": self.nesterov and self.momentum == 0,
-            "--decay-every-updates needs a --decay-rate below 1": self.decay_every_updates > 0 and self.decay_rate == 1,
-            f"--early-stopping {self.early_stopping} needs a --{validation} above 0 to look at": (
-                self.early_stopping != "none" and self.validation_fraction == 0 and self.validation_every == 0
-            ),
-        }
-        for message, found in contradictions.items():
-            if found:
-                raise ConfigurationError(message)
+        refuse_contradictions(vars(self), defaults)
 
     @property
     def steps(self) -> int:

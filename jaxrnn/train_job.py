@@ -32,9 +32,18 @@ from jaxrnn.train_state import TrainState, initial_train_state
 from jaxrnn.train_step import StepSettings
 
 VALIDATION_STREAMS = 32
-INITIALIZERS: dict[str, Callable[[float], Initializer]] = {
+SCALED_INITIALIZERS: dict[str, Callable[[float], Initializer]] = {
     "normal": jax.nn.initializers.normal,
     "uniform": symmetric_uniform,
+}
+# The sizes of a matrix decide: its rows or columns are orthonormal (Saxe et al., 2014), or 2 / (rows + columns)
+# (Glorot and Bengio, 2010), 1 / rows (LeCun et al., 1998) or 2 / rows (He et al., 2015) is the variance.
+INITIALIZERS: dict[str, Initializer] = {
+    "orthogonal": jax.nn.initializers.orthogonal(),
+    "glorot-uniform": jax.nn.initializers.glorot_uniform(),
+    "glorot-normal": jax.nn.initializers.glorot_normal(),
+    "lecun-normal": jax.nn.initializers.lecun_normal(),
+    "he-normal": jax.nn.initializers.he_normal(),
 }
 
 
@@ -98,8 +107,13 @@ def make_model(config: TrainConfig, vocabulary_size: int, rngs: nnx.Rngs) -> Any
     """The model that the settings describe: a `LanguageModel`, or a `SequenceClassifier` of generated sequences."""
     model = _model_with_fixed_biases(config, vocabulary_size, rngs)
     if config.init_biases:
-        add_to_biases(model, INITIALIZERS[config.init](config.init_scale), rngs)
+        add_to_biases(model, initializer(config.init, config.init_scale), rngs)
     return model
+
+
+def initializer(name: str, scale: float) -> Initializer:
+    """What draws starting weights, by its name among the settings; only normal and uniform ones have a scale."""
+    return SCALED_INITIALIZERS[name](scale) if name in SCALED_INITIALIZERS else INITIALIZERS[name]
 
 
 def add_to_biases(model: nnx.Module, init: Initializer, rngs: nnx.Rngs) -> None:
@@ -123,10 +137,12 @@ def _model_with_fixed_biases(config: TrainConfig, vocabulary_size: int, rngs: nn
         "skip_connections": config.skip_connections,
         "learned_initial_carry": config.learned_initial_carry,
         "cell_options": {name: value for name, value in by_name.items() if name in cell_options(config.cell)},
-        "kernel_init": INITIALIZERS[config.init](config.init_scale),
+        "kernel_init": initializer(config.init, config.init_scale),
         "param_dtype": jnp.dtype(config.dtype),
         "rngs": rngs,
     }
+    if config.recurrent_init is not None:
+        options["recurrent_init"] = initializer(config.recurrent_init, config.init_scale)
     task = task_of(config)
     if isinstance(task, Sequences):
         answers, classes = task.probe.answers, task.probe.classes

@@ -48,9 +48,11 @@ def test_the_names_are_those_of_the_library() -> None:
     from jaxrnn.clipping import CLIP_NORMS
     from jaxrnn.early_stopping import EARLY_STOPPING_RULES
     from jaxrnn.optimizer import OPTIMIZERS
+    from jaxrnn.train_job import INITIALIZERS, SCALED_INITIALIZERS
 
     assert OPTIMIZER_NAMES == OPTIMIZERS and EARLY_STOPPING_NAMES == EARLY_STOPPING_RULES
     assert CHOICES["clip_norm"] == CLIP_NORMS
+    assert (*SCALED_INITIALIZERS, *INITIALIZERS) == CHOICES["init"]
     assert tuple(CELLS) == CELL_NAMES
     assert {name for name in CELLS if "forget_bias" in cell_options(name)} == set(LSTM_NAMES)
 
@@ -58,6 +60,12 @@ def test_the_names_are_those_of_the_library() -> None:
 def test_defaults_survive_json() -> None:
     config = TrainConfig()
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_a_config_stored_before_a_setting_came_has_its_default() -> None:
+    stored = TrainConfig(init="uniform", init_scale=0.08).to_json()
+    del stored["recurrent_init"]
+    assert TrainConfig.from_json(stored) == TrainConfig(init="uniform", init_scale=0.08, recurrent_init=None)
 
 
 @given(
@@ -141,6 +149,21 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"early_stopping": "thesis"}, "--early-stopping thesis needs a --validation-fraction", VALIDATED),
     ({"decay_every_updates": 9}, "--decay-every-updates needs a --decay-rate below 1", {"decay_rate": 0.5}),
     ({"optimizer": "sgd", "nesterov": True}, "--nesterov needs a --momentum above 0", {"momentum": 0.9}),
+    (
+        {"init": "orthogonal", "init_scale": 0.1},
+        "effect with --init orthogonal; it belongs to normal",
+        {"init": "uniform"},
+    ),
+    (
+        {"init": "he-normal", "recurrent_init": "orthogonal", "init_scale": 0.1},
+        "no effect with --init he-normal and --recurrent-init orthogonal; it belongs to normal or uniform",
+        {"recurrent_init": "normal"},
+    ),
+    (
+        {"init": "glorot-normal", "init_biases": True},
+        "--init-biases needs --init normal or uniform",
+        {"init": "normal"},
+    ),
     ({"momentum": 0.9}, "no effect with --optimizer adagrad; it belongs to rmsprop, sgd", {"optimizer": "sgd"}),
     ({"momentum": 0.9, "nesterov": True}, "no effect with --optimizer adagrad", {"optimizer": "rmsprop"}),
     ({"optimizer": "sgd", "epsilon": 1e-6}, "it belongs to adagrad, rmsprop, adam", {"optimizer": "adam"}),

@@ -28,6 +28,7 @@ LEVELS = [
         "early_stopping",
         "config_checks",
         "task_settings",
+        "contradictions",
         "gradient_check",
         "compile_cache",
         "environment",

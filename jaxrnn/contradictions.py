@@ -1,0 +1,97 @@
+"""Settings that do not go together: each error names both, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxrnn.config_checks import flag
+from jaxrnn.errors import ConfigurationError
+
+LSTM_NAMES = (
+    "lstm",
+    "lstm-peephole",
+    "lstm-peephole-full",
+    "temporal-gate-lstm",
+    "lstm-multiplicative",
+    "lstm-layer-norm",
+)
+SCALED_INITIALIZERS = ("normal", "uniform")  # those that `init_scale` is for
+INITIALIZER_NAMES = (
+    *SCALED_INITIALIZERS,
+    "orthogonal",
+    "glorot-uniform",
+    "glorot-normal",
+    "lecun-normal",
+    "he-normal",
+)
+
+# The rules that use a constant; with another rule, a value that is not the default is a mistake.
+RULES_WITH = {
+    "rmsprop_decay": ("rmsprop",),
+    "epsilon": ("adagrad", "rmsprop", "adam"),
+    "epsilon_in_root": ("adagrad", "rmsprop", "adam"),
+    "momentum": ("rmsprop", "sgd"),
+    "nesterov": ("rmsprop", "sgd"),
+    "adam_b1": ("adam",),
+    "adam_b2": ("adam",),
+}
+
+
+def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Refuses settings that would have no effect beside the others, or that ask for two things at once.
+
+    Args:
+      values: every setting by name.
+      defaults: the defaults.
+
+    Raises:
+      ConfigurationError: with the first contradiction that is found.
+    """
+
+    def is_given(name: str) -> bool:
+        return values[name] != defaults[name]
+
+    for name, rules in RULES_WITH.items():
+        if values["optimizer"] not in rules and is_given(name):
+            raise ConfigurationError(
+                f"{flag(name)} has no effect with --optimizer {values['optimizer']}; it belongs to {', '.join(rules)}"
+            )
+    init, recurrent_init = values["init"], values["recurrent_init"]
+    drawn_by = f"--init {init}" + (f" and --recurrent-init {recurrent_init}" if recurrent_init else "")
+    scaled = " or ".join(SCALED_INITIALIZERS)
+    validation = "validation-fraction" if values["task"] == "text" else "validation-every"
+    contradictions = {
+        "--updates and --epochs both set the length of the run; give one of them": (
+            values["updates"] is not None and values["epochs"] is not None
+        ),
+        f"--forget-bias has no effect with --cell {values['cell']}, which has no forget gate": (
+            is_given("forget_bias") and values["cell"] not in LSTM_NAMES
+        ),
+        f"--init-scale has no effect with {drawn_by}; it belongs to {scaled}": (
+            is_given("init_scale") and not {init, recurrent_init} & set(SCALED_INITIALIZERS)
+        ),
+        f"--init-biases needs --init {scaled}: {init} draws matrices only": (
+            values["init_biases"] and init not in SCALED_INITIALIZERS
+        ),
+        "--dropout-between needs at least two --layers; with one there is nothing between": (
+            values["dropout_between"] > 0 and values["layers"] == 1
+        ),
+        f"--tie-embedding needs an --embedding of --hidden {values['hidden']} features; got {values['embedding']}": (
+            values["tie_embedding"] and values["embedding"] != values["hidden"]
+        ),
+        "--tie-embedding does not go with --skip-connections: the output layer then has more inputs": (
+            values["tie_embedding"] and values["skip_connections"]
+        ),
+        "--nesterov needs a --momentum above 0": values["nesterov"] and values["momentum"] == 0,
+        "--decay-every-updates needs a --decay-rate below 1": (
+            values["decay_every_updates"] > 0 and values["decay_rate"] == 1
+        ),
+        f"--early-stopping {values['early_stopping']} needs a --{validation} above 0 to look at": (
+            values["early_stopping"] != "none"
+            and values["validation_fraction"] == 0
+            and values["validation_every"] == 0
+        ),
+    }
+    for message, found in contradictions.items():
+        if found:
+            raise ConfigurationError(message)
