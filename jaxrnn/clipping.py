@@ -1,4 +1,7 @@
-"""Limits of the gradient: of each entry, and of the norm of the whole tree. A limit of 0 is none."""
+"""Limits of the gradient: of each entry, and of the norm of the whole tree.
+
+A limit is above 0. Where nothing is to be clipped, the transformation is left out; see `jaxrnn.optimizer`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 CLIP_NORMS = ("l1", "l2", "linf")
@@ -17,9 +21,12 @@ def clip_by_value(limit: jax.Array | float) -> optax.GradientTransformation:
     An infinite entry becomes the limit, NaN stays NaN: who must know that a gradient was not finite looks at it before.
 
     Args:
-      limit: above 0; 0 or infinity clips nothing. May be traced.
+      limit: above 0; infinity clips nothing. May be traced.
+
+    Raises:
+      ValueError: if the limit is known and not above 0.
     """
-    return optax.clip(_active(limit))
+    return optax.clip(_above_0("clip_by_value", limit))
 
 
 def clip_by_norm(limit: jax.Array | float, norm: str = "l2") -> optax.GradientTransformation:
@@ -32,11 +39,11 @@ def clip_by_norm(limit: jax.Array | float, norm: str = "l2") -> optax.GradientTr
     with an infinite entry or NaN has no direction to keep: it passes as it is.
 
     Args:
-      limit: above 0; 0 or infinity clips nothing. May be traced.
+      limit: above 0; infinity clips nothing. May be traced.
       norm: one of `CLIP_NORMS`.
 
     Raises:
-      ValueError: if the norm is unknown.
+      ValueError: if the norm is unknown, or the limit is known and not above 0.
 
     Example:
       >>> clip = clip_by_norm(jnp.asarray(1.0), "l1")
@@ -47,7 +54,7 @@ def clip_by_norm(limit: jax.Array | float, norm: str = "l2") -> optax.GradientTr
     """
     if norm not in CLIP_NORMS:
         raise ValueError(f"clip_by_norm expects a norm out of {', '.join(CLIP_NORMS)}; got {norm!r}")
-    limit = _active(limit)
+    limit = _above_0("clip_by_norm", limit)
 
     def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
@@ -69,6 +76,8 @@ def clip_by_norm(limit: jax.Array | float, norm: str = "l2") -> optax.GradientTr
     return optax.GradientTransformation(optax.init_empty_state, update)
 
 
-def _active(limit: jax.Array | float) -> jax.Array:
-    limit = jnp.asarray(limit)
-    return jnp.where(limit > 0, limit, jnp.inf)
+def _above_0(name: str, limit: jax.Array | float) -> jax.Array:
+    # 0 would make every gradient 0. A traced limit cannot be looked at.
+    if not isinstance(limit, jax.core.Tracer) and not np.all(np.asarray(limit) > 0):
+        raise ValueError(f"{name} expects a limit above 0, got {limit}; leave it out if nothing is to be clipped")
+    return jnp.asarray(limit)

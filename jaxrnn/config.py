@@ -217,7 +217,7 @@ class TrainConfig:
         return self.accuracy or self.task != "text"
 
     def optimizer_settings(self) -> OptimizerSettings:
-        """What is static of the optimizer."""
+        """What is static of the optimizer. A clipping limit of 0 leaves its transformation out."""
         from jaxrnn.optimizer import OptimizerSettings
 
         shared = {

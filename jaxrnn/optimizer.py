@@ -2,10 +2,15 @@
 
 The learning rate, its schedule and the clipping limits are values, traced like any other: a population may hold many
 of them in one compiled program. What is static is only which transformations there are, and their constants.
+
+A clipping limit of 0 in the settings of a run switches it off, and one place decides that:
+`TrainConfig.optimizer_settings` then leaves the transformation out (`clips_value`, `clips_global_norm`), and the value
+is never read. Where the transformation is there, its limit is above 0.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -62,8 +67,8 @@ class Hyperparameters(NamedTuple):
 
     Attributes:
       learning_rate: eta.
-      clip_value: limit of each gradient entry; 0 or infinity clips nothing.
-      clip_global_norm: limit of the norm of the whole gradient; 0 or infinity clips nothing.
+      clip_value: limit of each gradient entry, above 0 if `clips_value`; infinity clips nothing.
+      clip_global_norm: limit of the norm of the whole gradient, above 0 if `clips_global_norm`; infinity clips nothing.
       decay_rate: factor of the learning rate each time it decays.
       decay_after_epochs: epochs at the full learning rate.
       decay_every_updates: updates between two decays, beside those of the epochs; 0 is none.
@@ -82,8 +87,8 @@ class Hyperparameters(NamedTuple):
 def make_hyperparameters(
     learning_rate: float,
     *,
-    clip_value: float = 0.0,
-    clip_global_norm: float = 0.0,
+    clip_value: float = math.inf,
+    clip_global_norm: float = math.inf,
     decay_rate: float = 1.0,
     decay_after_epochs: int = 0,
     decay_every_updates: int = 0,
@@ -140,7 +145,7 @@ def make_optimizer(
       update: the update, from 0, for the learning rate. With `accumulate` each window counts as one.
 
     Raises:
-      ValueError: if the name of the rule or of the norm is unknown.
+      ValueError: if the name of the rule or of the norm is unknown, or a limit that is not traced is not above 0.
 
     References: Duchi, Hazan and Singer, 2011 (AdaGrad); Tieleman and Hinton, 2012 (RMSprop); Kingma and Ba, 2015
     (Adam).

@@ -1,7 +1,7 @@
 """Factors of the learning rate, as functions of the epoch and the update, both counted from 0.
 
-Everything here is a value and may be traced: members of a population may decay differently in one compiled program.
-The factors are multiplied.
+Everything here is a value and may be traced, so one compiled program serves all rates and lengths. The factors are
+multiplied.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 
 from jaxrnn.accumulation import accumulated
 from jaxrnn.clipping import CLIP_NORMS, clip_by_norm, clip_by_value
+from jaxrnn.config import TrainConfig
 from jaxrnn.optimizer import (
     OPTIMIZERS,
     OptimizerSettings,
@@ -178,7 +179,7 @@ def test_a_norm_above_its_limit_is_brought_to_it(norm, float64, rng):
         clipped = clip_by_norm(limit, norm).update(gradients, optax.EmptyState())[0]
         assert_trees_close(clipped, numpy_clip_norm(gradients, limit, norm), rtol=1e-12)
         np.testing.assert_allclose(numpy_norm(clipped, norm), limit, rtol=1e-12)
-    for limit in (1.001 * size, 0.0, jnp.inf):
+    for limit in (1.001 * size, jnp.inf):
         untouched = clip_by_norm(limit, norm).update(gradients, optax.EmptyState())[0]
         assert_trees_equal(untouched, gradients)
 
@@ -204,9 +205,24 @@ def test_a_gradient_without_direction_is_not_hidden_by_clipping(norm, bad):
 
 def test_clipping_values(float64):
     gradients = jnp.asarray([-9.0, -5.0, 0.5, 5.5, np.inf, np.nan])
-    for limit, expected in [(5.0, [-5, -5, 0.5, 5, 5, np.nan]), (0.0, gradients), (np.inf, gradients)]:
+    for limit, expected in [(5.0, [-5, -5, 0.5, 5, 5, np.nan]), (np.inf, gradients)]:
         clipped, _ = clip_by_value(limit).update(gradients, optax.EmptyState())
         np.testing.assert_array_equal(clipped, expected)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, np.nan, jnp.zeros(())])
+@pytest.mark.parametrize("clip", [clip_by_value, clip_by_norm])
+def test_a_limit_that_clips_everything_is_refused(clip, limit):
+    """0 means off in the settings, which leave the transformation out; here it would make each gradient 0."""
+    with pytest.raises(ValueError, match=f"^{clip.__name__} expects a limit above 0, got "):
+        clip(limit)
+
+
+def test_a_limit_of_zero_in_the_settings_has_no_transformation(float64, rng):
+    theta, gradients = random_tree(rng), [random_tree(rng) for _ in range(2)]
+    config = TrainConfig(clip_value=0, optimizer="sgd", learning_rate=RATE, dtype="float64")
+    actual, _ = train(config.optimizer_settings(), config.hyperparameters(), theta, stacked(gradients))
+    assert_trees_close(actual, numpy_train(sgd, theta, gradients), rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
