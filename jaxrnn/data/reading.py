@@ -135,14 +135,6 @@ def _refuse_special(mode: int, shown: str) -> None:
         raise DataError(f"expected a text file, got {kind}: {shown}; give a regular file")
 
 
-def read_file(
-    path: str | os.PathLike[str], options: ReadingOptions | None = None, vocabulary: Vocabulary | None = None
-) -> ReadText:
-    """Reads a text file into ids. See `read_stream`."""
-    with open_regular(path) as file:
-        return read_stream(file, os.fspath(path), options, vocabulary)
-
-
 def read_stream(
     file: BinaryIO,
     name: str,

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jaxrnn.data.reading import ReadingOptions, read_file, read_stream
+from jaxrnn.data.corpus import load_corpus
+from jaxrnn.data.reading import ReadingOptions, open_regular, read_stream
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import ConfigurationError, DataError
 
@@ -86,7 +87,7 @@ def test_wrong_encodings_are_refused_with_place_and_remedy(tmp_path, data, expec
     path = tmp_path / "text.txt"
     path.write_bytes(data)
     with pytest.raises(DataError) as caught:
-        read_file(path)
+        load_corpus(str(path))
     message = str(caught.value)
     assert str(path) in message and "\n" not in message
     for part in expected:
@@ -172,8 +173,8 @@ def test_packed_files_are_refused_with_the_command(tmp_path, data, kind, command
     path = tmp_path / "text.txt"
     path.write_bytes(data)
     with pytest.raises(DataError, match=f"{kind}.*{command}"):
-        read_file(path, ReadingOptions("latin-1"))
-    assert len(read_file(path, ReadingOptions(bytes_mode=True)).ids) == len(data)
+        load_corpus(str(path), ReadingOptions("latin-1"))
+    assert len(load_corpus(str(path), ReadingOptions(bytes_mode=True)).ids) == len(data)
 
 
 def test_a_text_that_begins_like_bzip2_is_read():
@@ -190,11 +191,11 @@ def test_special_files_are_refused_at_once(tmp_path):
     began = time.monotonic()
     for name, kind in cases.items():
         with pytest.raises(DataError, match=f"^expected a text file, got {kind}: "):
-            read_file(tmp_path / name)
+            open_regular(tmp_path / name)
     with pytest.raises(DataError, match="device"):
-        read_file("/dev/zero")
+        open_regular("/dev/zero")
     with pytest.raises(DataError, match="cannot read"):
-        read_file("a\0b")
+        open_regular("a\0b")
     assert time.monotonic() - began < 1
 
 
@@ -203,7 +204,7 @@ def test_a_socket_is_refused(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("s")
         with pytest.raises(DataError, match="socket"):
-            read_file("s")
+            open_regular("s")
 
 
 def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
@@ -215,7 +216,7 @@ def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "open", refuse)  # root may read anything, so the mode alone shows nothing
     with pytest.raises(DataError, match=r"text\.txt: Permission denied"):
-        read_file(path)
+        open_regular(path)
 
 
 def test_a_pipe_put_in_place_after_the_check_does_not_block(tmp_path, monkeypatch):
@@ -224,7 +225,7 @@ def test_a_pipe_put_in_place_after_the_check_does_not_block(tmp_path, monkeypatc
     regular = os.stat(__file__)
     monkeypatch.setattr(os, "stat", lambda *_: regular)
     with pytest.raises(DataError, match="pipe"):
-        read_file(path)
+        open_regular(path)
 
 
 class Changing(io.BytesIO):
@@ -308,7 +309,7 @@ def test_bytes_are_the_same_in_the_plain_locale(tmp_path):
     path = tmp_path / "text.txt"
     path.write_bytes("né – \U0001f600".encode())
     code = (
-        "import sys; from jaxrnn.data.reading import read_file; r = read_file(sys.argv[1]); "
+        "import sys; from jaxrnn.data.corpus import load_corpus; r = load_corpus(sys.argv[1]); "
         "sys.stdout.buffer.write(r.vocabulary.decode(r.ids).encode())"
     )
     environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -318,10 +319,10 @@ def test_bytes_are_the_same_in_the_plain_locale(tmp_path):
 
 PEAK = """
 import resource, sys
-from jaxrnn.data.reading import read_file
+from jaxrnn.data.reading import open_regular, read_stream
 with open(sys.argv[1], "rb") as file: file.read(1 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-read = read_file(sys.argv[1])
+with open_regular(sys.argv[1]) as file: read = read_stream(file, "text")
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, len(read.ids))
 """
 
