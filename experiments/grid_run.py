@@ -27,8 +27,8 @@ from experiments.result_rows import read_rows, write_csv
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.hosts import is_writer, of_writer
-from jaxrnn.population_host import group_by_structure
 from jaxrnn.population_run import EpochReport, MemberResult, PopulationOptions, PopulationRun
+from jaxrnn.population_structure import group_by_structure
 from jaxrnn.run_lock import RunLock
 from jaxrnn.small_files import read_json, remove_temporary_files, write_atomically
 from jaxrnn.stop_request import StopRequest

@@ -20,7 +20,7 @@ import numpy as np
 
 from experiments.result_rows import add_rows, read_rows
 from jaxrnn.config import TrainConfig
-from jaxrnn.population_host import group_by_structure
+from jaxrnn.population_structure import group_by_structure
 from jaxrnn.progress import duration
 from jaxrnn.run_lock import RunLock
 from jaxrnn.sequence_population_run import SequencePopulationRun, SequenceReport, SequenceResult

@@ -22,6 +22,7 @@ from jaxrnn.early_stopping import observe, should_stop
 from jaxrnn.loss import loss_nats
 from jaxrnn.population_data import PopulationData
 from jaxrnn.population_devices import MEMBER_AXIS, PopulationSettings, compile_on_grid, state_specs
+from jaxrnn.population_structure import refuse_other_structures
 from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.sharding import BATCH_AXIS
 from jaxrnn.train_job import make_model, task_of
@@ -61,9 +62,13 @@ def initial_states(configs: list[TrainConfig], vocabulary_size: int = 0) -> Trai
     """The states of several runs before their first update, stacked; each is that of the run alone.
 
     Args:
-      configs: settings, equal but for seeds, learning rates, clipping limits and the sizes of dropout rates.
+      configs: settings, equal but for seed, learning rate, and the sizes above 0 of dropout rates and clipping limits.
       vocabulary_size: V of a text.
+
+    Raises:
+      ConfigurationError: with the first setting that does not fit; all else is taken from the first member.
     """
+    refuse_other_structures(configs)
     config, dtype = configs[0], jnp.dtype(configs[0].dtype)
     hyperparameters = jax.tree.map(lambda *values: jnp.stack(values), *(c.hyperparameters() for c in configs))
     rates = {
@@ -98,7 +103,7 @@ def initial_members(configs: list[TrainConfig], folds: list[int], epochs: list[i
     """The members before their first update, stacked; each starts as the run alone with its settings does.
 
     Args:
-      configs: settings, equal but for seeds, learning rates and the sizes of dropout rates.
+      configs: settings that fit together, see `initial_states`.
       folds: the fold of each.
       epochs: epochs of each.
       vocabulary_size: V.

@@ -1,15 +1,12 @@
-"""Members on the host: who runs where, which settings share a program, and the form that a checkpoint holds."""
+"""Members on the host: who runs where, and the form that a checkpoint holds."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
-from jaxrnn.config import TrainConfig
 from jaxrnn.hosts import on_this_host
 from jaxrnn.population_devices import PopulationSettings, place_on
 from jaxrnn.random_streams import run_key_from_data
@@ -97,17 +94,3 @@ def from_saved(saved: dict[str, Any], like: AnyMember) -> AnyMember:
     train = like.train._replace(**{name: saved[name] for name in like.train._fields})
     others = {name: saved[f"member_{name}"] for name in like._fields if name != "train"}
     return like._replace(train=train, **others)
-
-
-def group_by_structure(configs: Iterable[TrainConfig]) -> list[list[TrainConfig]]:
-    """Settings that fit into one population each, in the order given: equal but for values that are traced."""
-    groups: dict[str, list[TrainConfig]] = {}
-    for config in configs:
-        values = config.to_json()
-        for name in ("seed", "learning_rate"):
-            del values[name]
-        for name in values:
-            if name.startswith(("dropout_", "clip_")) and not isinstance(values[name], str):
-                values[name] = values[name] > 0
-        groups.setdefault(json.dumps(values, sort_keys=True), []).append(config)
-    return list(groups.values())

@@ -23,11 +23,11 @@ from jaxrnn.population_host import (
     as_saved,
     fetch_members,
     from_saved,
-    group_by_structure,
     on_host,
     place_members,
     slots_for,
 )
+from jaxrnn.population_structure import refuse_other_structures
 from jaxrnn.progress import Progress
 from jaxrnn.random_streams import STREAM_VALIDATION, run_key_from_data, stream_key
 from jaxrnn.sequence_population import (
@@ -100,7 +100,7 @@ class SequencePopulationRun:
 
     Args:
       directory: where the checkpoints live; made if missing. What is found there is gone on with.
-      configs: the settings of the members; equal but for seeds, learning rates, clipping limits and dropout rates.
+      configs: the settings of the members, of one structure (`group_by_structure`).
       devices: JAX devices in use.
       validation_sequences: fresh sequences that each member is scored on at its end; 0 scores none.
       report: called after each call of the program.
@@ -110,8 +110,7 @@ class SequencePopulationRun:
       curves: loss and accuracy of every update so far, (members, updates) each; 0 past a member's end.
 
     Raises:
-      ConfigurationError: if the directory holds a population of other settings.
-      ValueError: if the settings do not fit into one population.
+      ConfigurationError: if the settings do not fit into one population, or the directory holds one of other settings.
     """
 
     def __init__(
@@ -124,8 +123,7 @@ class SequencePopulationRun:
         report: Callable[[SequenceReport], None] = lambda report: None,
         should_stop: Callable[[], bool] = lambda: False,
     ):
-        if len(group_by_structure(configs)) != 1:
-            raise ValueError("a population expects settings equal but for seeds, rates and limits; group them first")
+        refuse_other_structures(configs)
         self.directory, self.configs, self.validation_sequences = directory, configs, validation_sequences
         self.report, self.should_stop = report, should_stop
         self.updates = configs[0].updates or DEFAULT_UPDATES

@@ -15,6 +15,7 @@ from jaxrnn.gradient_check import (
 )
 from jaxrnn.language_model import LanguageModel
 from jaxrnn.loss import loss_nats
+from tests.reference.torch_numbers import stored
 
 T, H, V = 6, 4, 5
 
@@ -60,20 +61,17 @@ def test_hand_derived_gradients_equal_differences(example, method):
         assert row.share_below_1e6 == 1
 
 
-def test_hand_derived_gradients_equal_torch(example):
-    torch = pytest.importorskip("torch")
-    parameters, inputs, targets, h = example
-    loss, gradients, h_last = vanilla_loss_and_gradients(parameters, inputs, targets, h)
-    leaves = {name: torch.tensor(value, requires_grad=True) for name, value in parameters.items()}
-    state, torch_loss = torch.tensor(h), torch.zeros((), dtype=torch.float64)
-    for x, y in zip(inputs, targets, strict=True):
-        state = torch.tanh(leaves["W_x"][x] + state @ leaves["W_h"] + leaves["b"])
-        torch_loss = torch_loss - torch.log_softmax(state @ leaves["W_y"] + leaves["b_y"], dim=0)[y]
-    torch_loss.backward()
-    np.testing.assert_allclose(loss, torch_loss.item(), rtol=1e-12)
-    np.testing.assert_allclose(h_last, state.detach().numpy(), rtol=1e-12)
+def test_hand_derived_gradients_equal_torch():
+    arrays = stored("torch_vanilla_float64")
+    parameters = {name.removeprefix("weights/"): value for name, value in arrays.items() if name.startswith("weights/")}
+    window = arrays["window"]
+    loss, gradients, h_last = vanilla_loss_and_gradients(parameters, window[:-1], window[1:], arrays["h"])
+    np.testing.assert_allclose(loss, arrays["results/loss"], rtol=1e-12)
+    np.testing.assert_allclose(h_last, arrays["results/h"], rtol=1e-12)
+    assert len(gradients) == 5
     for name, gradient in gradients.items():
-        np.testing.assert_allclose(gradient, leaves[name].grad.numpy(), rtol=1e-10, atol=1e-13, err_msg=name)
+        expected = arrays[f"results/d_weights/{name}"]
+        np.testing.assert_allclose(gradient, expected, rtol=1e-10, atol=1e-13, err_msg=name)
 
 
 @pytest.mark.parametrize("engine", ["auto", "scan", "hoisted", "reference"])

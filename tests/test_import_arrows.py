@@ -48,6 +48,7 @@ LEVELS = [
         "population",
         "population_data",
         "population_devices",
+        "population_structure",
         "sequence_population",
         "run_devices",
         "checkpoint",

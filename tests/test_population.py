@@ -299,8 +299,15 @@ def test_folds_read_other_parts_of_the_text():
     rolled, rolled_test = epochs_of([MEMBERS[0]] * 2, epochs=1, ids=np.roll(CORPUS.ids, -(len(CORPUS.ids) // 2)))
     assert_trees_equal(member(rolled[0].train, 0), member(members[0].train, 1))
     assert rolled_test[0] == test[1]
-    parts = split_in_order(np.arange(20), fold=1, folds=2)
-    assert [p.tolist() for p in parts] == [[*range(10, 20), *range(6)], [6, 7], [8, 9]]
+
+
+@pytest.mark.parametrize(("folds", "starts"), [(2, [0, 10]), (3, [0, 6, 13])])
+def test_a_fold_begins_its_share_of_the_text_later_and_goes_on_at_the_start(folds, starts):
+    text = list(range(100, 120))
+    for fold, start in enumerate(starts):
+        turned = text[start:] + text[:start]
+        parts = split_in_order(np.array(text), fold=fold, folds=folds)
+        assert [part.tolist() for part in parts] == [turned[:16], turned[16:18], turned[18:]]
 
 
 def test_retraining_reads_training_and_validation_data_and_keeps_the_latest_parameters():

@@ -15,7 +15,6 @@ from jaxrnn.population_host import (
     as_saved,
     fetch_members,
     from_saved,
-    group_by_structure,
     on_host,
     place_members,
     slots_for,
@@ -92,18 +91,3 @@ def test_halving_stops_the_worse_half_after_powers_of_two(epoch, losses, runs, g
     halved = worse_half_stopped(full)
     assert halved.running.tolist() == [bool(one) for one in goes_on]
     assert_trees_equal(halved._replace(running=full.running), full)
-
-
-def test_members_of_one_structure_differ_in_values_only():
-    values = [
-        CONFIG,
-        TrainConfig(**(vars(CONFIG) | {"seed": 3})),
-        TrainConfig(**(vars(CONFIG) | {"learning_rate": 0.5})),
-    ]
-    other = [
-        TrainConfig(**(vars(CONFIG) | {"hidden": 3})),
-        TrainConfig(**(vars(CONFIG) | {"dropout_output": 0.1})),
-        TrainConfig(**(vars(CONFIG) | {"dropout_output": 0.4})),
-    ]
-    groups = group_by_structure([values[0], other[0], values[1], other[1], values[2], other[2]])
-    assert groups == [values, [other[0]], other[1:]]

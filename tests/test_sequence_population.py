@@ -154,7 +154,7 @@ def test_any_split_into_calls_gives_the_same_bits():
 
 def test_batched_members_and_a_shared_batch_agree_with_members_in_sequence():
     """In another order of summing, so for few updates only."""
-    few = (40,)
+    few = (30,)
     expected, losses, _ = advanced(MEMBERS, parts=few)
     others, other_losses, _ = advanced(MEMBERS, parts=few, batched=True)
     assert others.train.update.tolist() == expected.train.update.tolist()

@@ -18,6 +18,7 @@ from tests.reference.random_cell import (
     weights_of,
 )
 from tests.reference.steps import unroll_steps
+from tests.reference.torch_numbers import assert_layers_equal_torch
 from tests.trees import assert_trees_close
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
@@ -64,26 +65,8 @@ def two_layers(cell_type, rng):
     return cells, carries, xs, d_ys, ours
 
 
-def test_two_layers_equal_torch_with_copied_weights(rng):
-    torch = pytest.importorskip("torch")
-    cells, carries, xs, d_ys, (gradients, ys) = two_layers(GRUCell, rng)
-    gru = torch.nn.GRU(5, 4, num_layers=2)
-    names = {"W_h": "weight_hh_l{}", "W_x": "weight_ih_l{}", "b": "bias_ih_l{}", "b_h": "bias_hh_l{}"}
-    with torch.no_grad():
-        for layer, cell in enumerate(cells):
-            for name, value in weights_of(cell).items():
-                getattr(gru, names[name].format(layer)).copy_(torch.tensor(value.T))
-    x = torch.tensor(np.array(xs), requires_grad=True)
-    h = torch.tensor(np.stack([np.array(carry.h) for carry in carries]), requires_grad=True)
-    their_ys, _ = gru(x, h)
-    (their_ys * torch.tensor(np.array(d_ys))).sum().backward()
-    by_layer = [
-        {name: getattr(gru, theirs.format(layer)).grad.numpy().T for name, theirs in names.items()}
-        for layer in range(2)
-    ]
-    d_carries = [GRUCarry(h.grad[layer].numpy()) for layer in range(2)]
-    assert_trees_close(ys, their_ys.detach().numpy(), rtol=1e-5)
-    assert_trees_close(gradients, (by_layer, x.grad.numpy(), d_carries), rtol=1e-5)
+def test_two_layers_equal_torch_with_copied_weights():
+    assert_layers_equal_torch(GRUCell, GRUCarry, "torch_gru", rtol=1e-5)
 
 
 def test_two_layers_without_recurrent_bias_equal_flax_with_copied_weights(rng):

@@ -17,6 +17,7 @@ from tests.reference.random_cell import (
     weights_of,
 )
 from tests.reference.steps import unroll_steps
+from tests.reference.torch_numbers import assert_layers_equal_torch
 from tests.trees import assert_trees_close
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
@@ -72,28 +73,8 @@ def loss_of(ys, lasts, d_ys, d_last):
     return total
 
 
-def test_two_layers_equal_torch_with_copied_weights(rng):
-    torch = pytest.importorskip("torch")
-    cells, carries, xs, d_ys, d_last, (gradients, ys) = two_layers(rng)
-    lstm = torch.nn.LSTM(5, 4, num_layers=2)
-    names = {"W_x": "weight_ih_l{}", "W_h": "weight_hh_l{}", "b": "bias_ih_l{}"}
-    with torch.no_grad():
-        for layer, cell in enumerate(cells):
-            for name, value in weights_of(cell).items():
-                getattr(lstm, names[name].format(layer)).copy_(torch.tensor(value.T))
-            getattr(lstm, f"bias_hh_l{layer}").zero_()  # there are two biases, added up
-    x = torch.tensor(np.array(xs), requires_grad=True)
-    c, h = (torch.tensor(np.stack([np.array(carry[k]) for carry in carries]), requires_grad=True) for k in range(2))
-    their_ys, (last_h, last_c) = lstm(x, (h, c))
-    d_ys, d_last = jax.tree.map(lambda leaf: torch.tensor(np.array(leaf)), (d_ys, d_last))
-    loss_of(their_ys, list(zip(last_c, last_h, strict=True)), d_ys, d_last).backward()
-    by_layer = [
-        {name: getattr(lstm, theirs.format(layer)).grad.numpy().T for name, theirs in sorted(names.items())}
-        for layer in range(2)
-    ]
-    d_carries = [LSTMCarry(c.grad[layer].numpy(), h.grad[layer].numpy()) for layer in range(2)]
-    assert_trees_close(ys, their_ys.detach().numpy(), rtol=1e-5)
-    assert_trees_close(gradients, (by_layer, x.grad.numpy(), d_carries), rtol=1e-5)
+def test_two_layers_equal_torch_with_copied_weights():
+    assert_layers_equal_torch(LSTMCell, LSTMCarry, "torch_lstm", rtol=1e-5)
 
 
 def test_two_layers_equal_flax_with_copied_weights(rng):

@@ -15,6 +15,7 @@ from tests.reference.random_cell import (
     unroll_with,
     weights_of,
 )
+from tests.reference.torch_numbers import assert_layers_equal_torch
 from tests.reference.vanilla import unroll_vanilla
 from tests.trees import assert_trees_close
 
@@ -77,27 +78,8 @@ def test_equals_flax_simple_cell_with_copied_weights(rng):
     assert_trees_close((ours, d_xs, d_h), (by_name, their_d_xs, their_d_h), rtol=1e-5)
 
 
-def test_equals_torch_rnn_with_copied_weights(rng):
-    torch = pytest.importorskip("torch")
-    cell = random_cell(VanillaCell, 5, 4, rng, jnp.float32)
-    xs, h, d_ys, ((ours, d_xs, d_h), ys) = copies(cell, rng)
-    weights = weights_of(cell)
-    rnn = torch.nn.RNN(5, 4)
-    with torch.no_grad():
-        rnn.weight_ih_l0.copy_(torch.tensor(weights["W_x"].T))
-        rnn.weight_hh_l0.copy_(torch.tensor(weights["W_h"].T))
-        rnn.bias_ih_l0.copy_(torch.tensor(0.25 * weights["b"]))  # two biases there, added up
-        rnn.bias_hh_l0.copy_(torch.tensor(0.75 * weights["b"]))
-    x, h0 = (torch.tensor(np.array(a), requires_grad=True) for a in (xs, h[None]))
-    their_ys, _ = rnn(x, h0)
-    (their_ys * torch.tensor(np.array(d_ys))).sum().backward()
-    theirs = {
-        "W_h": rnn.weight_hh_l0.grad.numpy().T,
-        "W_x": rnn.weight_ih_l0.grad.numpy().T,
-        "b": rnn.bias_ih_l0.grad.numpy(),
-    }
-    assert_trees_close(ys, their_ys.detach().numpy(), rtol=1e-5)
-    assert_trees_close((ours, d_xs, d_h), (theirs, x.grad.numpy(), h0.grad.numpy()[0]), rtol=1e-5)
+def test_equals_torch_rnn_with_copied_weights():
+    assert_layers_equal_torch(VanillaCell, VanillaCarry, "torch_vanilla", rtol=1e-5)
 
 
 def test_weights_start_normal_and_biases_at_zero():
