@@ -35,7 +35,8 @@ class StepSettings(NamedTuple):
       learned_initial_carry: whether the carry of a fresh start is a parameter.
       drops_out: whether the network has a dropout site.
       dropout_per_window: one mask a window, or a fresh one at each step.
-      clips_backward: whether the gradients of p_t and r_t are clipped inside the backward loop.
+      clips_backward: whether the gradients of p_t and r_t are clipped inside the backward loop; the limit is that of
+        the whole batch's gradient, however many devices share it.
       devices: how many devices the batch is split over.
       skip_non_finite: leave out an update whose loss or gradient is not finite.
       task: what is learned; the next symbol of a text by default.
@@ -122,7 +123,8 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: j
     options = {
         "resets": _resets(settings, state, streams),
         "dropout": _dropout(settings, state, streams.shape[1]),
-        "clip_backward": state.clip_backward if settings.clips_backward else None,
+        # Each device has the mean over its own rows, whose gradients are so many times those of the whole batch's mean.
+        "clip_backward": state.clip_backward * settings.devices if settings.clips_backward else None,
     }
 
     def objective(params):
