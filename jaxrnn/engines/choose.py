@@ -85,7 +85,7 @@ def unroll(
         gradients, to the order in which sums are taken.
       resets: true where a stream starts afresh: the carry before that step is `fresh`. Shape (T, B), bool.
       fresh: the carry of a fresh start, (B, ...) like `carry`; zeros if None.
-      lengths: length of each sequence, (B,). From there on the carry stays as it is and outputs are 0.
+      lengths: length of each sequence, (B,). From there on the carry stays as it is, resets or not, and outputs are 0.
       times: the time of each step, (T, B), for cells whose `update` uses it; its index in the window if None.
       input_scale: factor of the one-hot input at each step, (T, B): dropout of ids.
       recurrent_mask: factor of h_{t-1} in the recurrent product, (T, B, H), or (1, B, H) for one mask a window.
