@@ -1,4 +1,4 @@
-"""One cell a file. `CELLS` is the only table of names."""
+"""One cell a file. `CELLS` makes them by name; `jaxrnn.config.CELL_NAMES` lists the same names for the settings."""
 
 from __future__ import annotations
 

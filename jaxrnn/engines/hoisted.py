@@ -54,7 +54,6 @@ def unroll_hoisted(
     carry: Carry,
     fresh: Carry | None = None,
     clip_backward: jax.Array | None = None,
-    scan_unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
     """Unrolls with a gradient of its own, built from each step's pullback."""
     weights: Any = input_weights(cell, window)
@@ -65,7 +64,7 @@ def unroll_hoisted(
     b_h = None if cell.b_h is None else cell.b_h[...]
     arrays = (weights, cell.W_h[...], b_h, cell.pointwise(), carry, fresh, ps, window.features, window.recurrent_mask)
     fixed = (window.ids, window.input_scale, window.times, window.resets, window.valid)
-    return _Hoisted(cell, scan_unroll)(arrays, fixed, clip_backward)
+    return _Hoisted(cell)(arrays, fixed, clip_backward)
 
 
 def _recurrent_product(W_h, b_h, h, mask):
@@ -76,8 +75,8 @@ def _recurrent_product(W_h, b_h, h, mask):
 class _Hoisted:
     """`(arrays, fixed, clip) -> (carry, ys)`; the gradient goes to `arrays` only."""
 
-    def __init__(self, cell: Cell, scan_unroll: int):
-        self.cell, self.scan_unroll = cell, scan_unroll
+    def __init__(self, cell: Cell):
+        self.cell = cell
         run = jax.custom_vjp(lambda arrays, fixed, clip: self._scan(arrays, fixed, clip, keep=False)[0])
         run.defvjp(lambda arrays, fixed, clip: self._scan(arrays, fixed, clip, keep=True), self._backward)
         self.run = run
@@ -107,7 +106,7 @@ class _Hoisted:
             return new, (y, None if y is new.h else new.h, pullback)
 
         steps = (ps, features, ids, scale, times, resets, valid, None if constant_mask else mask)
-        last, kept = jax.lax.scan(step, first, steps, unroll=self.scan_unroll)
+        last, kept = jax.lax.scan(step, first, steps)
         if not keep:
             return (last, kept), None
         ys, hs, pullbacks = kept
@@ -142,9 +141,7 @@ class _Hoisted:
         def block(state, now):
             state, d_weights, d_W_h, d_b_h, d_constant_mask = state
             d_y, pullback, reset, step_mask, h, h_before, x, i, s = now
-            state, (d_p, d_r) = jax.lax.scan(
-                step, state, (d_y, pullback, reset, step_mask), reverse=True, unroll=self.scan_unroll
-            )
+            state, (d_p, d_r) = jax.lax.scan(step, state, (d_y, pullback, reset, step_mask), reverse=True)
             d_sum = d_p if d_r is None else d_r
             h = jnp.concatenate([h_before[None], h[:-1]])
             if reset is not None:

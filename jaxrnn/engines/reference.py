@@ -18,7 +18,6 @@ def unroll_reference(
     carry: Carry,
     fresh: Carry | None = None,
     clip_backward: jax.Array | None = None,
-    scan_unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
     """A plain scan; ids are fed as one-hot vectors, as the formula says."""
     mask = window.recurrent_mask
@@ -39,7 +38,7 @@ def unroll_reference(
         return (new, y) if valid is None else keep_finished(valid, new, carry, y)
 
     steps = (_dense(cell, window), window.times, window.resets, window.valid, mask)
-    return jax.lax.scan(step, carry, steps, unroll=scan_unroll)
+    return jax.lax.scan(step, carry, steps)
 
 
 def _dense(cell: Any, window: Window) -> jax.Array | None:

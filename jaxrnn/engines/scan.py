@@ -19,7 +19,6 @@ def unroll_scan(
     carry: Carry,
     fresh: Carry | None = None,
     clip_backward: jax.Array | None = None,
-    scan_unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
     """Unrolls by `lax.scan`; works for forward and reverse differentiation, jit, vmap and sharding."""
     apply = step_function(cell, clip_backward)
@@ -51,4 +50,4 @@ def unroll_scan(
         return apply(p, r, carry, pointwise, t, valid)
 
     steps = (ps, inputs, window.times, window.resets, window.valid, None if constant_mask else mask)
-    return jax.lax.scan(step, carry, steps, unroll=scan_unroll)
+    return jax.lax.scan(step, carry, steps)
