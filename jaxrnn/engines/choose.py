@@ -87,8 +87,9 @@ def unroll(
       lengths: length of each sequence, (B,). From there on the carry stays as it is, resets or not, and outputs are 0.
       times: the time of each step, (T, B), for cells whose `update` uses it; its index in the window if None.
       input_scale: factor of the one-hot input at each step, (T, B): dropout of ids.
-      recurrent_mask: factor of h_{t-1} in the recurrent product, (T, B, H), or (1, B, H) for one mask a window.
-      clip_backward: limit of each entry of the gradients of p_t and r_t, applied at each step of the backward pass.
+      recurrent_mask: factor of h_{t-1} in the recurrent products, (T, B, H), or (1, B, H) for one mask a window.
+      clip_backward: limit of each entry of the gradients of p_t, r_t and a cell's inner products, applied at each step
+        of the backward pass.
 
     Returns:
       The carry after the last step and the outputs, (T, B, H).

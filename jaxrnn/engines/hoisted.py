@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.cells.inner_product import is_inner_product
 from jaxrnn.engines.step import step_function
 from jaxrnn.engines.window import (
     Window,
@@ -56,13 +57,17 @@ def unroll_hoisted(
     clip_backward: jax.Array | None = None,
 ) -> tuple[Carry, jax.Array]:
     """Unrolls with a gradient of its own, built from each step's pullback."""
+    pointwise = cell.pointwise()
+    if any(map(is_inner_product, jax.tree.leaves(pointwise, is_leaf=is_inner_product))):
+        name = type(cell).__name__
+        raise ValueError(f"{name}.pointwise() holds an InnerProduct; set `inner_products = True` in {name}")
     weights: Any = input_weights(cell, window)
     ps = None
     if multiplies_first(carry.h.shape[0]):
         ps, weights = input_product(weights, window.features, window.ids, window.input_scale), None
         window = window._replace(features=None, ids=None, input_scale=None)
     b_h = None if cell.b_h is None else cell.b_h[...]
-    arrays = (weights, cell.W_h[...], b_h, cell.pointwise(), carry, fresh, ps, window.features, window.recurrent_mask)
+    arrays = (weights, cell.W_h[...], b_h, pointwise, carry, fresh, ps, window.features, window.recurrent_mask)
     fixed = (window.ids, window.input_scale, window.times, window.resets, window.valid)
     return _Hoisted(cell)(arrays, fixed, clip_backward)
 

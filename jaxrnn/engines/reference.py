@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.engines.step import clip_cotangent
+from jaxrnn.cells.inner_product import clip_cotangent, filled_in
 from jaxrnn.engines.window import Window, keep_finished, reset_carry
 
 
@@ -34,7 +34,7 @@ def unroll_reference(
             p, r = cell.products(carry if step_mask is None else carry._replace(h=carry.h * step_mask), x)
             if clip_backward is not None:
                 p, r = clip_cotangent(p, clip_backward), clip_cotangent(r, clip_backward)
-            new, y = cell.update(p, r, carry, cell.pointwise(), t)
+            new, y = cell.update(p, r, carry, filled_in(cell.pointwise(), step_mask, clip_backward), t)
         return (new, y) if valid is None else keep_finished(valid, new, carry, y)
 
     steps = (_dense(cell, window), window.times, window.resets, window.valid, mask)
