@@ -34,13 +34,14 @@ class TrainState(NamedTuple):
       window: the next window of the epoch.
       smooth_loss_nats: 0.999 s + 0.001 l of the mean loss per symbol, started at the first loss.
       best_params: parameters after the update with the lowest smoothed loss; from the first validation on, those with
-        the lowest validation loss. Never an alias of `params`, since the state is donated to the compiled step.
+        the lowest validation loss, where NaN is none. Never an alias of `params`, since the state is donated to the
+        compiled step.
       best_smooth_loss_nats: the smoothed loss then; infinity before the first update.
       best_update: that update.
       skipped: updates left out because their loss or gradient was not finite.
       skipped_in_a_row: how many of them just now.
-      valid_loss_nats: the latest validation loss; NaN before there is one.
-      valid_update: the update it was taken at.
+      valid_loss_nats: the latest validation loss; NaN before there is one, or where that loss was.
+      valid_update: the update it was taken at; 0 before there is one.
       early_stopping: the validation losses that the stopping rule looks at.
       recent_accuracy: accuracies of the latest updates, (RECENT_UPDATES,), that of update u at place (u - 1) mod
         RECENT_UPDATES; None where the accuracy is not measured.

@@ -35,9 +35,9 @@ class StepSettings(NamedTuple):
       learned_initial_carry: whether the carry of a fresh start is a parameter.
       drops_out: whether the network has a dropout site.
       dropout_per_window: one mask a window, or a fresh one at each step.
-      clips_backward: whether the gradients of p_t and r_t are clipped inside the backward loop.
+      clips_backward: whether the gradients of p_t and r_t are clipped inside the backward loop; the limit is that of
+        the whole batch's gradient, however many devices share it.
       devices: how many devices the batch is split over.
-      skip_non_finite: leave out an update whose loss or gradient is not finite.
       task: what is learned; the next symbol of a text by default.
       accuracy: whether the share of right answers of each update is measured.
       stop_at_accuracy: mean accuracy of the latest `RECENT_UPDATES` updates at which training ends; 0 is never.
@@ -53,7 +53,6 @@ class StepSettings(NamedTuple):
     dropout_per_window: bool = False
     clips_backward: bool = False
     devices: int = 1
-    skip_non_finite: bool = True
     task: Task = Text()
     accuracy: bool = False
     stop_at_accuracy: float = 0.0
@@ -108,6 +107,8 @@ def all_finite(tree: Any) -> jax.Array:
 def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: jax.Array):
     """One update: batch, loss, gradient, clip, optimizer, smoothed loss, best parameters.
 
+    An update whose loss or gradient is not finite is left out and counted.
+
     Args:
       graphdef: structure of the model.
       settings: what is fixed.
@@ -122,7 +123,8 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: j
     options = {
         "resets": _resets(settings, state, streams),
         "dropout": _dropout(settings, state, streams.shape[1]),
-        "clip_backward": state.clip_backward if settings.clips_backward else None,
+        # Each device has the mean over its own rows, whose gradients are so many times those of the whole batch's mean.
+        "clip_backward": state.clip_backward * settings.devices if settings.clips_backward else None,
     }
 
     def objective(params):
@@ -139,20 +141,17 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: j
     carry = carry if task.passes_carry else ()
     first = state.update == state.skipped  # no finite update yet
     smooth = jnp.where(first, loss, SMOOTHING * state.smooth_loss_nats + (1 - SMOOTHING) * loss)
-    skipped, in_a_row = state.skipped, state.skipped_in_a_row
-    if settings.skip_non_finite:
-        finite = jnp.isfinite(loss) & all_finite(gradients)
+    finite = jnp.isfinite(loss) & all_finite(gradients)
 
-        def keep(new, old):
-            return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+    def keep(new, old):
+        return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
 
-        params, optimizer_state = keep(params, state.params), keep(optimizer_state, state.optimizer_state)
-        carry, smooth = keep(carry, state.carry), keep(smooth, state.smooth_loss_nats)
-        skipped = skipped + jnp.where(finite, 0, 1)
-        in_a_row = jnp.where(finite, 0, in_a_row + 1)
-    better = (smooth < state.best_smooth_loss_nats) & jnp.isnan(state.valid_loss_nats)  # else the validation decides
-    if settings.skip_non_finite:
-        better = better & finite
+    params, optimizer_state = keep(params, state.params), keep(optimizer_state, state.optimizer_state)
+    carry, smooth = keep(carry, state.carry), keep(smooth, state.smooth_loss_nats)
+    skipped = state.skipped + jnp.where(finite, 0, 1)
+    in_a_row = jnp.where(finite, 0, state.skipped_in_a_row + 1)
+    never_scored = state.valid_update == 0  # else the validation decides, even if its latest loss was NaN
+    better = (smooth < state.best_smooth_loss_nats) & never_scored & finite
     best_params = jax.tree.map(lambda new, best: jnp.where(better, new, best), params, state.best_params)
 
     # Where the carry does not pass on there are no epochs: the window and the epoch stay 0.

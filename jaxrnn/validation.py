@@ -44,7 +44,10 @@ def score_state(job: TrainJob, state: TrainState, update: int) -> Score:
 
 
 def with_score(state: TrainState, update: int, score: Score) -> TrainState:
-    """The state that knows its score, with these parameters as the best if no score was lower."""
+    """The state that knows its score, with these parameters as the best if no score was as low.
+
+    A NaN is no improvement: the best stay as they are, and the smoothed loss does not choose them from now on either.
+    """
     seen = observe(on_first_device(state.early_stopping), score.loss)
     state = state._replace(
         valid_loss_nats=like(score.loss, state.valid_loss_nats),

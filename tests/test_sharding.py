@@ -25,6 +25,7 @@ SYMBOLS, BATCH, UPDATES = 7, 4, 20
 
 @functools.cache
 def trainer(dtype, devices, dropped):
+    """Drops out, or clips in the backward loop with the limit that is in the state."""
     rng = np.random.default_rng(2)
     with jax.enable_x64(dtype == "float64"):
         options = {"cell": "lstm", "layers": 2, "learned_initial_carry": True, "param_dtype": jnp.dtype(dtype)}
@@ -33,12 +34,14 @@ def trainer(dtype, devices, dropped):
         # Six windows an epoch: carries go back to the start while it trains.
         ids = rng.integers(0, SYMBOLS, 5 * BATCH * 6 + BATCH)
         settings = {"bptt_length": 5, "document_end": 3, "learned_initial_carry": True, "drops_out": dropped}
+        settings["clips_backward"] = not dropped
         return Trainer(model, ids, BATCH, dropout_rates=rates, devices=devices, **settings)
 
 
-def fresh_state(trainer):
+def fresh_state(trainer, **changes):
     """The first state, with rates of its own: the chunk takes its arguments over."""
-    return trainer.state(dropout_rates=jax.tree.map(jnp.copy, trainer.sites["dropout_rates"] or DropoutRates()))
+    rates = jax.tree.map(jnp.copy, trainer.sites["dropout_rates"] or DropoutRates())
+    return trainer.state(dropout_rates=rates, **changes)
 
 
 def after(state):
@@ -59,6 +62,22 @@ def test_two_devices_train_as_one_does(dtype, dropped, rtol):
         np.testing.assert_allclose(split_losses, losses, rtol=rtol)
         assert_trees_close(after(actual), after(expected), rtol=rtol if dtype == "float64" else 5e-6)
         assert int(actual.epoch) == updates // 6 and len(set(losses.tolist())) == updates
+
+
+def test_the_limit_of_the_backward_loop_does_not_depend_on_the_devices():
+    with jax.enable_x64(True):
+        one, two = (trainer("float64", devices, False) for devices in (1, 2))
+
+        def run(trainer, limit):
+            return trainer.advance(fresh_state(trainer, clip_backward=jnp.asarray(limit)), 5)[:2]
+
+        plain, tighter, expected = (run(one, limit) for limit in (np.inf, 0.02, 0.04))
+        # The limit acts on some entries and not on all: half of it is another run, and so is none.
+        assert (np.abs(plain[1][1:] - expected[1][1:]) > 1e-6).all()
+        assert (np.abs(tighter[1][1:] - expected[1][1:]) > 1e-6).all()
+        actual = run(two, 0.04)
+        np.testing.assert_allclose(actual[1], expected[1], rtol=1e-10)
+        assert_trees_close(after(actual[0]), after(expected[0]), rtol=1e-10)
 
 
 def test_a_split_run_repeats_bit_for_bit_in_any_chunks_without_a_second_compilation():

@@ -13,6 +13,7 @@ from jaxrnn.gradient_check import vanilla_loss_and_gradients
 from jaxrnn.optimizer import OptimizerSettings
 from jaxrnn.train_state import params_of
 from jaxrnn.train_step import MAX_CHUNK_UPDATES, SMOOTHING, ChunkMetrics, train_updates, windows_per_epoch
+from jaxrnn.validation import Score, with_score
 from tests.reference.book_loop import BookLoop, window_loss_and_gradients
 from tests.reference.small_model import from_reference, random_model, to_reference
 from tests.reference.training import Trainer
@@ -319,6 +320,28 @@ def test_the_best_parameters_are_those_after_the_update_with_the_lowest_smoothed
     assert_trees_equal(leaves_by_path(whole.best_params), best[2])
     with pytest.raises(AssertionError):
         assert_trees_equal(whole.best_params, whole.params)
+
+
+def test_from_the_first_validation_on_the_smoothed_loss_decides_nothing_even_after_a_nan(rng):
+    ids = np.full(161, 3, np.uint8)  # so easy that the smoothed loss falls with every update
+    trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float32, std=0.1), ids, **SMALL)
+
+    def scored(state, loss):
+        """Three updates on, with this score; what the state counts as the best, a single update later too."""
+        state, *_ = trainer.advance(state, 3)
+        state = with_score(state, int(state.update), Score(loss, 0.0, ""))
+        best = (int(state.best_update), leaves_by_path(state.best_params))
+        state, *_ = trainer.advance(state, 1)
+        assert int(state.best_update) == best[0]
+        assert_trees_equal(leaves_by_path(state.best_params), best[1])
+        return state, best[0]
+
+    state, found = trainer.state(), []
+    for loss in (np.nan, 2.0, np.nan, 3.0, 1.0):
+        state, best = scored(state, loss)
+        found.append(best)
+    # Scored after updates 3, 7, 11, 15 and 19; the smoothed loss of update 3 was the lowest when there was no score.
+    assert found == [3, 7, 7, 7, 19]
 
 
 # ---- updates that are not finite ----

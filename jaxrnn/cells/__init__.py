@@ -1,4 +1,4 @@
-"""One cell a file. `CELLS` is the only table of names."""
+"""One cell a file. `CELLS` makes them by name; `jaxrnn.config.CELL_NAMES` lists the same names for the settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from jaxrnn.cells.base import Cell
 from jaxrnn.cells.gru import GRUCarry, GRUCell
 from jaxrnn.cells.gru_reset_before import ResetBeforeGRUCell
+from jaxrnn.cells.inner_product import InnerProduct
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
 from jaxrnn.cells.lstm_layer_norm import LayerNormLSTMCell
 from jaxrnn.cells.lstm_multiplicative import MultiplicativeLSTMCell
@@ -56,6 +57,7 @@ __all__ = [
     "FullPeepholeLSTMCell",
     "GRUCarry",
     "GRUCell",
+    "InnerProduct",
     "LSTMCarry",
     "LSTMCell",
     "LayerNormLSTMCell",

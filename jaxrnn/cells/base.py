@@ -59,8 +59,8 @@ class Cell(nnx.Module, abc.ABC):
 
     # True if `update` uses p and r only as p + r. An engine may then keep one gradient array for both.
     sums_products = False
-    # True if `update` makes products of its own, with matrices that `pointwise` holds (a GRU that resets before its
-    # product). Such a cell runs on `scan` and `reference`.
+    # True if `update` makes products of its own (a GRU that resets before its product), with matrices that `pointwise`
+    # holds as `InnerProduct`s. Such a cell runs on `scan` and `reference`.
     inner_products = False
 
     def __init__(
@@ -105,7 +105,7 @@ class Cell(nnx.Module, abc.ABC):
           p: input product, (B, G).
           r: recurrent product, (B, G).
           carry: carry_{t-1}.
-          pointwise: what `self.pointwise()` returned.
+          pointwise: what `self.pointwise()` returned, with masks and limits in its `InnerProduct`s.
           t: index of the step in the window, a scalar; or the times that were given to `unroll`, (B,).
 
         Returns:
@@ -117,7 +117,7 @@ class Cell(nnx.Module, abc.ABC):
         """The carry of a fresh start: zeros, (B, H) each, in the dtype of the parameters."""
 
     def pointwise(self) -> Any:
-        """The parameters that `update` uses, as a pytree of arrays."""
+        """The parameters that `update` uses, as a pytree of arrays; a matrix to multiply by as an `InnerProduct`."""
         return ()
 
     def products(self, carry: Carry, x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -31,8 +31,8 @@ class GRUCell(Cell):
 
     Args: those of `Cell`, and
       use_bias: whether there are biases at all.
-      recurrent_bias: whether r_t has the bias b_h, as in PyTorch and cuDNN. Flax's GRU has none. Only its n block
-        adds to what b can do.
+      recurrent_bias: whether r_t has the bias b_h, as in PyTorch and cuDNN. `flax.nnx`'s GRU has none, `flax.linen`'s
+        has it in the n block alone, and only there it adds to what b can do.
 
     Example:
       >>> import jax.numpy as jnp

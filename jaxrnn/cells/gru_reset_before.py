@@ -10,6 +10,7 @@ from flax import nnx
 
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer
 from jaxrnn.cells.gru import GRUCarry
+from jaxrnn.cells.inner_product import InnerProduct
 
 
 class ResetBeforeGRUCell(Cell):
@@ -24,6 +25,7 @@ class ResetBeforeGRUCell(Cell):
 
     Here z means the opposite of z in `GRUCell`, PyTorch and Flax; char-rnn has this form. The second product needs
     the gate r, so a step makes two products, one after the other, and is slower than one of `GRUCell`.
+    Dropout of h_{t-1} acts in both products; the last line sees h_{t-1} as it is.
 
     Args: those of `Cell`. Some reports have no bias: `use_bias=False`.
 
@@ -57,16 +59,16 @@ class ResetBeforeGRUCell(Cell):
         self.W_hn = nnx.Param(kernel_init(rngs.params(), (hidden_features, hidden_features), param_dtype))
 
     def update(
-        self, p: jax.Array, r: jax.Array, carry: GRUCarry, pointwise: Any, t: jax.Array
+        self, p: jax.Array, r: jax.Array, carry: GRUCarry, pointwise: InnerProduct, t: jax.Array
     ) -> tuple[GRUCarry, jax.Array]:
         (p_r, p_z, p_n), (r_r, r_z) = jnp.split(p, 3, axis=-1), jnp.split(r, 2, axis=-1)
         reset, z = jax.nn.sigmoid(p_r + r_r), jax.nn.sigmoid(p_z + r_z)
-        n = jnp.tanh(p_n + (reset * carry.h) @ pointwise)
+        n = jnp.tanh(p_n + pointwise.of_hidden(reset * carry.h))
         h = (1 - z) * carry.h + z * n
         return GRUCarry(h), h
 
-    def pointwise(self) -> jax.Array:
-        return self.W_hn[...]
+    def pointwise(self) -> InnerProduct:
+        return InnerProduct(self.W_hn[...])
 
     def initial_carry(self, batch_size: int) -> GRUCarry:
         return GRUCarry(jnp.zeros((batch_size, self.hidden_features), self.W_h[...].dtype))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer
+from jaxrnn.cells.inner_product import InnerProduct
 from jaxrnn.cells.lstm import LSTMCarry, with_forget_bias, zero_lstm_carry
 
 
@@ -24,7 +25,7 @@ class MultiplicativeLSTMCell(Cell):
         h_t     = tanh(o * c_t)                               o * tanh(c_t) if output_gate is "outside"
 
     Each symbol has a recurrent matrix of its own, W_h diag(p_m) W_m. The product with W_m needs m, so a step makes two
-    products, one after the other.
+    products, one after the other. h_{t-1} enters through r_t alone, so dropout of h_{t-1} has no part in the second.
 
     Args: those of `Cell`, and
       forget_bias: starting value of the bias of f; see `LSTMCell`.
@@ -78,7 +79,7 @@ class MultiplicativeLSTMCell(Cell):
     ) -> tuple[LSTMCarry, jax.Array]:
         W_m, bias = pointwise
         p_m, p_gates = jnp.split(p, [self.hidden_features], axis=-1)
-        a = p_gates + (p_m * r) @ W_m
+        a = p_gates + W_m(p_m * r)
         if bias is not None:
             a = a + bias[None, :]
         a_i, a_f, a_g, a_o = jnp.split(a, 4, axis=-1)
@@ -87,8 +88,8 @@ class MultiplicativeLSTMCell(Cell):
         h = jnp.tanh(o * c) if self.output_gate == "inside" else o * jnp.tanh(c)
         return LSTMCarry(c, h), h
 
-    def pointwise(self) -> tuple[jax.Array, jax.Array | None]:
-        return self.W_m[...], None if self.bias is None else self.bias[...]
+    def pointwise(self) -> tuple[InnerProduct, jax.Array | None]:
+        return InnerProduct(self.W_m[...]), None if self.bias is None else self.bias[...]
 
     def initial_carry(self, batch_size: int) -> LSTMCarry:
         return zero_lstm_carry(batch_size, self.hidden_features, self.W_h[...].dtype)

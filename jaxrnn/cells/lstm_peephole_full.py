@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer
+from jaxrnn.cells.inner_product import InnerProduct
 from jaxrnn.cells.lstm import LSTMCarry, with_forget_bias, zero_lstm_carry
 
 
@@ -66,17 +67,17 @@ class FullPeepholeLSTMCell(Cell):
         self.W_c = nnx.Param(kernel_init(rngs.params(), (hidden_features, 3 * hidden_features), param_dtype))
 
     def update(
-        self, p: jax.Array, r: jax.Array, carry: LSTMCarry, pointwise: Any, t: jax.Array
+        self, p: jax.Array, r: jax.Array, carry: LSTMCarry, pointwise: InnerProduct, t: jax.Array
     ) -> tuple[LSTMCarry, jax.Array]:
         a_i, a_f, a_g, a_o = jnp.split(p + r, 4, axis=-1)
-        s_i, s_f, s_o = jnp.split(carry.c @ pointwise, 3, axis=-1)
+        s_i, s_f, s_o = jnp.split(pointwise(carry.c), 3, axis=-1)
         i, f, o = jax.nn.sigmoid(a_i + s_i), jax.nn.sigmoid(a_f + s_f), jax.nn.sigmoid(a_o + s_o)
         c = f * carry.c + i * jnp.tanh(a_g)
         h = o * jnp.tanh(c)
         return LSTMCarry(c, h), h
 
-    def pointwise(self) -> jax.Array:
-        return self.W_c[...]
+    def pointwise(self) -> InnerProduct:
+        return InnerProduct(self.W_c[...])
 
     def initial_carry(self, batch_size: int) -> LSTMCarry:
         return zero_lstm_carry(batch_size, self.hidden_features, self.W_h[...].dtype)

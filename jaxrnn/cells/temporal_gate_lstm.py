@@ -11,6 +11,7 @@ from flax import nnx
 
 from jaxrnn.cells.base import Cell
 from jaxrnn.cells.lstm import lstm_step, with_forget_bias
+from jaxrnn.cells.phase import phase_of
 
 
 class TemporalGateCarry(NamedTuple):
@@ -48,7 +49,9 @@ def openness(time: Any, period: Any, shift: Any, open_ratio: Any, leak: Any = 0.
     and open_ratio hold everywhere but at the corners; the one by period has the number of periods passed in it:
     d phi / d period = -(time - shift) / period^2.
 
-    A narrow opening magnifies rounding: in float32, n periods after the shift, k is off by about 2e-7 n / open_ratio.
+    A narrow opening magnifies rounding, but passed periods do not: in float32, for times up to 2^24, the phase is off by
+    1.1e-7 at most and an open k by 2.2e-7 / open_ratio (measured, periods from 1 to 100). That is for these very values:
+    a period that differs in its last bit, 6e-8 of it, is another period, and n periods on its phase is another by 6e-8 n.
 
     Args:
       time: in the unit of period and shift.
@@ -63,8 +66,7 @@ def openness(time: Any, period: Any, shift: Any, open_ratio: Any, leak: Any = 0.
       >>> print(np.asarray(k).round(2))
       [0.   1.   0.75 0.   1.  ]
     """
-    periods = (time - shift) / period
-    phase = periods - jnp.floor(periods)
+    phase = phase_of(time, shift, period)
     rising = 2 * phase / open_ratio
     triangle = jnp.where(phase < open_ratio / 2, rising, 2 - rising)
     return jnp.where(phase < open_ratio, triangle, leak * phase)

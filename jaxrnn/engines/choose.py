@@ -72,7 +72,6 @@ def unroll(
     input_scale: jax.Array | None = None,
     recurrent_mask: jax.Array | None = None,
     clip_backward: jax.Array | None = None,
-    scan_unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
     """Applies a cell to a window of inputs, time-major.
 
@@ -85,13 +84,12 @@ def unroll(
         gradients, to the order in which sums are taken.
       resets: true where a stream starts afresh: the carry before that step is `fresh`. Shape (T, B), bool.
       fresh: the carry of a fresh start, (B, ...) like `carry`; zeros if None.
-      lengths: length of each sequence, (B,). From there on the carry stays as it is and outputs are 0.
+      lengths: length of each sequence, (B,). From there on the carry stays as it is, resets or not, and outputs are 0.
       times: the time of each step, (T, B), for cells whose `update` uses it; its index in the window if None.
       input_scale: factor of the one-hot input at each step, (T, B): dropout of ids.
-      recurrent_mask: factor of h_{t-1} in the recurrent product, (T, B, H), or (1, B, H) for one mask a window.
-      clip_backward: limit of each entry of the gradients of p_t and r_t, applied at each step of the backward pass.
-      scan_unroll: how many steps one turn of the compiled loop makes. Changes neither values nor truncation; more
-        than 1 was slower in every case measured on a CPU.
+      recurrent_mask: factor of h_{t-1} in the recurrent products, (T, B, H), or (1, B, H) for one mask a window.
+      clip_backward: limit of each entry of the gradients of p_t, r_t and a cell's inner products, applied at each step
+        of the backward pass.
 
     Returns:
       The carry after the last step and the outputs, (T, B, H).
@@ -118,4 +116,4 @@ def unroll(
         raise ValueError(f"unroll cannot use the engine {engine!r}: {choice.rejected[engine]}")
     if not isinstance(cell, Cell) and (recurrent_mask is not None or clip_backward is not None):
         raise ValueError(f"unroll cannot mask or clip inside {type(cell).__name__}: it is not a jaxrnn Cell")
-    return ENGINES[engine](cell, window, carry, fresh, clip_backward, scan_unroll)
+    return ENGINES[engine](cell, window, carry, fresh, clip_backward)

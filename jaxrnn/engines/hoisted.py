@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.cells.inner_product import is_inner_product
 from jaxrnn.engines.step import step_function
 from jaxrnn.engines.window import (
     Window,
@@ -54,18 +55,21 @@ def unroll_hoisted(
     carry: Carry,
     fresh: Carry | None = None,
     clip_backward: jax.Array | None = None,
-    scan_unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
     """Unrolls with a gradient of its own, built from each step's pullback."""
+    pointwise = cell.pointwise()
+    if any(map(is_inner_product, jax.tree.leaves(pointwise, is_leaf=is_inner_product))):
+        name = type(cell).__name__
+        raise ValueError(f"{name}.pointwise() holds an InnerProduct; set `inner_products = True` in {name}")
     weights: Any = input_weights(cell, window)
     ps = None
     if multiplies_first(carry.h.shape[0]):
         ps, weights = input_product(weights, window.features, window.ids, window.input_scale), None
         window = window._replace(features=None, ids=None, input_scale=None)
     b_h = None if cell.b_h is None else cell.b_h[...]
-    arrays = (weights, cell.W_h[...], b_h, cell.pointwise(), carry, fresh, ps, window.features, window.recurrent_mask)
+    arrays = (weights, cell.W_h[...], b_h, pointwise, carry, fresh, ps, window.features, window.recurrent_mask)
     fixed = (window.ids, window.input_scale, window.times, window.resets, window.valid)
-    return _Hoisted(cell, scan_unroll)(arrays, fixed, clip_backward)
+    return _Hoisted(cell)(arrays, fixed, clip_backward)
 
 
 def _recurrent_product(W_h, b_h, h, mask):
@@ -76,8 +80,8 @@ def _recurrent_product(W_h, b_h, h, mask):
 class _Hoisted:
     """`(arrays, fixed, clip) -> (carry, ys)`; the gradient goes to `arrays` only."""
 
-    def __init__(self, cell: Cell, scan_unroll: int):
-        self.cell, self.scan_unroll = cell, scan_unroll
+    def __init__(self, cell: Cell):
+        self.cell = cell
         run = jax.custom_vjp(lambda arrays, fixed, clip: self._scan(arrays, fixed, clip, keep=False)[0])
         run.defvjp(lambda arrays, fixed, clip: self._scan(arrays, fixed, clip, keep=True), self._backward)
         self.run = run
@@ -107,7 +111,7 @@ class _Hoisted:
             return new, (y, None if y is new.h else new.h, pullback)
 
         steps = (ps, features, ids, scale, times, resets, valid, None if constant_mask else mask)
-        last, kept = jax.lax.scan(step, first, steps, unroll=self.scan_unroll)
+        last, kept = jax.lax.scan(step, first, steps)
         if not keep:
             return (last, kept), None
         ys, hs, pullbacks = kept
@@ -142,9 +146,7 @@ class _Hoisted:
         def block(state, now):
             state, d_weights, d_W_h, d_b_h, d_constant_mask = state
             d_y, pullback, reset, step_mask, h, h_before, x, i, s = now
-            state, (d_p, d_r) = jax.lax.scan(
-                step, state, (d_y, pullback, reset, step_mask), reverse=True, unroll=self.scan_unroll
-            )
+            state, (d_p, d_r) = jax.lax.scan(step, state, (d_y, pullback, reset, step_mask), reverse=True)
             d_sum = d_p if d_r is None else d_r
             h = jnp.concatenate([h_before[None], h[:-1]])
             if reset is not None:

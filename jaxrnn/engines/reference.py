@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.engines.step import clip_cotangent
+from jaxrnn.cells.inner_product import clip_cotangent, filled_in
 from jaxrnn.engines.window import Window, keep_finished, reset_carry
 
 
@@ -18,7 +18,6 @@ def unroll_reference(
     carry: Carry,
     fresh: Carry | None = None,
     clip_backward: jax.Array | None = None,
-    scan_unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
     """A plain scan; ids are fed as one-hot vectors, as the formula says."""
     mask = window.recurrent_mask
@@ -35,11 +34,11 @@ def unroll_reference(
             p, r = cell.products(carry if step_mask is None else carry._replace(h=carry.h * step_mask), x)
             if clip_backward is not None:
                 p, r = clip_cotangent(p, clip_backward), clip_cotangent(r, clip_backward)
-            new, y = cell.update(p, r, carry, cell.pointwise(), t)
+            new, y = cell.update(p, r, carry, filled_in(cell.pointwise(), step_mask, clip_backward), t)
         return (new, y) if valid is None else keep_finished(valid, new, carry, y)
 
     steps = (_dense(cell, window), window.times, window.resets, window.valid, mask)
-    return jax.lax.scan(step, carry, steps, unroll=scan_unroll)
+    return jax.lax.scan(step, carry, steps)
 
 
 def _dense(cell: Any, window: Window) -> jax.Array | None:

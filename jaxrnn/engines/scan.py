@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 
 from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.cells.inner_product import filled_in
 from jaxrnn.engines.step import step_function
 from jaxrnn.engines.window import Window, input_product, input_weights, multiplies_first, reset_carry
 
@@ -19,7 +20,6 @@ def unroll_scan(
     carry: Carry,
     fresh: Carry | None = None,
     clip_backward: jax.Array | None = None,
-    scan_unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
     """Unrolls by `lax.scan`; works for forward and reverse differentiation, jit, vmap and sharding."""
     apply = step_function(cell, clip_backward)
@@ -40,15 +40,14 @@ def unroll_scan(
             carry = reset_carry(carry, reset, fresh)
         if p is None:
             p = input_product(weights, *inputs)
-        h = carry.h
-        if mask is not None:
-            h = h * (mask[0] if constant_mask else step_mask)
+        now_mask = mask[0] if mask is not None and constant_mask else step_mask
+        h = carry.h if now_mask is None else carry.h * now_mask
         r = h @ W_h
         if b_h is not None:
             r = r + b_h
         if cell.sums_products:
             p, r = p + r, None
-        return apply(p, r, carry, pointwise, t, valid)
+        return apply(p, r, carry, filled_in(pointwise, now_mask, clip_backward), t, valid)
 
     steps = (ps, inputs, window.times, window.resets, window.valid, None if constant_mask else mask)
-    return jax.lax.scan(step, carry, steps, unroll=scan_unroll)
+    return jax.lax.scan(step, carry, steps)

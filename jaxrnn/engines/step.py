@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Cell
+from jaxrnn.cells.inner_product import clip_cotangent
 from jaxrnn.engines.window import keep_finished
 
 # What is costly to compute again. `split` is here so that of a product only the block that is needed is kept (a GRU
@@ -19,23 +20,6 @@ KEPT = frozenset({"logistic", "tanh", "exp", "exp2", "log", "log1p", "expm1", "s
 def is_kept(primitive, *_, **__) -> bool:
     """The checkpoint policy: keep the results of these primitives, recompute the arithmetic around them."""
     return primitive.name in KEPT
-
-
-@jax.custom_vjp
-def clip_cotangent(x: jax.Array, limit: jax.Array) -> jax.Array:
-    """x itself; in the backward pass each entry of its gradient is clipped to [-limit, limit]."""
-    return x
-
-
-def _clip_forward(x, limit):
-    return x, limit
-
-
-def _clip_backward(limit, d_x):
-    return jnp.clip(d_x, -limit, limit), jnp.zeros_like(limit)
-
-
-clip_cotangent.defvjp(_clip_forward, _clip_backward)
 
 
 def step_function(cell: Cell, clip_backward: jax.Array | None) -> Callable[..., tuple[Any, jax.Array]]:

@@ -17,7 +17,7 @@ class Window(NamedTuple):
       features: dense input, (T, B, F).
       ids: symbol ids, (T, B); beside features they are the last columns of the input, one-hot.
       times: the time of each step, (T, B); else a step's time is its index in the window, (T,).
-      resets: true where a stream starts afresh, (T, B).
+      resets: true where a stream starts afresh, (T, B); nowhere past a sequence's end.
       valid: false past a sequence's end, (T, B): the carry stays as it is and the output is 0.
       input_scale: factor of the one-hot input, (T, B): dropout of ids.
       recurrent_mask: factor of h_{t-1} in the recurrent product, (T, B, H), or (1, B, H) for the whole window.
@@ -87,6 +87,8 @@ def make_window(
         )
     index = jnp.arange(steps, dtype=jnp.int32)
     valid = None if lengths is None else index[:, None] < lengths[None, :].astype(jnp.int32)
+    if resets is not None and valid is not None:
+        resets = resets & valid  # past its end a sequence's carry stays, even where a fresh start was asked for
     return Window(features, ids, index if times is None else times, resets, valid, input_scale, recurrent_mask)
 
 

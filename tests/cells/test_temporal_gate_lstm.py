@@ -69,6 +69,59 @@ def test_openness_has_the_derivatives_of_differences(leak, float64):
     assert np.abs(by_period[open_late]).min() > 2 * 140 / 6.1**2 / 0.45  # 20 periods and more were passed
 
 
+# A stream counts its steps in float32, which holds whole numbers up to 2^24 = 16,777,216.
+LONG_AGO = [0, 100_000, 1_000_000, 16_000_000, 2**24 - 64]
+
+
+def long_stream(first):
+    """Times, (64, 1), and periods, shifts and their phases in double precision; all of them float32 numbers."""
+    draw = np.random.default_rng(3)
+    period = np.exp(draw.uniform(0.0, np.log(100.0), (1, 400))).astype(np.float32)
+    shift = (period * draw.uniform(-2.0, 2.0, period.shape)).astype(np.float32)
+    times = (first + np.arange(64.0)[:, None]).astype(np.float32)
+    since = times.astype(np.float64) - shift  # exact
+    return times, period, shift, since, np.fmod(since, period.astype(np.float64))
+
+
+@pytest.mark.parametrize("first", LONG_AGO)
+def test_in_float32_the_gate_is_right_at_the_end_of_a_long_stream(first):
+    times, period, shift, since, remainder = long_stream(first)
+    expected = (remainder + np.where(remainder < 0, period, 0)) / period
+    k = jax.jit(openness)(times, period, shift, 0.05)
+    triangle = np.interp(expected, [0.0, 0.025, 0.05, 1.0], [0.0, 1.0, 0.0, 0.0])
+    assert k.dtype == jnp.float32 and 0.04 < (triangle > 0).mean() < 0.06
+    np.testing.assert_allclose(k, triangle, rtol=0, atol=6e-6)  # 1.1e-7 of a period, on a slope of 2 / 0.05
+
+    def total(period, shift):
+        return jax.vmap(lambda time: openness(time[None, :], period, shift, 0.05))(jnp.asarray(times)).sum()
+
+    rising, falling = (
+        (expected > 1e-6) & (expected < 0.025 - 1e-6),
+        (expected > 0.025 + 1e-6) & (expected < 0.05 - 1e-6),
+    )
+    away = (np.abs(expected[..., None] - [0.0, 0.025, 0.05, 1.0]) > 1e-6).all(axis=(0, 2))
+    slopes = (rising * 40.0 - falling * 40.0) / period
+    d_period, d_shift = jax.jit(jax.grad(total, argnums=(0, 1)))(period, shift)
+    for actual, exact in ((d_period, -slopes * since / period), (d_shift, -slopes)):
+        scale = np.abs(exact).sum(axis=0)
+        assert (np.abs(np.asarray(actual)[0] - exact.sum(axis=0)) <= 1e-5 * scale + 1e-30)[away].all()
+
+
+@pytest.mark.parametrize("engine", ["scan", "hoisted"])
+def test_a_cell_late_in_a_long_stream_equals_numpy(engine, rng):
+    cell = random_cell(TemporalGateLSTMCell, 5, 4, rng, jnp.float32)
+    carry = random_carry(cell, BATCH, rng)._replace(steps=jnp.asarray([[1e5], [1e6], [1.6e7]], jnp.float32))
+    xs = random_window(cell, "dense", 6, BATCH, rng)
+    last, ys = quick_jit(lambda xs, carry: unroll(cell, xs, carry, engine=engine))(xs, carry)
+    weights = {name: np.float64(value) for name, value in weights_of(cell).items()}
+    weights["log_period"] = np.log(np.float64(quick_jit(cell.timing)().period))  # of the period as float32 has it
+    state = tuple(np.float64(part) for part in carry)
+    for x, y in zip(np.float64(xs), np.asarray(ys), strict=True):
+        state = temporal_gate_lstm_step(weights, x, state)
+        np.testing.assert_allclose(y, state[1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(last.steps, state[2])
+
+
 def test_a_closed_unit_keeps_c_and_h_bitwise_and_lets_no_nan_in(rng):
     cell = set_timing(random_cell(without_leak, 5, 4, rng, jnp.float32), period=8.0, shift=0.0, open_ratio=0.25)
     carry = random_carry(cell, BATCH, rng)._replace(steps=jnp.full((BATCH, 1), 3.0, jnp.float32))

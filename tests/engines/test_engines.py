@@ -111,15 +111,6 @@ def test_a_users_cell_equals_numpy(kind, batch_size, with_resets, float64):
     np.testing.assert_allclose(last.c, cs[-1], rtol=1e-10)
 
 
-@pytest.mark.parametrize("scan_unroll", [2, STEPS])
-@pytest.mark.parametrize("engine", FAST_ENGINES)
-def test_scan_unroll_changes_nothing(engine, scan_unroll, float64):
-    key = (VanillaCell, "ids", 3, True, jnp.float64)
-    cell, xs, carry, resets = case(*key)
-    run = unroll_with(cell, engine=engine, scan_unroll=scan_unroll)
-    assert_trees_close(values_and_gradients(run, params_of(cell), xs, carry, resets), by_reference(*key), rtol=1e-10)
-
-
 @pytest.mark.parametrize("engine", FAST_ENGINES)
 def test_without_jit_the_values_are_the_same(engine, float64):
     key = (PeepholeCell, "ids", 3, True, jnp.float64)

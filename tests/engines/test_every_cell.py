@@ -95,8 +95,7 @@ def test_members_under_vmap_equal_each_member_by_the_reference(name, float64, rn
             assert_trees_close(mine, expected[member], rtol=1e-10)
 
 
-# The phase of the temporal gate magnifies rounding: it is compared in float64 alone.
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "temporal-gate-lstm"])
+@pytest.mark.parametrize("name", NAMES)
 def test_engines_equal_reference_in_float32(name):
     cell, arguments = drawn(name, "ids", jnp.float32)
     expected, *others = (

@@ -99,10 +99,13 @@ def test_features_beside_ids_equal_one_hot_features():
 def test_a_shorter_sequence_equals_itself_alone(engine):
     cell, (_, ids), carry, _ = draw(LSTMCell, 3, "ids")
     lengths = np.array([2, T, 5])
-    last, ys = unroll(cell, ids, carry, engine=engine, lengths=jnp.asarray(lengths))
+    resets = np.zeros((T, 3), bool)
+    resets[[3, 2, 6], [2, 0, 2]] = True  # one inside its sequence, and two past the end: the carry stays there
+    last, ys = unroll(cell, ids, carry, engine=engine, lengths=jnp.asarray(lengths), resets=jnp.asarray(resets))
     for row, length in enumerate(lengths):
         alone = jax.tree.map(lambda c, row=row: c[row : row + 1], carry)
-        alone_last, alone_ys = unroll(cell, ids[:length, row : row + 1], alone, engine=engine)
+        own = (slice(length), slice(row, row + 1))
+        alone_last, alone_ys = unroll(cell, ids[own], alone, engine=engine, resets=jnp.asarray(resets[own]))
         assert_trees_close(
             jax.tree.map(lambda c, row=row: c[row], last), jax.tree.map(lambda c: c[0], alone_last), rtol=1e-12
         )

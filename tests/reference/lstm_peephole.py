@@ -15,11 +15,12 @@ def peephole_lstm_step(weights, x, carry, output_sees="new"):
     return new_c, o * np.tanh(new_c)
 
 
-def full_peephole_lstm_step(weights, x, carry):
+def full_peephole_lstm_step(weights, x, carry, mask=1.0):
     c, h = carry
     H = h.shape[1]
     W_ci, W_cf, W_co = weights["W_c"][:, :H], weights["W_c"][:, H : 2 * H], weights["W_c"][:, 2 * H :]
-    a_i, a_f, a_g, a_o = np.split(input_product(weights, x) + h @ weights["W_h"] + weights.get("b", 0.0), 4, axis=1)
+    a = input_product(weights, x) + (mask * h) @ weights["W_h"] + weights.get("b", 0.0)
+    a_i, a_f, a_g, a_o = np.split(a, 4, axis=1)
     i, f, o = sigmoid(a_i + c @ W_ci), sigmoid(a_f + c @ W_cf), sigmoid(a_o + c @ W_co)
     c = f * c + i * np.tanh(a_g)
     return c, o * np.tanh(c)

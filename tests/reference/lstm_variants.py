@@ -5,10 +5,10 @@ import numpy as np
 from tests.reference.steps import input_product, sigmoid
 
 
-def multiplicative_lstm_step(weights, x, carry, output_gate="inside"):
+def multiplicative_lstm_step(weights, x, carry, output_gate="inside", mask=1.0):
     c, h = carry
     p = input_product(weights, x)
-    m = p[:, : h.shape[1]] * (h @ weights["W_h"])
+    m = p[:, : h.shape[1]] * ((mask * h) @ weights["W_h"])
     a_i, a_f, a_g, a_o = np.split(p[:, h.shape[1] :] + m @ weights["W_m"] + weights.get("bias", 0.0), 4, axis=1)
     c = sigmoid(a_f) * c + sigmoid(a_i) * np.tanh(a_g)
     return c, np.tanh(sigmoid(a_o) * c) if output_gate == "inside" else sigmoid(a_o) * np.tanh(c)

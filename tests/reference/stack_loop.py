@@ -31,14 +31,14 @@ def stack_by_hand(layers, xs, carries, skip_connections=False, masks=None, reset
         keep_h = np.broadcast_to(masks.get(("recurrent", number), 1.0), (T, B, layer.hidden_features))
         hs = []
         for t in range(T):
+            inside = np.asarray(T if lengths is None else lengths).reshape(-1, 1) > t
             if resets is not None:
                 start = jax.tree.map(jnp.zeros_like, carry) if fresh is None else fresh[number]
-                at = np.asarray(resets[t])[:, None]
+                at = np.asarray(resets[t])[:, None] & inside
                 carry = jax.tree.map(lambda c, s, at=at: jnp.where(at, s, c), carry, start)
             p, r = layer.products(carry._replace(h=carry.h * keep_h[t]), inputs[t])
             new, y = layer.update(p, r, carry, layer.pointwise(), jnp.asarray(t))
             if lengths is not None:
-                inside = (t < np.asarray(lengths))[:, None]
                 new, y = jax.tree.map(lambda n, o, i=inside: jnp.where(i, n, o), new, carry), jnp.where(inside, y, 0.0)
             carry = new
             hs.append(y)
