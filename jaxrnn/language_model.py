@@ -30,6 +30,7 @@ class LanguageModel(nnx.Module):
       tie_embedding: W_y is the embedding transposed (Press and Wolf, 2017); the sizes must agree.
       skip_connections, learned_initial_carry, cell_options: as for `Stack`.
       kernel_init: draws the starting weights, W_y and the embedding included; biases start at 0.
+      recurrent_init: as for `Stack`.
       param_dtype: dtype of the parameters.
       rngs: keys for the starting values.
 
@@ -60,6 +61,7 @@ class LanguageModel(nnx.Module):
         learned_initial_carry: bool = False,
         cell_options: Mapping[str, Any] | None = None,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
+        recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -73,6 +75,7 @@ class LanguageModel(nnx.Module):
             learned_initial_carry=learned_initial_carry,
             cell_options=cell_options,
             kernel_init=kernel_init,
+            recurrent_init=recurrent_init,
             param_dtype=param_dtype,
             rngs=rngs,
         )

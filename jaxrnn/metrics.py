@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxrnn.data.windows import scored_streams
 from jaxrnn.loss import loss_nats
+from jaxrnn.train_state import model_with
 
 EVALUATION_STEPS = 256
 
@@ -43,7 +44,7 @@ class Evaluation(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _score_window(graphdef, document_end, params, carry, before, window, scored):
-    model = nnx.merge(graphdef, nnx.State(params))
+    model = model_with(graphdef, params)
     inputs, targets = window[:-1], window[1:]
     resets = None
     if document_end is not None:
@@ -78,7 +79,7 @@ def evaluate_ids(
       DataError: if there is nothing to predict.
     """
     streams, scored = scored_streams(ids, batch_size, EVALUATION_STEPS)
-    carry = nnx.merge(graphdef, nnx.State(params)).initial_carry(batch_size)
+    carry = model_with(graphdef, params).initial_carry(batch_size)
     loss_sum, hits = 0.0, 0
     pending = []
     for start in range(0, len(scored), EVALUATION_STEPS):
@@ -127,7 +128,7 @@ def evaluate_sequences(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _score_sequences(graphdef, task, batch_size, batches, params, key):
-    model = nnx.merge(graphdef, nnx.State(params))
+    model = model_with(graphdef, params)
     dtype = jax.tree.leaves(params)[0].dtype
 
     def score(rows):

@@ -26,7 +26,7 @@ from jaxrnn.population_structure import refuse_other_structures
 from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.sharding import BATCH_AXIS
 from jaxrnn.train_job import make_model, task_of
-from jaxrnn.train_state import TrainState, initial_train_state
+from jaxrnn.train_state import TrainState, initial_train_state, model_with
 from jaxrnn.train_step import StepSettings, train_step
 
 MAX_SKIPPED_IN_A_ROW = 10
@@ -133,7 +133,7 @@ def score(graphdef: nnx.GraphDef, settings: StepSettings, params: Any, data: Sco
       windows: how many are read; traced, so that 0 costs nothing.
     """
     T = settings.bptt_length
-    model = nnx.merge(graphdef, nnx.State(params))
+    model = model_with(graphdef, params)
 
     def body(window: jax.Array, loop: Any) -> Any:
         carry, total = loop

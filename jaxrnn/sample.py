@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from jaxrnn.errors import ConfigurationError, NumericError
+from jaxrnn.train_state import model_with
 
 CHUNK = 1024
 FREE = -1
@@ -22,7 +23,7 @@ FREE = -1
 def _sample_chunk(graphdef, document_end, params, carry, before, last, forced, steps, key, scales):
     # Gumbel noise is drawn for the whole chunk beforehand: argmax(logits + noise) is a draw from softmax(logits).
     # scales = (a, b) with argmax(a logits + b noise): (1, tau) up to tau = 1, (1 / tau, 1) above; (1, 0) is greedy.
-    model = nnx.merge(graphdef, nnx.State(params))
+    model = model_with(graphdef, params)
     noise = jax.random.gumbel(key, (CHUNK, model.vocabulary_size), params["b_y"].dtype)
 
     def step(t, loop):
@@ -92,7 +93,7 @@ def sample_ids(
     dtype = params["b_y"].dtype
     scales = jnp.asarray(noise_scales(temperature), dtype)
     require_finite(params)
-    model = nnx.merge(graphdef, nnx.State(params))
+    model = model_with(graphdef, params)
     first_key, key = jax.random.split(key)
     if prime is None or len(prime) == 0:
         last = jax.random.randint(first_key, (), 0, model.vocabulary_size, jnp.int32)

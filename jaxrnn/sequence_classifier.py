@@ -33,6 +33,7 @@ class SequenceClassifier(nnx.Module):
       answers: K; more than 1 only with pooling "last".
       cell, layers, skip_connections, learned_initial_carry, cell_options: as for `Stack`.
       kernel_init: draws the starting weights, W_y included; biases start at 0.
+      recurrent_init: as for `Stack`.
       param_dtype: dtype of the parameters.
       rngs: keys for the starting values.
 
@@ -64,6 +65,7 @@ class SequenceClassifier(nnx.Module):
         learned_initial_carry: bool = False,
         cell_options: Mapping[str, Any] | None = None,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
+        recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -81,6 +83,7 @@ class SequenceClassifier(nnx.Module):
             learned_initial_carry=learned_initial_carry,
             cell_options=cell_options,
             kernel_init=kernel_init,
+            recurrent_init=recurrent_init,
             param_dtype=param_dtype,
             rngs=rngs,
         )

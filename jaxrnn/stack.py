@@ -31,7 +31,8 @@ class Stack(nnx.Module):
       skip_connections: the input goes to every layer, and the output holds every layer's h (Graves, 2013).
       learned_initial_carry: the carry of a fresh start is a parameter, at first zero.
       cell_options: further arguments of the cell, such as `forget_bias`.
-      kernel_init: draws the starting weights.
+      kernel_init: draws the starting weights; see `Cell`.
+      recurrent_init: draws the recurrent ones by itself, such as `jax.nn.initializers.orthogonal()`; see `Cell`.
       param_dtype: dtype of the parameters.
       rngs: keys for the starting values.
 
@@ -53,6 +54,7 @@ class Stack(nnx.Module):
         learned_initial_carry: bool = False,
         cell_options: Mapping[str, Any] | None = None,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
+        recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -63,6 +65,8 @@ class Stack(nnx.Module):
         self.in_features = in_features
         self.skip_connections = skip_connections
         self.out_features = hidden_features * (layers if skip_connections else 1)
+        # Not handed on where it is not given: a user's cell need not take it.
+        options = dict(cell_options or {}) | ({} if recurrent_init is None else {"recurrent_init": recurrent_init})
         above = hidden_features + (in_features if skip_connections else 0)
         self.layers = nnx.List(
             [
@@ -72,7 +76,7 @@ class Stack(nnx.Module):
                     kernel_init=kernel_init,
                     param_dtype=param_dtype,
                     rngs=rngs,
-                    **(cell_options or {}),
+                    **options,
                 )
                 for layer in range(layers)
             ]

@@ -77,8 +77,13 @@ def params_of(model: nnx.Module) -> dict:
 
 
 def model_with(graphdef: nnx.GraphDef, params: dict) -> Any:
-    """The model of this structure with these parameters."""
-    return nnx.merge(graphdef, nnx.State(params))
+    """The model of this structure with these parameters, to score or to write: what is for training alone is off.
+
+    That is what `nnx.Module.eval` turns off, such as the leak of `TemporalGateLSTMCell`; `train()` turns it on again.
+    """
+    model = nnx.merge(graphdef, nnx.State(params))
+    model.eval()
+    return model
 
 
 def initial_train_state(

@@ -35,8 +35,7 @@ class StepSettings(NamedTuple):
       learned_initial_carry: whether the carry of a fresh start is a parameter.
       drops_out: whether the network has a dropout site.
       dropout_per_window: one mask a window, or a fresh one at each step.
-      clips_backward: whether the gradients of p_t and r_t are clipped inside the backward loop; the limit is that of
-        the whole batch's gradient, however many devices share it.
+      clips_backward: whether the gradients of p_t and r_t, those of the whole batch, are clipped in the backward loop.
       devices: how many devices the batch is split over.
       task: what is learned; the next symbol of a text by default.
       accuracy: whether the share of right answers of each update is measured.
@@ -148,10 +147,8 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: j
 
     params, optimizer_state = keep(params, state.params), keep(optimizer_state, state.optimizer_state)
     carry, smooth = keep(carry, state.carry), keep(smooth, state.smooth_loss_nats)
-    skipped = state.skipped + jnp.where(finite, 0, 1)
-    in_a_row = jnp.where(finite, 0, state.skipped_in_a_row + 1)
-    never_scored = state.valid_update == 0  # else the validation decides, even if its latest loss was NaN
-    better = (smooth < state.best_smooth_loss_nats) & never_scored & finite
+    # From the first validation on that decides, even if its loss was NaN.
+    better = (smooth < state.best_smooth_loss_nats) & (state.valid_update == 0) & finite
     best_params = jax.tree.map(lambda new, best: jnp.where(better, new, best), params, state.best_params)
 
     # Where the carry does not pass on there are no epochs: the window and the epoch stay 0.
@@ -171,8 +168,8 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state, streams: j
         best_params=best_params,
         best_smooth_loss_nats=jnp.where(better, smooth, state.best_smooth_loss_nats),
         best_update=jnp.where(better, update, state.best_update),
-        skipped=skipped,
-        skipped_in_a_row=in_a_row,
+        skipped=state.skipped + jnp.where(finite, 0, 1),
+        skipped_in_a_row=jnp.where(finite, 0, state.skipped_in_a_row + 1),
     )
     return state, loss, smooth
 

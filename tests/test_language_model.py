@@ -8,9 +8,13 @@ import pytest
 from flax import nnx
 
 from jaxrnn.data.corpus import load_corpus
+from jaxrnn.data.windows import scored_streams
 from jaxrnn.language_model import LanguageModel
 from jaxrnn.loss import loss_nats
+from jaxrnn.metrics import evaluate_ids
 from jaxrnn.optimizer import OptimizerSettings
+from jaxrnn.population import score
+from jaxrnn.sample import sample_ids
 from jaxrnn.train_state import model_with, params_of
 from tests.reference.random_cell import quick_jit
 from tests.reference.small_model import random_model, to_reference
@@ -93,6 +97,47 @@ def test_parameters_leave_the_model_and_come_back(rng):
     assert set(params) == {"stack", "W_y", "b_y"} and params["W_y"].shape == (HIDDEN, SYMBOLS)
     ids, carries = jnp.asarray(rng.integers(0, SYMBOLS, (STEPS, 2))), model.initial_carry(2)
     assert_trees_equal(model_with(graphdef, params)(ids, carries), model(ids, carries))
+
+
+def test_a_leak_is_for_training_alone(rng):
+    """The update goes through the gate's leak; models that score or write have none (Neil et al., 2016)."""
+
+    def made(leak):
+        options = {"leak": leak}
+        model = LanguageModel(SYMBOLS, HIDDEN, cell="temporal-gate-lstm", cell_options=options, rngs=nnx.Rngs(0))
+        return random_values(model, np.random.default_rng(3))
+
+    leaky, tight = made(0.5), made(0.0)
+    ids = rng.integers(0, SYMBOLS, 41)
+    graphdef, params = nnx.split(leaky)[0], params_of(leaky)
+
+    def loss(model, steps):
+        logits, _ = model(jnp.asarray(ids[:steps, None]), model.initial_carry(1))
+        return float(loss_nats(logits, ids[1 : steps + 1, None]).mean())
+
+    trainer = Trainer(leaky, ids, bptt_length=4)
+    _, losses, _ = trainer.advance(trainer.state(), 1)
+    assert losses[0] == pytest.approx(loss(leaky, 4), rel=1e-5) and abs(losses[0] - loss(tight, 4)) > 1e-3
+    assert loss(model_with(graphdef, params), 40) == loss(tight, 40)
+    assert evaluate_ids(graphdef, params, ids).loss_nats == pytest.approx(loss(tight, 40), rel=1e-5)
+    cut = scored_streams(ids, 1, 4)
+    by_population = jax.jit(lambda params: score(graphdef, trainer.settings, params, cut, 10))(params)
+    assert float(by_population) == pytest.approx(loss(tight, 40), rel=1e-5)
+    texts = [
+        np.concatenate(list(sample_ids(nnx.split(model)[0], params, length=60, key=jax.random.key(1))))
+        for model in (leaky, tight)
+    ]
+    np.testing.assert_array_equal(texts[0], texts[1])
+
+
+@pytest.mark.parametrize("cell", ["lstm", "temporal-gate-lstm"])
+def test_the_structure_changes_for_scores_only_where_a_cell_scores_otherwise(cell):
+    model = LanguageModel(SYMBOLS, HIDDEN, cell=cell, rngs=nnx.Rngs(0))
+    graphdef, params = nnx.split(model)[0], params_of(model)
+    scoring = [nnx.split(model_with(graphdef, params))[0] for _ in range(2)]
+    assert scoring[0] == scoring[1] and hash(scoring[0]) == hash(scoring[1])
+    assert (scoring[0] == graphdef) == (cell == "lstm")
+    assert nnx.split(model)[0] == graphdef
 
 
 # ---- embeddings ----

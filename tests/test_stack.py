@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,8 @@ from flax import nnx
 
 from jaxrnn.cells import VanillaCarry
 from jaxrnn.engines import unroll
+from jaxrnn.language_model import LanguageModel
+from jaxrnn.sequence_classifier import SequenceClassifier
 from jaxrnn.stack import Stack
 from tests.reference.random_cell import params_of, quick_jit, weighted_sum, weights_of
 from tests.reference.stack_loop import random_values, stack_by_hand
@@ -159,6 +163,15 @@ def test_a_learned_start_has_the_gradient_of_the_rows_that_start_afresh(float64,
             assert getattr(by_carry[layer], name)[1].all()
     inside, _ = start_gradients([1], 3)
     assert all(leaf.all() for leaf in jax.tree.leaves(inside))
+
+
+@pytest.mark.parametrize("make", [Stack, LanguageModel, functools.partial(SequenceClassifier, V, 2)])
+def test_recurrent_init_reaches_every_layer(make):
+    sizes = (H,) if isinstance(make, functools.partial) else (V, H)
+    model = make(*sizes, cell="gru", layers=2, recurrent_init=jax.nn.initializers.orthogonal(), rngs=nnx.Rngs(0))
+    for layer in getattr(model, "stack", model).layers:
+        for block in np.split(np.array(layer.W_h[...]), 3, axis=1):
+            np.testing.assert_allclose(block.T @ block, np.eye(H), atol=1e-5)
 
 
 def test_a_count_of_steps_is_no_start_to_learn():

@@ -19,7 +19,7 @@ from jaxrnn.cells.parameter_count import parameter_count
 from jaxrnn.cells.temporal_gate_lstm import TemporalGateCarry, TemporalGateLSTMCell, openness
 from jaxrnn.cells.vanilla import VanillaCarry, VanillaCell
 
-# Called as (in_features, hidden_features, *, kernel_init, param_dtype, rngs, **options); see `cell_options`.
+# Called as (in_features, hidden_features, *, kernel_init, param_dtype, rngs, **options); see `Cell` and `cell_options`.
 CELLS: dict[str, Callable[..., Cell]] = {
     "vanilla": VanillaCell,
     "lstm": LSTMCell,

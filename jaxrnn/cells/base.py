@@ -26,6 +26,22 @@ def symmetric_uniform(bound: float) -> Initializer:
 DEFAULT_KERNEL_INIT: Initializer = jax.nn.initializers.normal(0.01)
 
 
+def recurrent_matrix(
+    hidden_features: int,
+    blocks: int,
+    *,
+    kernel_init: Initializer,
+    recurrent_init: Initializer | None,
+    param_dtype: Any,
+    rngs: nnx.Rngs,
+) -> jax.Array:
+    """The starting values of a matrix that multiplies a state, (H, blocks * H): see `Cell`."""
+    H = hidden_features
+    if recurrent_init is None:
+        return kernel_init(rngs.params(), (H, blocks * H), param_dtype)
+    return jnp.concatenate([recurrent_init(rngs.params(), (H, H), param_dtype) for _ in range(blocks)], axis=1)
+
+
 class Cell(nnx.Module, abc.ABC):
     r"""One step of a recurrent network.
 
@@ -46,8 +62,13 @@ class Cell(nnx.Module, abc.ABC):
       use_bias: whether p_t has a bias b.
       recurrent_bias: whether r_t has a bias of its own, b_h. Only cells whose update does more with r_t than add
         it to p_t need one.
-      kernel_init: draws the starting values of W_x and W_h, called as `kernel_init(key, shape, dtype)`, such as those
-        of `jax.nn.initializers`. Biases start at 0 unless a cell says otherwise.
+      kernel_init: draws the starting weights, called as `kernel_init(key, shape, dtype)`, such as those of
+        `jax.nn.initializers`. W_x and W_h are the rows of one draw, (F + H, G), where they are as wide: right for
+        entries that are drawn each by itself, and for others W_h wants a `recurrent_init`. Biases start at 0 unless a
+        cell says otherwise.
+      recurrent_init: draws W_h, and what else multiplies a state of H features: one draw, (H, H), for each gate's
+        block. With `jax.nn.initializers.orthogonal()` all singular values of every block are 1. `kernel_init` then
+        draws W_x by itself. None leaves all to `kernel_init`.
       param_dtype: dtype of the parameters.
       rngs: keys for the starting values.
 
@@ -73,6 +94,7 @@ class Cell(nnx.Module, abc.ABC):
         use_bias: bool = True,
         recurrent_bias: bool = False,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
+        recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -85,13 +107,14 @@ class Cell(nnx.Module, abc.ABC):
         self.hidden_features = hidden_features
         gates = blocks * hidden_features
         recurrent_gates = gates if recurrent_blocks is None else recurrent_blocks * hidden_features
-        if recurrent_gates == gates:
+        if recurrent_gates == gates and recurrent_init is None:
             # One draw for both: each draw takes 0.1 to 0.2 s to compile.
             rows = kernel_init(rngs.params(), (in_features + hidden_features, gates), param_dtype)
             self.W_x, self.W_h = nnx.Param(rows[:in_features]), nnx.Param(rows[in_features:])
         else:
             self.W_x = nnx.Param(kernel_init(rngs.params(), (in_features, gates), param_dtype))
-            self.W_h = nnx.Param(kernel_init(rngs.params(), (hidden_features, recurrent_gates), param_dtype))
+            drawn_by = dict(kernel_init=kernel_init, recurrent_init=recurrent_init, param_dtype=param_dtype, rngs=rngs)
+            self.W_h = nnx.Param(recurrent_matrix(hidden_features, recurrent_gates // hidden_features, **drawn_by))
         self.b = nnx.Param(jnp.zeros((gates,), param_dtype)) if use_bias else None
         self.b_h = nnx.Param(jnp.zeros((recurrent_gates,), param_dtype)) if recurrent_bias else None
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer
+from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer, recurrent_matrix
 from jaxrnn.cells.gru import GRUCarry
 from jaxrnn.cells.inner_product import InnerProduct
 
@@ -29,7 +29,7 @@ class ResetBeforeGRUCell(Cell):
 
     Args: those of `Cell`. Some reports have no bias: `use_bias=False`.
 
-    The parameters `W_h`, (H, 2 H), and `W_hn`, (H, H), are drawn by `kernel_init`.
+    The parameters `W_h`, (H, 2 H), and `W_hn`, (H, H), are drawn by `recurrent_init`, else by `kernel_init`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -50,13 +50,15 @@ class ResetBeforeGRUCell(Cell):
         hidden_features: int,
         *,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
+        recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
         **options: Any,
     ):
-        options.update(kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
-        super().__init__(in_features, hidden_features, blocks=3, recurrent_blocks=2, **options)
-        self.W_hn = nnx.Param(kernel_init(rngs.params(), (hidden_features, hidden_features), param_dtype))
+        drawn_by: dict[str, Any] = dict(kernel_init=kernel_init, recurrent_init=recurrent_init)
+        drawn_by.update(param_dtype=param_dtype, rngs=rngs)
+        super().__init__(in_features, hidden_features, blocks=3, recurrent_blocks=2, **drawn_by, **options)
+        self.W_hn = nnx.Param(recurrent_matrix(hidden_features, 1, **drawn_by))
 
     def update(
         self, p: jax.Array, r: jax.Array, carry: GRUCarry, pointwise: InnerProduct, t: jax.Array

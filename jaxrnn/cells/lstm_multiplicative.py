@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer
+from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer, recurrent_matrix
 from jaxrnn.cells.inner_product import InnerProduct
 from jaxrnn.cells.lstm import LSTMCarry, with_forget_bias, zero_lstm_carry
 
@@ -31,7 +31,8 @@ class MultiplicativeLSTMCell(Cell):
       forget_bias: starting value of the bias of f; see `LSTMCell`.
       output_gate: "inside" the last tanh, as in the paper, or "outside" it, as in other LSTMs and most later programs.
 
-    The parameters `W_h`, (H, H), and `W_m`, (H, 4 H), are drawn by `kernel_init`. `bias`, (4 H), belongs to the gates;
+    The parameters `W_h`, (H, H), and `W_m`, (H, 4 H), are drawn by `recurrent_init`, else by
+    `kernel_init`. `bias`, (4 H), belongs to the gates;
     m has none, so it is not the b of `Cell`.
 
     Raises:
@@ -59,6 +60,7 @@ class MultiplicativeLSTMCell(Cell):
         output_gate: Literal["inside", "outside"] = "inside",
         use_bias: bool = True,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
+        recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -66,11 +68,12 @@ class MultiplicativeLSTMCell(Cell):
             raise ValueError(
                 f"MultiplicativeLSTMCell expects output_gate to be 'inside' or 'outside', got {output_gate!r}"
             )
-        options: dict[str, Any] = dict(kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
-        super().__init__(in_features, hidden_features, blocks=5, recurrent_blocks=1, use_bias=False, **options)
+        drawn_by: dict[str, Any] = dict(kernel_init=kernel_init, recurrent_init=recurrent_init)
+        drawn_by.update(param_dtype=param_dtype, rngs=rngs)
+        super().__init__(in_features, hidden_features, blocks=5, recurrent_blocks=1, use_bias=False, **drawn_by)
         gates = 4 * hidden_features
         self.output_gate = output_gate
-        self.W_m = nnx.Param(kernel_init(rngs.params(), (hidden_features, gates), param_dtype))
+        self.W_m = nnx.Param(recurrent_matrix(hidden_features, 4, **drawn_by))
         zeros = jnp.zeros((gates,), param_dtype)
         self.bias = nnx.Param(with_forget_bias(zeros, forget_bias)) if use_bias else None
 

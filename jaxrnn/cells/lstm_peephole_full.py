@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer
+from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer, recurrent_matrix
 from jaxrnn.cells.inner_product import InnerProduct
 from jaxrnn.cells.lstm import LSTMCarry, with_forget_bias, zero_lstm_carry
 
@@ -31,7 +31,8 @@ class FullPeepholeLSTMCell(Cell):
     Args: those of `Cell`, and
       forget_bias: starting value of b_f; see `LSTMCell`.
 
-    The parameter `W_c`, (H, 3 H), holds W_ci, W_cf and W_co side by side. It is drawn by `kernel_init`.
+    The parameter `W_c`, (H, 3 H), holds W_ci, W_cf and W_co side by side. It is drawn by
+    `recurrent_init`, else by `kernel_init`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -56,15 +57,17 @@ class FullPeepholeLSTMCell(Cell):
         *,
         forget_bias: float = 1.0,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
+        recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
         **options: Any,
     ):
-        options.update(kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
-        super().__init__(in_features, hidden_features, blocks=4, **options)
+        drawn_by: dict[str, Any] = dict(kernel_init=kernel_init, recurrent_init=recurrent_init)
+        drawn_by.update(param_dtype=param_dtype, rngs=rngs)
+        super().__init__(in_features, hidden_features, blocks=4, **drawn_by, **options)
         if self.b is not None:
             self.b = nnx.Param(with_forget_bias(self.b[...], forget_bias))
-        self.W_c = nnx.Param(kernel_init(rngs.params(), (hidden_features, 3 * hidden_features), param_dtype))
+        self.W_c = nnx.Param(recurrent_matrix(hidden_features, 3, **drawn_by))
 
     def update(
         self, p: jax.Array, r: jax.Array, carry: LSTMCarry, pointwise: InnerProduct, t: jax.Array

@@ -49,9 +49,9 @@ def openness(time: Any, period: Any, shift: Any, open_ratio: Any, leak: Any = 0.
     and open_ratio hold everywhere but at the corners; the one by period has the number of periods passed in it:
     d phi / d period = -(time - shift) / period^2.
 
-    A narrow opening magnifies rounding, but passed periods do not: in float32, for times up to 2^24, the phase is off by
-    1.1e-7 at most and an open k by 2.2e-7 / open_ratio (measured, periods from 1 to 100). That is for these very values:
-    a period that differs in its last bit, 6e-8 of it, is another period, and n periods on its phase is another by 6e-8 n.
+    A narrow opening magnifies rounding, periods passed do not: in float32, for times up to 2^24, the phase is off by at
+    most 1.1e-7, and k by 2.2e-7 / open_ratio (measured with periods from 1 to 100). That holds for the very values
+    given: a period that differs in its last bit, by 6e-8 of it, has after n periods a phase that differs by 6e-8 n.
 
     Args:
       time: in the unit of period and shift.
@@ -77,7 +77,7 @@ class TemporalGateLSTMCell(Cell):
 
     With c~ and h~, the new states of a plain LSTM (`LSTMCell`), and the gate k_t of each unit at the time of the step:
 
-        k_t = openness(time, period, shift, open_ratio, leak)
+        k_t = openness(time, period, shift, open_ratio, leak)          leak is 0 after `eval()`
         c_t = k_t * c~ + (1 - k_t) * c_{t-1}
         h_t = k_t * h~ + (1 - k_t) * h_{t-1}
 
@@ -87,7 +87,8 @@ class TemporalGateLSTMCell(Cell):
 
     Args: those of `Cell`, and
       forget_bias: starting value of b_f; see `LSTMCell`.
-      leak: slope of what a closed unit lets through (alpha in the paper). 0 when k has to be exactly 0.
+      leak: slope of what a closed unit lets through (alpha in the paper), so that it has a gradient. It is for training
+        alone: where `deterministic` is true, as `eval()` of the cell or of the model sets it, closed units have k = 0.
       period_range: least and greatest starting period. Their logarithms are drawn evenly; each shift evenly from 0 to
         its unit's period.
       open_ratio: starting open share of each period.
@@ -139,6 +140,7 @@ class TemporalGateLSTMCell(Cell):
         if self.b is not None:
             self.b = nnx.Param(with_forget_bias(self.b[...], forget_bias))
         self.leak = leak
+        self.deterministic = False  # the name that `nnx.Module.eval` and `train` look for
         dtype = param_dtype if jnp.finfo(param_dtype).bits >= 32 else jnp.float32
         draws = jax.random.uniform(rngs.params(), (2, hidden_features), dtype)
         log_period = math.log(least) + math.log(greatest / least) * draws[0]
@@ -151,7 +153,7 @@ class TemporalGateLSTMCell(Cell):
     ) -> tuple[TemporalGateCarry, jax.Array]:
         time = carry.steps if t.ndim == 0 else t.astype(carry.steps.dtype).reshape(-1, 1)
         period, shift, open_ratio = (row[None, :] for row in pointwise)
-        k = openness(time, period, shift, open_ratio, self.leak).astype(p.dtype)
+        k = openness(time, period, shift, open_ratio, 0.0 if self.deterministic else self.leak).astype(p.dtype)
         new = lstm_step(p + r, carry.c)
         c, h = _blend(k, new.c, carry.c), _blend(k, new.h, carry.h)
         return TemporalGateCarry(c, h, carry.steps + 1), h

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from jaxrnn.cells import CELLS, cell_options, parameter_count
+from jaxrnn.cells.base import DEFAULT_KERNEL_INIT
 from jaxrnn.engines import unroll
 from tests.reference.gru import gru_step
 from tests.reference.gru_reset_before import gru_reset_before_step
@@ -167,6 +168,23 @@ def test_every_matrix_is_drawn_by_kernel_init_in_param_dtype(name):
     assert sum(value.size for value in matrices.values()) == sum(drawn)
     for value in matrices.values():
         assert value.dtype == jnp.bfloat16 and (value == 0.125).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recurrent_init_draws_each_block_of_what_multiplies_a_state(name):
+    orthogonal = jax.nn.initializers.orthogonal()
+    cell = CELLS[name](FEATURES, HIDDEN, recurrent_init=orthogonal, rngs=nnx.Rngs(0))
+    weights = weights_of(cell)
+    recurrent = {key: weights.pop(key) for key in ("W_h", "W_hn", "W_m", "W_c") if key in weights}
+    blocks = [block for value in recurrent.values() for block in np.split(value, value.shape[1] // HIDDEN, axis=1)]
+    for block in blocks:
+        np.testing.assert_allclose(np.linalg.svd(block, compute_uv=False), np.ones(HIDDEN), rtol=1e-5)
+    assert len({block.tobytes() for block in blocks}) == len(blocks)
+    assert 0 < np.abs(weights["W_x"]).max() < 0.06  # by `kernel_init`, normal with 0.01
+    if recurrent["W_h"].shape[1] == weights["W_x"].shape[1]:  # without it both are one draw, as they always were
+        plain = CELLS[name](FEATURES, HIDDEN, rngs=nnx.Rngs(0))
+        rows = DEFAULT_KERNEL_INIT(nnx.Rngs(0).params(), (FEATURES + HIDDEN, plain.W_h.shape[1]), jnp.float32)
+        np.testing.assert_array_equal(np.concatenate([plain.W_x[...], plain.W_h[...]]), rows)
 
 
 def test_cell_options_are_those_the_cells_take():

@@ -116,7 +116,7 @@ def test_a_cell_late_in_a_long_stream_equals_numpy(engine, rng):
     weights = {name: np.float64(value) for name, value in weights_of(cell).items()}
     weights["log_period"] = np.log(np.float64(quick_jit(cell.timing)().period))  # of the period as float32 has it
     state = tuple(np.float64(part) for part in carry)
-    for x, y in zip(np.float64(xs), np.asarray(ys), strict=True):
+    for x, y in zip(np.asarray(xs, np.float64), np.asarray(ys), strict=True):
         state = temporal_gate_lstm_step(weights, x, state)
         np.testing.assert_allclose(y, state[1], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(last.steps, state[2])
