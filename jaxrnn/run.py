@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -234,11 +235,12 @@ class Run:
 
     def save_plot(self, path: Path | None = None) -> Path:
         """Draws the learning curve into a file; plots/learning_curve.png in the run directory if none is given."""
-        if path is None:
-            self.directory.plots.mkdir(exist_ok=True)
-            path = self.directory.plots / "learning_curve.png"
-        self.plot().savefig(path, dpi=120)
-        return path
+        if path is not None:
+            self.plot().savefig(path, dpi=120)
+            return path
+        picture = io.BytesIO()
+        self.plot().savefig(picture, format="png", dpi=120)
+        return self.directory.write_plot("learning_curve.png", picture.getvalue())
 
     def _graphdef(self) -> Any:
         with jax.enable_x64(self.config.dtype == "float64"):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from jaxrnn import checkpoint as checkpoints
-from jaxrnn import train_loop
+from jaxrnn import run_directory, train_loop
 from jaxrnn.checkpoint import Checkpoint, checkpoint_updates, save_checkpoint
 from jaxrnn.run import open_run
 from jaxrnn.run_directory import RunDirectory
@@ -619,9 +619,9 @@ def test_a_directory_that_cannot_be_written_is_refused(
     def read_only(self: Path, *_: Any, **__: Any) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
 
-    for name in ("mkdir", "write_bytes"):
+    for target, name in ((Path, "mkdir"), (run_directory, "open_new")):
         with monkeypatch.context() as patch:
-            patch.setattr(Path, name, read_only)
+            patch.setattr(target, name, read_only)
             answer = command(capsys, "train", text, *tiny_options(tmp_path / "new"))
         assert_refused(answer, 6, "Read-only file system", "--run")
     assert (tmp_path / "file").read_bytes() == b"mine"
