@@ -12,6 +12,7 @@ from jaxrnn.config import CHANGEABLE, TrainConfig, flag
 from jaxrnn.errors import CheckpointError, ConfigurationError, StorageError
 from jaxrnn.files_inside import open_new, refuse_linked_directory
 from jaxrnn.printable import printable
+from jaxrnn.record_checks import fault_in_record
 from jaxrnn.run_lock import RunLock
 from jaxrnn.small_files import TEMPORARY, read_json, write_atomically
 
@@ -92,6 +93,9 @@ class RunDirectory:
                 f"{printable(str(self.config_path))} has format {found}, "
                 f"this version reads {FORMAT}; use the jaxrnn that wrote it"
             )
+        fault = fault_in_record(content)
+        if fault:
+            raise CheckpointError(f"{printable(str(self.config_path))}: {fault}; restore it from a copy")
         return content
 
     def write_config(self, content: dict[str, Any]) -> None:

@@ -55,6 +55,7 @@ LEVELS = [
         "run_lock",
         "run_logs",
         "run_record",
+        "record_checks",
         "metric_rows",
         "progress",
     ],
