@@ -7,28 +7,23 @@ otherwise read as another number. A directory is renamed out of sight before it 
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
 import stat
-import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
+from jaxrnn.checkpoint_leaves import from_leaves, leaf_digest, leaf_shapes, to_leaves
 from jaxrnn.errors import CheckpointError, NumericError, StorageError
+from jaxrnn.files_inside import refuse_linked_directory
 from jaxrnn.hosts import reading_alone
+from jaxrnn.orbax_quiet import orbax_quiet
 from jaxrnn.printable import printable
-from jaxrnn.random_streams import run_key_from_data
 from jaxrnn.small_files import sync
 
 FORMAT = 1
@@ -47,7 +42,12 @@ class Checkpoint(NamedTuple):
 
 
 def checkpoint_updates(directory: Path) -> list[int]:
-    """Update numbers of the checkpoints in a directory, oldest first; they are not opened."""
+    """Update numbers of the checkpoints in a directory, oldest first; they are not opened.
+
+    Raises:
+      CheckpointError: if the directory is a link.
+    """
+    refuse_linked_directory(directory)
     if not directory.is_dir():
         return []
     found = (_NAME.fullmatch(entry.name) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
@@ -67,12 +67,14 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
       extra: further metadata that JSON can hold.
 
     Raises:
-      StorageError: if it could not be written, or not be read back. Older checkpoints are untouched.
+      StorageError: if it could not be written, or not be read back, or the directory is a link. Older checkpoints are
+        untouched.
       NumericError: if there is a not-a-number in it.
     """
     leaves = to_leaves(state)
     _refuse_nan(leaves, update)
     try:
+        refuse_linked_directory(directory)
         if not directory.is_dir():
             directory.mkdir()
             sync(directory.parent)
@@ -87,10 +89,10 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
         saving.rmdir()
         from orbax.checkpoint import v1 as ocp
 
-        with _orbax_silenced():
+        with orbax_quiet():
             ocp.save(saving.resolve(), leaves, custom_metadata=metadata)
         _sync_tree(saving)
-        with reading_alone():
+        with orbax_quiet(), reading_alone():
             _read(saving, update, {name: (value.shape, value.dtype) for name, value in leaves.items()})
         if target.exists():
             _delete(target)
@@ -118,7 +120,7 @@ def take_part_in_save(directory: Path, state: Any, update: int) -> None:
     _refuse_nan(leaves, update)
     from orbax.checkpoint import v1 as ocp
 
-    with _orbax_silenced():
+    with orbax_quiet():
         ocp.save((directory / f"{_SAVING}{update:010d}").resolve(), leaves)
 
 
@@ -135,9 +137,9 @@ def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
       CheckpointError: if anything is missing, damaged or of another shape; the message says what.
     """
     fault = None
-    with _orbax_silenced():
+    with orbax_quiet():
         try:
-            leaves, metadata = _read(directory / f"update_{update:010d}", update, _leaf_shapes(template))
+            leaves, metadata = _read(directory / f"update_{update:010d}", update, leaf_shapes(template))
         except CheckpointError as error:
             fault = f"checkpoint of update {update} cannot be used: {error}"
         # Orbax and TensorStore raise many kinds; each means that this checkpoint is damaged.
@@ -145,7 +147,7 @@ def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
             fault = f"checkpoint of update {update} cannot be read: {_first_line(error)}"
     if fault:
         raise CheckpointError(fault)
-    return Checkpoint(_from_leaves(leaves, template), metadata)
+    return Checkpoint(from_leaves(leaves, template), metadata)
 
 
 def load_latest(directory: Path, template: Any) -> tuple[Checkpoint | None, list[str]]:
@@ -178,25 +180,19 @@ def load_latest(directory: Path, template: Any) -> tuple[Checkpoint | None, list
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Removes what a killed save or delete left behind."""
+    """Removes what a killed save or delete left behind.
+
+    Raises:
+      CheckpointError: if the directory is a link.
+    """
+    refuse_linked_directory(directory)
     if directory.is_dir():
         for entry in list(os.scandir(directory)):
             if entry.name.startswith((_SAVING, _DELETING)):
-                shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def to_leaves(state: Any) -> dict[str, np.ndarray]:
-    """The state as a flat dict, path name to array on the host; random keys as their integers."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {_path_name(path): _to_host(value) for path, value in leaves}
-
-
-def leaf_digest(value: np.ndarray) -> str:
-    """128 bits of BLAKE2b over dtype, shape and bytes."""
-    value = np.ascontiguousarray(value)
-    digest = hashlib.blake2b(f"{value.dtype.str}{value.shape}".encode(), digest_size=16)
-    digest.update(value.tobytes())
-    return digest.hexdigest()
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)
 
 
 def _read(
@@ -224,40 +220,6 @@ def _read(
     return leaves, metadata
 
 
-@contextlib.contextmanager
-def _orbax_silenced() -> Iterator[None]:
-    # What it logs and warns of where a checkpoint is damaged, up to a hundred lines, is said in one by us.
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    _drop_late_errors()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@functools.cache
-def _drop_late_errors() -> None:
-    # TensorStore's threads end after Orbax has raised the first error; each then prints a traceback of its own.
-    def is_wanted(record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return "tensorstore_spec" not in str(error) and "os_error_code" not in str(error)
-
-    def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            before(unraisable)
-
-    before, sys.unraisablehook = sys.unraisablehook, hook
-    logging.getLogger("asyncio").addFilter(is_wanted)
-
-
-def _is_key(value: Any) -> bool:
-    return jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
-
-
 def _refuse_nan(leaves: dict[str, np.ndarray], update: int) -> None:
     for name, value in leaves.items():
         if _has_nan(name, value):
@@ -266,29 +228,6 @@ def _refuse_nan(leaves: dict[str, np.ndarray], update: int) -> None:
 
 def _has_nan(name: str, value: np.ndarray) -> bool:
     return name not in MAY_BE_NAN and value.dtype.kind == "f" and bool(np.isnan(value).any())
-
-
-def _to_host(value: Any) -> np.ndarray:
-    # A copy: on a CPU np.asarray would be a view of a buffer that the next compiled call takes over.
-    return np.array(jax.random.key_data(value) if _is_key(value) else value)
-
-
-def _leaf_shapes(template: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(template)
-    as_data = [(path, jax.eval_shape(jax.random.key_data, v) if _is_key(v) else v) for path, v in leaves]
-    return {_path_name(path): (tuple(value.shape), np.dtype(value.dtype)) for path, value in as_data}
-
-
-def _from_leaves(leaves: dict[str, np.ndarray], template: Any) -> Any:
-    def restore(path, like):
-        value = jax.numpy.asarray(leaves[_path_name(path)])
-        return run_key_from_data(value) if _is_key(like) else value
-
-    return jax.tree_util.tree_map_with_path(restore, template)
-
-
-def _path_name(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _metadata_digest(metadata: dict[str, Any]) -> str:

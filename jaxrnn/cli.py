@@ -16,10 +16,10 @@ from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, Parameter
 
-from jaxrnn.command import EXIT_OF_STOP, exit_code_of, run_app, whole_number
+from jaxrnn.command import EXIT_OF_STOP, run_app, whole_number, write_output
 from jaxrnn.config import CHANGEABLE, DEFAULT_TEXT, TrainConfig
 from jaxrnn.errors import EXIT_DONE
-from jaxrnn.printable import printable
+from jaxrnn.progress import Progress
 
 app = App(
     name="jaxrnn",
@@ -121,13 +121,13 @@ def sample(
     from jaxrnn.run import open_run
 
     use_compile_cache()
+    write_output("")  # a closed stdout is refused before the model is made
     for part in open_run(directory).stream(
         length=length, temperature=temperature, prime=prime, seed=seed, checkpoint=checkpoint
     ):
-        sys.stdout.write(printable(part) if sys.stdout.isatty() else part)
-        sys.stdout.flush()
+        write_output(part, escape=False)
     if sys.stdout.isatty():
-        sys.stdout.write("\n")
+        write_output("\n")
     return EXIT_DONE
 
 
@@ -144,7 +144,8 @@ def evaluate(directory: Path, text: str, /, *, checkpoint: str = "best") -> int:
     from jaxrnn.run import open_run
 
     use_compile_cache()
-    print(json.dumps(open_run(directory).evaluate(text, checkpoint=checkpoint)))
+    write_output("")  # a closed stdout is refused before anything is scored
+    write_output(json.dumps(open_run(directory).evaluate(text, checkpoint=checkpoint)) + "\n")
     return EXIT_DONE
 
 
@@ -158,7 +159,7 @@ def plot(directory: Path, /, *, output: Path | None = None) -> int:
     """
     from jaxrnn.run import open_run
 
-    print(open_run(directory).save_plot(output))
+    Progress().message(str(open_run(directory).save_plot(output)))
     return EXIT_DONE
 
 
@@ -170,13 +171,8 @@ def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
     from jaxrnn.data.facts import corpus_facts, format_facts
 
     config = TrainConfig(text=text, **options)
-    print(format_facts(corpus_facts(load_corpus(config.text, config.reading_options()))))
+    write_output(format_facts(corpus_facts(load_corpus(config.text, config.reading_options()))) + "\n")
     return EXIT_DONE
-
-
-def run_command(arguments: list[str]) -> int:
-    """Runs one `jaxrnn` command and gives its exit code; `jaxrnn.command` says what becomes of faults."""
-    return exit_code_of(app, arguments)
 
 
 def main() -> NoReturn:

@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import CoercionError, MissingArgumentError, RepeatArgumentError, UnusedCliTokensError
@@ -24,6 +24,7 @@ from jaxrnn.errors import (
     EXIT_STORAGE,
     MAX_DETAIL_LINES,
     JaxrnnError,
+    StorageError,
 )
 from jaxrnn.printable import printable
 
@@ -34,19 +35,46 @@ EXIT_OF_STOP = {None: EXIT_DONE, "interrupted": EXIT_INTERRUPTED, "stopped": EXI
 
 def run_app(command: App | Callable[..., int], arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs an app, or a function as an app of one command, and leaves the process with its exit code."""
+    _take_up_closed_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     app = command if isinstance(command, App) else _app_of(command)
     code = exit_code_of(app, sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(ValueError, AttributeError):
+            _flush_or_give_up(stream)
     threads = (t for t in threading.enumerate() if t is not threading.main_thread())
     if code == EXIT_STORAGE or any(not thread.daemon for thread in threads):
         # A save that failed may leave a writer thread behind that would keep the process alive for minutes.
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _flush_or_give_up(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except OSError:
+        # Python would try again as it leaves, and then leave with a code of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def write_output(text: str, escape: bool = True) -> None:
+    """Writes to stdout what a command was asked for; what a terminal would obey is escaped.
+
+    Args:
+      text: the text, with its line ends.
+      escape: False lets the text through as it is where stdout is no terminal.
+
+    Raises:
+      StorageError: if stdout was closed from the start. What was asked for is then lost, as on a full disk, so the
+        exit code is that of storage: 0 would tell a script that it has the text. (A reader that has gone, such as
+        `head`, has what it wanted: that is no error.)
+    """
+    if sys.stdout is None or sys.stdout.closed:
+        raise StorageError("stdout is closed, so nothing can be written to it; redirect it to a file or a pipe")
+    sys.stdout.write(printable(text) if escape or sys.stdout.isatty() else text)
+    sys.stdout.flush()
 
 
 def exit_code_of(app: App, arguments: Sequence[str]) -> int:
@@ -99,16 +127,31 @@ def _parser_message(error: CycloptsError, app: App) -> str:
 
 
 def _complain(message: str, details: Any, code: int, error: BaseException) -> int:
-    lines = [f"jaxrnn: error: {message}", *(f"  {line}" for line in details)]
-    try:
+    lines = [printable(line, keep="") for line in (f"jaxrnn: error: {message}", *(f"  {line}" for line in details))]
+    if os.environ.get("JAXRNN_TRACEBACK"):
+        lines.append(printable("".join(traceback.format_exception(error))).rstrip())
+    # A stream that was closed from the start is None. The exit code still says what happened.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write("\n".join(lines) + "\n")
-        if os.environ.get("JAXRNN_TRACEBACK"):
-            traceback.print_exception(error)
         sys.stderr.flush()
-    except (OSError, ValueError):
-        pass  # nobody reads it any more; the exit code still says what happened
     return code
+
+
+def _take_up_closed_descriptors() -> None:
+    """Opens the null device where stdin, stdout or stderr was closed by who started us.
+
+    Else the next file that is opened would get the free number, and what a library prints there would go into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
 
 
 def _last_lines(error: Exception) -> list[str]:

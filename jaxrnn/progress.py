@@ -1,4 +1,8 @@
-"""What a person sees of a long job: one live bar on a terminal, plain lines elsewhere."""
+"""What a person sees of a long job: one live bar on a terminal, plain lines elsewhere.
+
+Whatever is shown is escaped here, at the end of its way, so that no caller can forget it: names and texts come from
+files that somebody else may have written.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import math
 import sys
 import time
 from typing import Any, NamedTuple, TextIO
+
+from jaxrnn.printable import printable
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -43,27 +49,28 @@ class Progress:
 
     def __init__(self, stream: TextIO | None = None, quiet: bool = False):
         self._stream = stream if stream is not None else sys.stdout
-        self._quiet = quiet
+        self._quiet = quiet or self._stream is None  # Python's stdout is None where it was closed from the start
         self._bar: Any = None  # a rich.progress.Progress, once there is something to show
         self._task: Any = None
         self._last_line = -math.inf
-        self._terminal = not quiet and self._stream.isatty()
+        self._terminal = not self._quiet and self._stream.isatty()
 
     def message(self, text: str) -> None:
-        """Prints a line."""
+        """Prints a line, or several; what a terminal would obey is escaped."""
         if self._quiet:
             return
+        text = printable(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             self._write(text + "\n")
 
     def warning(self, text: str) -> None:
-        """Prints a line to stderr, with the program's name."""
+        """Prints one line to stderr, with the program's name; what a terminal would obey is escaped."""
         try:
-            sys.stderr.write(f"jaxrnn: warning: {text}\n")
+            sys.stderr.write(f"jaxrnn: warning: {printable(text, keep='')}\n")
             sys.stderr.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # it is None where it was closed from the start
             pass  # a closed stderr must not end the run
 
     def show(self, status: Status, force: bool = False) -> None:
@@ -76,7 +83,8 @@ class Progress:
         now = time.monotonic()
         if force or now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            self._write(f"update {status.update:,}/{status.updates:,}  {status.describe()}\n")
+            numbers = printable(status.describe(), keep="")
+            self._write(f"update {status.update:,}/{status.updates:,}  {numbers}\n")
 
     def close(self) -> None:
         """Takes the bar down."""
@@ -101,8 +109,9 @@ class Progress:
             self._bar.start()
             self._task = self._bar.add_task("train", total=status.updates, numbers="")
         try:
-            self._bar.update(self._task, completed=status.update, numbers=status.describe(), refresh=True)
-        except OSError:
+            numbers = printable(status.describe(), keep="")
+            self._bar.update(self._task, completed=status.update, numbers=numbers, refresh=True)
+        except (OSError, ValueError):
             self._bar, self._terminal, self._quiet = None, False, True
 
     def _write(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from jaxrnn.progress import Progress
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
 from jaxrnn.run_directory import RunDirectory
 from jaxrnn.run_logs import read_metrics
+from jaxrnn.run_record import identity, refuse_other_run
 from jaxrnn.sample import sample_ids
 from jaxrnn.train_job import model_structure, state_template
 from jaxrnn.train_state import TrainState, model_with
@@ -76,8 +78,9 @@ class Run:
           ConfigurationError: if the run was not trained on a text.
         """
         if self._vocabulary is None:
+            data = printable(self.record["data"]["name"], keep="")
             raise ConfigurationError(
-                f"{printable(str(self.directory.path))} was trained on {self.record['data']['name']}, not on a text, "
+                f"{printable(str(self.directory.path))} was trained on {data}, not on a text, "
                 "so it has no text to write or to be scored on; its accuracy is in metrics.jsonl, see jaxrnn plot"
             )
         return self._vocabulary
@@ -112,17 +115,21 @@ class Run:
                 latest, warnings = checkpoints.load_latest(self.directory.checkpoints, template)
             for line in warnings:
                 Progress(quiet=True).warning(line)
-            if latest is not None and latest.metadata.get("data") != self.record["data"]["sha256"]:
-                raise CheckpointError(
-                    f"{printable(str(self.directory.path))} holds a checkpoint of another run; restore it from a copy"
-                )
             if latest is None:
                 path = printable(str(self.directory.path))
                 raise CheckpointError(
                     f"{path} holds no checkpoint yet; train it for longer, or lower --checkpoint-every"
                 )
+            refuse_other_run(latest.metadata, self._identity())
             self._state, self._state_update = latest.state, updates[-1]
         return self._state
+
+    def _identity(self) -> dict[str, Any]:
+        data = self.record["data"]
+        if self._vocabulary is None:
+            return identity(self.config, data["sha256"])
+        reading = ReadingOptions.from_json(data["reading"])
+        return identity(self.config, data["sha256"], self._vocabulary, self.document_end, reading)
 
     def params(self, checkpoint: str = "best") -> dict:
         """The parameters: "best" (after the lowest smoothed loss) or "latest".
@@ -149,7 +156,7 @@ class Run:
         """The text of `sample`, part by part, in constant memory."""
         if seed < 0:
             raise ConfigurationError(f"--seed expects a whole number of at least 0; got {seed}")
-        vocabulary = self.vocabulary
+        vocabulary = self._vocabulary_of_checkpoint()
         ids = vocabulary.encode_prompt(prime) if prime else None
         with jax.enable_x64(self.config.dtype == "float64"):
             key = stream_key(run_key(seed), STREAM_SAMPLES)
@@ -199,7 +206,7 @@ class Run:
         Raises:
           DataError: if the text cannot be read, or has a character that the vocabulary lacks.
         """
-        vocabulary = self.vocabulary
+        vocabulary = self._vocabulary_of_checkpoint()
         corpus = load_corpus(text, ReadingOptions.from_json(self.record["data"]["reading"]), vocabulary)
         with jax.enable_x64(self.config.dtype == "float64"):
             scores = evaluate_ids(
@@ -234,11 +241,17 @@ class Run:
 
     def save_plot(self, path: Path | None = None) -> Path:
         """Draws the learning curve into a file; plots/learning_curve.png in the run directory if none is given."""
-        if path is None:
-            self.directory.plots.mkdir(exist_ok=True)
-            path = self.directory.plots / "learning_curve.png"
-        self.plot().savefig(path, dpi=120)
-        return path
+        if path is not None:
+            self.plot().savefig(path, dpi=120)
+            return path
+        picture = io.BytesIO()
+        self.plot().savefig(picture, format="png", dpi=120)
+        return self.directory.write_plot("learning_curve.png", picture.getvalue())
+
+    def _vocabulary_of_checkpoint(self) -> Vocabulary:
+        vocabulary = self.vocabulary
+        _ = self.state  # compares it with the one that was trained with
+        return vocabulary
 
     def _graphdef(self) -> Any:
         with jax.enable_x64(self.config.dtype == "float64"):

@@ -10,7 +10,9 @@ from typing import Any
 
 from jaxrnn.config import CHANGEABLE, TrainConfig, flag
 from jaxrnn.errors import CheckpointError, ConfigurationError, StorageError
+from jaxrnn.files_inside import open_new, refuse_linked_directory
 from jaxrnn.printable import printable
+from jaxrnn.record_checks import fault_in_record
 from jaxrnn.run_lock import RunLock
 from jaxrnn.small_files import TEMPORARY, read_json, write_atomically
 
@@ -32,10 +34,7 @@ class RunDirectory:
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        try:
-            return self.config_path.is_file()
-        except OSError:  # such as a name that is too long
-            return False
+        return os.path.lexists(self.config_path)
 
     def prepare(self) -> None:
         """Makes the directory, or refuses one that holds something else.
@@ -58,7 +57,7 @@ class RunDirectory:
                     )
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".write-test-{os.getpid()}"
-            probe.write_bytes(b"")
+            os.close(open_new(probe))
             probe.unlink()
         except OSError as error:
             raise StorageError(
@@ -94,11 +93,31 @@ class RunDirectory:
                 f"{printable(str(self.config_path))} has format {found}, "
                 f"this version reads {FORMAT}; use the jaxrnn that wrote it"
             )
+        fault = fault_in_record(content)
+        if fault:
+            raise CheckpointError(f"{printable(str(self.config_path))}: {fault}; restore it from a copy")
         return content
 
     def write_config(self, content: dict[str, Any]) -> None:
         """Writes config.json whole or not at all."""
         write_atomically(self.config_path, json.dumps({"format": FORMAT, **content}, indent=2) + "\n")
+
+    def write_plot(self, name: str, picture: bytes) -> Path:
+        """Writes a picture into plots/, whole or not at all, and gives its path.
+
+        Raises:
+          CheckpointError: if plots/ is a link.
+          StorageError: if it cannot be written.
+        """
+        refuse_linked_directory(self.plots)
+        try:
+            self.plots.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{printable(str(self.plots))} cannot be made: {error.strerror}; give another --output"
+            ) from error
+        write_atomically(self.plots / name, picture)
+        return self.plots / name
 
     def refuse_other_settings(self, config: TrainConfig) -> None:
         """Compares a configuration with the one this run was begun with.

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxrnn.errors import CheckpointError, StorageError
+from jaxrnn.files_inside import open_to_append, read_inside
 from jaxrnn.printable import printable
 
+_BLOCK = 1 << 20
 _SAMPLE_HEADING = re.compile(r"=== update (\d+), temperature (\S+), (\d+) characters ===\n")
 
 
@@ -28,27 +30,38 @@ class AppendLog:
       position: where to cut it: what `position()` gave when the state was saved, or None for its beginning.
 
     Raises:
-      CheckpointError: if the file no longer begins with what was there when the state was saved.
+      CheckpointError: if the file no longer begins with what was there when the state was saved, or is a link or no
+        file.
+      StorageError: if it cannot be opened.
     """
 
     def __init__(self, path: Path, position: dict[str, Any] | None):
         self.path = path
         self._digest = hashlib.sha256()
         self._bytes = 0
-        path.touch()
-        if position is not None:
-            with path.open("rb") as file:
-                kept = file.read(position["bytes"])
-            self._digest.update(kept)
-            self._bytes = len(kept)
-            if self.position() != position:
-                raise CheckpointError(
-                    f"{printable(path.name)} was changed since the checkpoint was saved; restore it from a copy, or "
-                    "move the run directory away and train anew"
-                )
-        os.truncate(path, self._bytes)
-        self._file = path.open("ab", buffering=0)
         self._waiting = b""
+        self._file = os.fdopen(open_to_append(path), "ab", buffering=0)
+        try:
+            if position is not None:
+                self._take_up(position)
+            os.ftruncate(self._file.fileno(), self._bytes)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _take_up(self, position: dict[str, Any]) -> None:
+        wanted = position["bytes"]
+        while self._bytes < wanted:
+            kept = os.pread(self._file.fileno(), min(_BLOCK, wanted - self._bytes), self._bytes)
+            if not kept:
+                break
+            self._digest.update(kept)
+            self._bytes += len(kept)
+        if self.position() != position:
+            raise CheckpointError(
+                f"{printable(self.path.name)} was changed since the checkpoint was saved; restore it from a copy, or "
+                "move the run directory away and train anew"
+            )
 
     def append(self, text: str) -> None:
         """Appends text and hands it to the operating system, if it takes it."""
@@ -106,8 +119,7 @@ def sample_entry(update: int, temperature: float, text: str) -> str:
 
 def read_samples(path: Path) -> list[tuple[int, float, str]]:
     """(update, temperature, text) of each sample of samples.txt; a torn last one is passed over."""
-    with open(path, encoding="utf-8", errors="surrogatepass", newline="") as file:
-        content = file.read()
+    content = read_inside(path).decode("utf-8", "surrogatepass")
     samples, position = [], 0
     while match := _SAMPLE_HEADING.match(content, position):
         start, length = match.end(), int(match[3])
@@ -122,18 +134,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl; a torn last line, left by a kill, is passed over.
 
     Raises:
-      CheckpointError: if another line is damaged.
+      CheckpointError: if another line is damaged, or it is a link or no file.
     """
-    if not path.is_file():
+    try:
+        lines = read_inside(path).split(b"\n")
+    except FileNotFoundError:
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
     rows = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = json.loads(line.decode("utf-8"))
+            rows.append({k: float(v) if v in ("inf", "-inf", "nan") else v for k, v in row.items()})
+        except (ValueError, RecursionError, AttributeError) as error:
             raise CheckpointError(
-                f"line {number} of {printable(str(path))} is not JSON; restore it from a copy"
+                f"line {number} of {printable(str(path))} is not a JSON object; restore it from a copy"
             ) from error
-        rows.append({k: float(v) if v in ("inf", "-inf", "nan") else v for k, v in row.items()})
     return rows

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxrnn.errors import CheckpointError, StorageError
+from jaxrnn.files_inside import open_new, read_inside
 from jaxrnn.printable import printable
 
 MAX_JSON_BYTES = 1 << 20
@@ -19,16 +20,18 @@ TEMPORARY = re.compile(
 )
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a small file whole or not at all, and on disk when this returns.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a small file whole or not at all, and on disk when this returns; text as UTF-8.
+
+    A link of that name is replaced by the file, never followed.
 
     Raises:
       StorageError: if it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(open_new(temporary), "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -61,12 +64,10 @@ def read_json(path: Path) -> Any:
     """Reads a small JSON file.
 
     Raises:
-      CheckpointError: if it is larger than 1 MB or not JSON.
+      CheckpointError: if it is a link or no file, larger than 1 MB, or not JSON.
     """
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise CheckpointError(f"{printable(str(path))} is larger than {MAX_JSON_BYTES} bytes, not a run's file")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_inside(path, MAX_JSON_BYTES).decode("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(
             f"{printable(str(path))} cannot be read: {type(error).__name__}; restore it from a copy"

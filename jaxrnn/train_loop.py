@@ -18,7 +18,6 @@ from jaxrnn.config import CHANGEABLE, TrainConfig, parse_interval
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.errors import ConfigurationError, NumericError, StorageError
 from jaxrnn.metric_rows import metric_row, status_of
-from jaxrnn.printable import printable
 from jaxrnn.progress import Progress
 from jaxrnn.random_streams import STREAM_SAMPLES, stream_key
 from jaxrnn.run_directory import RunDirectory, default_run_path
@@ -178,7 +177,7 @@ class _Loop:
         job = self.job
         for line in describe_job(job):
             self.progress.message(line)
-        self.progress.message(f"run directory {printable(str(self.directory.path))}")
+        self.progress.message(f"run directory {self.directory.path}")
         if self.config.learning_rate == 0:
             self.progress.warning("--learning-rate 0: the parameters will not change")
         record, saved = record_of(job), None
@@ -291,7 +290,7 @@ class _Loop:
         return f" validation loss {best:.4f}{unit}," if math.isfinite(best) else ""
 
     def _say_how_it_ended(self, state: TrainState, update: int, stopped: str | None) -> None:
-        path, length, writes = printable(str(self.directory.path)), self.config.bptt_length, self.writes_samples
+        path, length, writes = self.directory.path, self.config.bptt_length, self.writes_samples
         if stopped:
             self.progress.message(f"{stopped}: saved at update {update:,}; go on with: jaxrnn resume {path}")
             return
@@ -309,7 +308,5 @@ class _Loop:
             self.progress.message(f"curves: jaxrnn plot {path}")
             return
         text = self._sample(state.best_params, state.seed, update, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE)
-        self.progress.message(
-            f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{printable(text)}\n"
-        )
+        self.progress.message(f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{text}\n")
         self.progress.message(f"more: jaxrnn sample {path}    learning curve: jaxrnn plot {path}")

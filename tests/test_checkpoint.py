@@ -9,6 +9,8 @@ import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -214,6 +216,51 @@ def _silent_without_digest(directory: Path, monkeypatch: pytest.MonkeyPatch) -> 
     read = checkpoints._read_metadata
     monkeypatch.setattr(checkpoints, "_read_metadata", lambda path: read(path) | {"leaves": Anything()})
     return _flip_bits(directory, 60, seed=5)["silent"]
+
+
+LATE = """
+import gc, logging, sys, time
+import asyncio
+from pathlib import Path
+from jaxrnn import checkpoint
+from tests import test_checkpoint as saved
+root = Path(sys.argv[1])
+make = asyncio.new_event_loop
+before = (sys.unraisablehook, list(logging.getLogger("asyncio").filters), logging.getLogger("absl").level)
+def assert_as_before():
+    after = (sys.unraisablehook, logging.getLogger("asyncio").filters, logging.getLogger("absl").level)
+    assert after == before and asyncio.new_event_loop is make, after
+for update in (10, 20):
+    checkpoint.save_checkpoint(root, saved.make_state(update), update, {"files": {"log": {"bytes": update}}})
+assert_as_before()
+checkpoint.load_checkpoint(root, 20, saved.TEMPLATE)
+assert_as_before()
+print(saved._flip_bits(root, 200, seed=5)["noticed"])
+assert_as_before()
+save = saved.checkpoints._read
+def damaged(path, update, wanted):
+    for data in path.glob("**/d/*"):
+        data.write_bytes(data.read_bytes()[:-9])
+    return save(path, update, wanted)
+saved.checkpoints._read = damaged
+for update in range(30, 40):
+    try:
+        checkpoint.save_checkpoint(root, saved.make_state(update), update, {})
+        raise SystemExit("saved")
+    except saved.StorageError:
+        pass
+assert_as_before()
+for _ in range(20):
+    time.sleep(0.02)
+    gc.collect()
+assert_as_before()
+"""
+
+
+def test_damage_is_met_in_silence_and_the_process_stays_as_it_was(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LATE, tmp_path / "checkpoints"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert int(done.stdout) > 60
 
 
 # C2, C3, C4: cut, zeroed and missing files.

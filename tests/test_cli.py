@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from jaxrnn.cli import run_command
+from jaxrnn.cli import app
+from jaxrnn.command import exit_code_of
 from jaxrnn.errors import MAX_DETAIL_LINES, ConfigurationError
 
 SCRIPT = Path(sys.executable).with_name("jaxrnn")
@@ -48,8 +49,8 @@ def test_importing_everything_public_costs_little_more_than_its_dependencies() -
 
 def test_help_and_a_mistyped_option_import_no_jax() -> None:
     code = (
-        "import sys; from jaxrnn.cli import run_command\n"
-        "run_command(sys.argv[1:])\n"
+        "import sys; from jaxrnn.cli import app; from jaxrnn.command import exit_code_of\n"
+        "exit_code_of(app, sys.argv[1:])\n"
         "sys.exit(7 if 'jax' in sys.modules else 8)"
     )
     for arguments in (["--help"], ["train", "--help"], ["train", "--hiden", "3"], ["train", "--hidden", "0"]):
@@ -65,14 +66,14 @@ def test_the_console_script_is_the_same() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help(capsys: Any, command: str) -> None:
-    assert run_command([command, "--help"]) == 0
+    assert exit_code_of(app, [command, "--help"]) == 0
     assert command in capsys.readouterr().out
 
 
 def test_version(capsys: Any) -> None:
     import jaxrnn
 
-    assert run_command(["--version"]) == 0
+    assert exit_code_of(app, ["--version"]) == 0
     assert capsys.readouterr().out.strip() == jaxrnn.__version__
 
 
@@ -98,7 +99,7 @@ def test_version(capsys: Any) -> None:
     ],
 )
 def test_what_the_parser_refuses_is_one_line(capsys: Any, arguments: list[str], said: list[str]) -> None:
-    assert run_command(arguments) == 2
+    assert exit_code_of(app, arguments) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("jaxrnn: error: ") and err.count("\n") == 1
     assert err[:-1].isprintable()
@@ -109,7 +110,7 @@ def test_what_the_parser_refuses_is_one_line(capsys: Any, arguments: list[str], 
 @pytest.mark.parametrize("arguments", [["corpus"], ["plot"], ["evaluate"]])
 def test_commands_on_what_is_not_there(capsys: Any, tmp_path: Path, arguments: list[str]) -> None:
     missing = str(tmp_path / "missing.txt")
-    assert run_command([*arguments, missing, *(["x"] if arguments == ["evaluate"] else [])]) in (2, 3)
+    assert exit_code_of(app, [*arguments, missing, *(["x"] if arguments == ["evaluate"] else [])]) in (2, 3)
     err = capsys.readouterr().err
     assert missing in err and err.count("\n") == 1
     assert os.listdir(tmp_path) == []
@@ -118,7 +119,7 @@ def test_commands_on_what_is_not_there(capsys: Any, tmp_path: Path, arguments: l
 def test_the_facts_of_a_text_are_printed_escaped(capsys: Any, tmp_path: Path) -> None:
     path = tmp_path / "na\x1bme.txt"
     path.write_text("one two\x1b[2J two\n\u202e\u009b é")
-    assert run_command(["corpus", str(path)]) == 0
+    assert exit_code_of(app, ["corpus", str(path)]) == 0
     out = capsys.readouterr().out
     assert all(c.isprintable() or c == "\n" for c in out) and "20" in out
 
@@ -131,7 +132,7 @@ def test_details_are_at_most_nineteen_lines(
         raise ConfigurationError("wrong", [f"row {i}" for i in range(count)])
 
     monkeypatch.setattr("jaxrnn.run.open_run", fails)
-    assert run_command(["plot", str(tmp_path)]) == 2
+    assert exit_code_of(app, ["plot", str(tmp_path)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 + min(count, MAX_DETAIL_LINES)
     assert count <= MAX_DETAIL_LINES or lines[-1] == f"  ... and {count - MAX_DETAIL_LINES + 1} more"
@@ -157,9 +158,9 @@ def test_any_other_fault_is_one_line_too(
         raise error
 
     monkeypatch.setattr("jaxrnn.run.open_run", fails)
-    assert run_command(["plot", str(tmp_path)]) == code
+    assert exit_code_of(app, ["plot", str(tmp_path)]) == code
     err = capsys.readouterr().err
     assert said in err and "Traceback" not in err and len(err.splitlines()) <= 20
     monkeypatch.setenv("JAXRNN_TRACEBACK", "1")
-    assert run_command(["plot", str(tmp_path)]) == code
+    assert exit_code_of(app, ["plot", str(tmp_path)]) == code
     assert "Traceback" in capsys.readouterr().err

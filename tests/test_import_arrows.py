@@ -14,7 +14,7 @@ LIBRARY = ROOT / "jaxrnn"
 # From the bottom to the top; a name stands for a module or for a package with all in it. A module may import from its
 # own level (without a circle) and from those below. A new module needs its place here.
 LEVELS = [
-    ["errors", "printable"],
+    ["errors", "printable", "files_inside"],
     [
         "cells",
         "data",
@@ -52,10 +52,13 @@ LEVELS = [
         "sequence_population",
         "run_devices",
         "checkpoint",
+        "checkpoint_leaves",
+        "orbax_quiet",
         "run_directory",
         "run_lock",
         "run_logs",
         "run_record",
+        "record_checks",
         "metric_rows",
         "progress",
     ],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import stat
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.errors import CheckpointError, DataError
+from jaxrnn.files_inside import read_inside
 from jaxrnn.printable import printable
 
 FORMAT = 1
@@ -99,6 +100,17 @@ class Vocabulary:
     def code_points(self) -> np.ndarray:
         """The code point of each symbol, uint32, in id order."""
         return np.fromiter(map(ord, self.symbols), np.uint32, len(self))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the symbols in id order and what they are, hexadecimal: what tells one vocabulary from another.
+
+        Example:
+          >>> Vocabulary.from_text("ab").digest == Vocabulary.from_text("ac").digest
+          False
+        """
+        kind = b"bytes\n" if self.bytes_mode else b"characters\n"
+        return hashlib.sha256(kind + self.code_points.astype("<u4").tobytes()).hexdigest()
 
     @cached_property
     def _table(self) -> np.ndarray:
@@ -224,15 +236,9 @@ class Vocabulary:
         """Reads what `save` wrote. Raises CheckpointError for anything else."""
         shown = printable(os.fspath(path), keep="")
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            data = read_inside(Path(path), MAX_FILE_BYTES)
         except OSError as error:
             raise CheckpointError(f"cannot read the vocabulary {shown}: {error.strerror}; restore the file") from None
-        with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise CheckpointError(f"expected a vocabulary file, got {shown}, which is not a regular file")
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise CheckpointError(f"expected a vocabulary of at most {MAX_FILE_BYTES} bytes, {shown} is larger")
         try:
             content = json.loads(data)
         except (ValueError, RecursionError):

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxrnn.checkpoint import load_latest, to_leaves
-from jaxrnn.cli import run_command
+from jaxrnn.cli import app
+from jaxrnn.command import exit_code_of
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.run_directory import RunDirectory
@@ -63,7 +64,7 @@ class Answer(NamedTuple):
 def command(capsys: Any, *arguments: object) -> Answer:
     """A command in this process."""
     capsys.readouterr()
-    code = run_command([str(a) for a in arguments])
+    code = exit_code_of(app, [str(a) for a in arguments])
     out, err = capsys.readouterr()
     return Answer(code, out, err)
 

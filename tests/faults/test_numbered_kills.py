@@ -140,7 +140,8 @@ RUNS = (
     SHIM
     + """
 import jaxrnn.plots, jaxrnn.run, jaxrnn.train_loop
-from jaxrnn.cli import run_command
+from jaxrnn.cli import app
+from jaxrnn.command import exit_code_of
 from orbax.checkpoint import v1
 
 numbers = [int(n) for n in sys.argv[1].split(",")]
@@ -150,12 +151,12 @@ sys.stdout = sys.stderr
 def killed(number):
     def work():
         kill_at(number)
-        return run_command(arguments)
+        return exit_code_of(app, arguments)
     return forked(work)
 
 ended = [killed(number) for number in numbers]
 assert set(ended) <= {0, -signal.SIGKILL} and -signal.SIGKILL in ended, ended
-assert forked(lambda: run_command(arguments)) == 0
+assert forked(lambda: exit_code_of(app, arguments)) == 0
 """
 )
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from jaxrnn import checkpoint as checkpoints
-from jaxrnn import train_loop
+from jaxrnn import run_directory, train_loop
 from jaxrnn.checkpoint import Checkpoint, checkpoint_updates, save_checkpoint
 from jaxrnn.run import open_run
 from jaxrnn.run_directory import RunDirectory
@@ -63,9 +63,10 @@ def half_run(tmp_path_factory: pytest.TempPathFactory, text: Path, compile_cache
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_loop._Loop, "_save", save)
-        from jaxrnn.cli import run_command
+        from jaxrnn.cli import app
+        from jaxrnn.command import exit_code_of
 
-        assert run_command(["train", str(text), *tiny_options(run)]) == 75
+        assert exit_code_of(app, ["train", str(text), *tiny_options(run)]) == 75
     assert checkpoint_updates(run / "checkpoints") == [55, 60]
     return run
 
@@ -619,12 +620,36 @@ def test_a_directory_that_cannot_be_written_is_refused(
     def read_only(self: Path, *_: Any, **__: Any) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
 
-    for name in ("mkdir", "write_bytes"):
+    for target, name in ((Path, "mkdir"), (run_directory, "open_new")):
         with monkeypatch.context() as patch:
-            patch.setattr(Path, name, read_only)
+            patch.setattr(target, name, read_only)
             answer = command(capsys, "train", text, *tiny_options(tmp_path / "new"))
         assert_refused(answer, 6, "Read-only file system", "--run")
     assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_both_logs_are_on_disk_before_a_checkpoint_gets_its_name(
+    half: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # P10: a checkpoint that outlives a power cut must not know of rows that do not.
+    events: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        events.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def renamed(old: Any, new: Any, **options: Any) -> None:
+        events.append(os.path.basename(new))
+        rename(old, new, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", synced)
+        patch.setattr(os, "rename", renamed)
+        assert command(capsys, "resume", half, "--updates", 70, "--checkpoint-every", 5).code == 0
+    first, second = events.index("update_0000000065"), events.index("update_0000000070")
+    for before in (events[:first], events[first:second]):
+        assert {"metrics.jsonl", "samples.txt"} <= set(before)
 
 
 # Two processes.
@@ -665,14 +690,15 @@ def test_a_closed_output_does_not_end_the_run(text: Path, tmp_path: Path, finish
 
 
 def test_a_run_of_a_relative_path_is_resumed_from_another_folder(tmp_path: Path, monkeypatch: Any) -> None:
-    from jaxrnn.cli import run_command
+    from jaxrnn.cli import app
+    from jaxrnn.command import exit_code_of
 
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     (tmp_path / "here" / "book.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20)
     monkeypatch.chdir(tmp_path / "here")
     options = ["--hidden", "4", "--sample-every", "0", "--updates", "20"]
-    assert run_command(["train", "book.txt", "--run", str(tmp_path / "run"), *options]) == 0
+    assert exit_code_of(app, ["train", "book.txt", "--run", str(tmp_path / "run"), *options]) == 0
     monkeypatch.chdir(tmp_path / "there")
-    assert run_command(["resume", str(tmp_path / "run"), "--updates", "30"]) == 0
+    assert exit_code_of(app, ["resume", str(tmp_path / "run"), "--updates", "30"]) == 0
     assert checkpoint_updates(tmp_path / "run" / "checkpoints")[-1] == 30

@@ -13,7 +13,8 @@ import pytest
 
 from jaxrnn import train_loop
 from jaxrnn.checkpoint import checkpoint_updates, load_latest, to_leaves
-from jaxrnn.cli import run_command
+from jaxrnn.cli import app
+from jaxrnn.command import exit_code_of
 from jaxrnn.config import TrainConfig
 from jaxrnn.run import open_run
 from jaxrnn.run_directory import RunDirectory, default_run_path
@@ -73,14 +74,14 @@ def interrupted_run(run: Path, at: int, **changed: object) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_loop._Loop, "_save", save)
-        assert run_command(["train", *options(run, **changed)]) == 75
+        assert exit_code_of(app, ["train", *options(run, **changed)]) == 75
     assert checkpoint_updates(run / "checkpoints")[-1] == at
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, compile_cache: Path) -> Path:
     run = tmp_path_factory.mktemp("finished") / "run"
-    assert run_command(["train", *options(run)]) == 0
+    assert exit_code_of(app, ["train", *options(run)]) == 0
     return run
 
 
@@ -110,7 +111,10 @@ def test_the_rows_say_what_was_measured(finished: Path) -> None:
         "valid/update",
         "valid/accuracy",
     }
-    assert [row["valid/update"] for row in rows[::4]] == [0, 40, 80, 80] or rows[-1]["valid/update"] in (80, 120)
+    # A row knows the latest validation before it; that of update 40 is made after the row of update 40.
+    assert {row["update"]: row["valid/update"] for row in rows} == {
+        update: (update - 1) // 40 * 40 for update in expected_rows(120, 10)
+    }
     assert rows[0]["valid/accuracy"] == "nan" and 0 < rows[-1]["valid/accuracy"] <= 1
     assert not (finished / "samples.txt").exists() and not (finished / "vocabulary.json").exists()
 
@@ -137,7 +141,9 @@ def test_other_settings_are_refused(finished: Path, capsys: pytest.CaptureFixtur
         assert_refused(answer, 2, "a run with other settings (1 differ)", said)
 
 
-def test_it_neither_writes_nor_scores_a_text(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_neither_writes_nor_scores_a_text(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     answers: list[Answer] = [
         command(capsys, "sample", finished),
         command(capsys, "evaluate", finished, "python-reference"),
@@ -145,6 +151,11 @@ def test_it_neither_writes_nor_scores_a_text(finished: Path, capsys: pytest.Capt
     for answer in answers:
         assert_refused(answer, 2, "was trained on palindromes, 4 steps, input number, not on a text")
         assert len(answer.err.splitlines()) == 1 and answer.out == ""
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    record = json.loads((run / "config.json").read_text())
+    record["data"]["name"] = "a\x1b[2J\u202e\u009b\nb"
+    (run / "config.json").write_text(json.dumps(record))
+    assert_refused(command(capsys, "sample", run), 2, "trained on a\\x1b[2J\\u202e\\x9b\\nb,")
 
 
 def test_its_curves_are_drawn(finished: Path, tmp_path: Path) -> None:

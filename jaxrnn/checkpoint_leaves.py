@@ -1,0 +1,55 @@
+"""A state as named arrays on the host, with their digests, and back: what a checkpoint holds."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrnn.random_streams import run_key_from_data
+
+
+def to_leaves(state: Any) -> dict[str, np.ndarray]:
+    """The state as a flat dict, path name to array on the host; random keys as their integers."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {_path_name(path): _to_host(value) for path, value in leaves}
+
+
+def leaf_digest(value: np.ndarray) -> str:
+    """128 bits of BLAKE2b over dtype, shape and bytes."""
+    value = np.ascontiguousarray(value)
+    digest = hashlib.blake2b(f"{value.dtype.str}{value.shape}".encode(), digest_size=16)
+    digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _to_host(value: Any) -> np.ndarray:
+    # A copy: on a CPU np.asarray would be a view of a buffer that the next compiled call takes over.
+    return np.array(jax.random.key_data(value) if _is_key(value) else value)
+
+
+def leaf_shapes(template: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and dtype of each leaf that `to_leaves` gives of such a state."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(template)
+    as_data = [(path, jax.eval_shape(jax.random.key_data, v) if _is_key(v) else v) for path, v in leaves]
+    return {_path_name(path): (tuple(value.shape), np.dtype(value.dtype)) for path, value in as_data}
+
+
+def from_leaves(leaves: dict[str, np.ndarray], template: Any) -> Any:
+    """The state of which `to_leaves` gave the leaves."""
+
+    def restore(path, like):
+        value = jax.numpy.asarray(leaves[_path_name(path)])
+        return run_key_from_data(value) if _is_key(like) else value
+
+    return jax.tree_util.tree_map_with_path(restore, template)
+
+
+def _path_name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _is_key(value: Any) -> bool:
+    return jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
