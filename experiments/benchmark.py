@@ -17,7 +17,7 @@ from experiments.benchmark_book import book
 from experiments.benchmark_cells import cells
 from experiments.benchmark_population import population
 from experiments.benchmark_seeds import seeds
-from jaxrnn.command import run_app
+from jaxrnn.terminal.command import run_app
 
 app = cyclopts.App(help="Measures jaxrnn against other stacks.")
 app.command(book)

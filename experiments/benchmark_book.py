@@ -38,9 +38,9 @@ from experiments.timing import ROOT, interleaved_rates, median_ratio, seconds_an
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.windows import to_streams
-from jaxrnn.environment import fingerprint
-from jaxrnn.train_job import make_job
-from jaxrnn.train_step import make_train_chunk, train_updates
+from jaxrnn.devices.environment import fingerprint
+from jaxrnn.training.job import make_job
+from jaxrnn.training.step import make_train_chunk, train_updates
 
 JAXRNN = [sys.executable, "-c", "from jaxrnn.cli import main; main()"]
 FLAX = [sys.executable, str(ROOT / "experiments" / "baselines.py")]

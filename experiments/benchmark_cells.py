@@ -292,7 +292,7 @@ def cells(
     if not quick:
         print("\n".join(target_lines(results)))
     if json_file is not None:
-        from jaxrnn.environment import fingerprint
+        from jaxrnn.devices.environment import fingerprint
 
         about = {"text": corpus.name, "quick": quick, "machine": fingerprint(), "cores": os.cpu_count()}
         json_file.write_text(json.dumps({**about, "rows": results}, indent=1) + "\n")

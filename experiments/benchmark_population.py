@@ -27,13 +27,13 @@ import numpy as np
 from experiments.timing import in_rounds, median_ratio
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import load_corpus
+from jaxrnn.devices.mesh import cores, use_cpu_devices
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.population import data_specs, initial_members, make_advance, member_specs
-from jaxrnn.population_data import population_data, split_in_order
-from jaxrnn.population_devices import PopulationSettings, device_layout, place_on
-from jaxrnn.sharding import cores, use_cpu_devices
-from jaxrnn.train_job import make_job, model_structure, step_settings
-from jaxrnn.train_step import make_train_chunk, place
+from jaxrnn.training.job import make_job, model_structure, step_settings
+from jaxrnn.training.population import data_specs, initial_members, make_advance, member_specs
+from jaxrnn.training.population_data import population_data, split_in_order
+from jaxrnn.training.population_devices import PopulationSettings, device_layout, place_on
+from jaxrnn.training.step import make_train_chunk, place
 
 AT_LEAST = {"one after another, one device": 1.5, "one after another, batch split": 1.0}
 

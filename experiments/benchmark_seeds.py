@@ -30,21 +30,21 @@ from cyclopts import Parameter
 
 from experiments.palindrome_recipe import Count, Recipe, members
 from experiments.timing import in_rounds, median_ratio
-from jaxrnn.command import whole_number
+from jaxrnn.checks import check_count, parse_devices
 from jaxrnn.config import TrainConfig
-from jaxrnn.config_checks import check_count, parse_devices
-from jaxrnn.population_host import on_host, place_members, slots_for
-from jaxrnn.sequence_population import (
+from jaxrnn.devices.mesh import cores, use_cpu_devices
+from jaxrnn.tasks.protocol import row_numbers
+from jaxrnn.terminal.command import whole_number
+from jaxrnn.training.job import make_job
+from jaxrnn.training.population_host import on_host, place_members, slots_for
+from jaxrnn.training.sequence_population import (
     MAX_CALL_UPDATES,
     initial_sequence_members,
     make_sequence_advance,
     sequence_member_specs,
     sequence_settings,
 )
-from jaxrnn.sharding import cores, use_cpu_devices
-from jaxrnn.tasks import row_numbers
-from jaxrnn.train_job import make_job
-from jaxrnn.train_step import make_train_chunk, place
+from jaxrnn.training.step import make_train_chunk, place
 
 
 def together(configs: list[TrainConfig], devices: int, updates: int) -> Callable[[], float]:

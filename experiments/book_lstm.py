@@ -33,13 +33,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.command import EXIT_OF_STOP, run_app
 from jaxrnn.config import TrainConfig
-from jaxrnn.environment import use_compile_cache
-from jaxrnn.printable import printable
-from jaxrnn.run_devices import prepare_devices
-from jaxrnn.run_logs import read_samples
-from jaxrnn.small_files import write_atomically
+from jaxrnn.devices.environment import use_compile_cache
+from jaxrnn.storage.logs import read_samples
+from jaxrnn.storage.small_files import write_atomically
+from jaxrnn.terminal.command import EXIT_OF_STOP, run_app
+from jaxrnn.terminal.printable import printable
+from jaxrnn.training.run_devices import prepare_devices
 
 PUBLISHED_ACCURACY = {50_000: 0.57, 100_000: 0.59, 200_000: 0.61, 500_000: 0.68}
 # After so many updates the model goes on with the seed text, greedily and at D's temperatures.
@@ -98,7 +98,7 @@ def main(
     final = recipe(text, updates, seed)
     use_compile_cache()
     prepare_devices(final, run)
-    from jaxrnn.train_loop import train
+    from jaxrnn.training.loop import train
 
     started = time.monotonic()
     written = run / "continuations.json"

@@ -18,18 +18,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxrnn.command import EXIT_OF_STOP, run_app
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import load_corpus
-from jaxrnn.environment import use_compile_cache
+from jaxrnn.devices.environment import use_compile_cache
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.evaluate import best_smooth_loss_by_epoch
 from jaxrnn.inspect.novelty import known_word_share, words_of
-from jaxrnn.metrics import best_smooth_loss_by_epoch
-from jaxrnn.printable import printable
 from jaxrnn.run import open_run
-from jaxrnn.run_logs import json_number, read_samples
-from jaxrnn.small_files import write_atomically
-from jaxrnn.train_loop import train
+from jaxrnn.storage.logs import json_number, read_samples
+from jaxrnn.storage.small_files import write_atomically
+from jaxrnn.terminal.command import EXIT_OF_STOP, run_app
+from jaxrnn.terminal.printable import printable
+from jaxrnn.training.loop import train
 
 # Report A's printed losses, by update.
 PUBLISHED_A = {

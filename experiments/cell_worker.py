@@ -46,12 +46,12 @@ class JaxrnnCells:
     """The library's own training program and sampler, without log and checkpoints."""
 
     def __init__(self, corpus: Corpus, setting: CellSetting, devices: str):
-        from jaxrnn.compile_cache import compiled
         from jaxrnn.config import TrainConfig
         from jaxrnn.data.windows import to_streams
-        from jaxrnn.run_devices import prepare_devices
-        from jaxrnn.train_job import make_job
-        from jaxrnn.train_step import make_train_chunk, place
+        from jaxrnn.devices.compile_cache import compiled
+        from jaxrnn.training.job import make_job
+        from jaxrnn.training.run_devices import prepare_devices
+        from jaxrnn.training.step import make_train_chunk, place
 
         settings: dict[str, Any] = {
             "text": corpus.name,
@@ -77,7 +77,7 @@ class JaxrnnCells:
         self.train_chunk = compiled(train_chunk, self.state, self.streams, np.int32(1))
 
     def advance(self, updates: int) -> float:
-        from jaxrnn.train_step import train_updates
+        from jaxrnn.training.step import train_updates
 
         self.state, loss = train_updates(self.train_chunk, self.state, self.streams, updates)
         return loss
@@ -85,8 +85,8 @@ class JaxrnnCells:
     def sample(self, length: int) -> np.ndarray:
         import jax
 
+        from jaxrnn.devices.mesh import on_first_device
         from jaxrnn.sample import sample_ids
-        from jaxrnn.sharding import on_first_device
 
         params = on_first_device(self.state.params)
         chunks = sample_ids(self.job.graphdef, params, length=length, key=jax.random.key(0))
@@ -114,7 +114,7 @@ def make_competitor(stack: str, corpus: Corpus, setting: CellSetting) -> CellBas
     if stack == "flax":
         return FlaxCells(corpus.ids, len(corpus.vocabulary), setting)
     if stack == "product":
-        from jaxrnn.sharding import automatic_devices, cores, use_cpu_devices
+        from jaxrnn.devices.mesh import automatic_devices, cores, use_cpu_devices
 
         use_cpu_devices(automatic_devices(setting.hidden, setting.batch_size, cores()))
         return Products(setting)

@@ -40,9 +40,9 @@ from flax import nnx
 
 from experiments.baselines import initial_parameters
 from jaxrnn.data.corpus import load_corpus
-from jaxrnn.gradient_check import Method, compare_gradients, gradient_errors, vanilla_loss_and_gradients
-from jaxrnn.language_model import LanguageModel
-from jaxrnn.loss import loss_nats
+from jaxrnn.inspect.gradient_check import Method, compare_gradients, gradient_errors, vanilla_loss_and_gradients
+from jaxrnn.models.language_model import LanguageModel
+from jaxrnn.models.loss import loss_nats
 
 LITERAL = "HARRY POTTER AND THE GOBLE"
 LITERAL_VOCABULARY_SIZE = 78  # A's first loss is 108.92 = 25 ln 78

@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from experiments.grid_published import KJL, of_thesis, published
 from experiments.grid_results import best_by_validation
 from jaxrnn.plots import Figure
-from jaxrnn.printable import printable
+from jaxrnn.terminal.printable import printable
 
 MARKERS = "osD^v<>P"
 Row = dict[str, Any]

@@ -31,8 +31,8 @@ from experiments.grid_results import identity
 from experiments.result_rows import read_rows
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.plots import Figure
-from jaxrnn.printable import printable
-from jaxrnn.run_logs import read_metrics
+from jaxrnn.storage.logs import read_metrics
+from jaxrnn.terminal.printable import printable
 
 
 def read_grids(runs: Iterable[Path]) -> GridData:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from jaxrnn.population_run import EpochReport, MemberResult
-from jaxrnn.progress import duration
+from jaxrnn.terminal.progress import duration
+from jaxrnn.training.population_run import EpochReport, MemberResult
 
 Row = dict[str, Any]
 SHOWN = 20  # rows at most of what has ended, and as many of what runs

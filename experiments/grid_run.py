@@ -25,13 +25,13 @@ from experiments.grid_results import (
 from experiments.grid_tensorboard import MemberLogs, require_tensorboard
 from experiments.result_rows import read_rows, write_csv
 from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.devices.hosts import is_writer, of_writer
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.hosts import is_writer, of_writer
-from jaxrnn.population_run import EpochReport, MemberResult, PopulationOptions, PopulationRun
-from jaxrnn.population_structure import group_by_structure
-from jaxrnn.run_lock import RunLock
-from jaxrnn.small_files import read_json, remove_temporary_files, write_atomically
-from jaxrnn.stop_request import StopRequest
+from jaxrnn.storage.lock import RunLock
+from jaxrnn.storage.small_files import read_json, remove_temporary_files, write_atomically
+from jaxrnn.terminal.stop_request import StopRequest
+from jaxrnn.training.population_run import EpochReport, MemberResult, PopulationOptions, PopulationRun
+from jaxrnn.training.population_structure import group_by_structure
 
 
 class Grid:

@@ -39,9 +39,8 @@ import cyclopts
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.command import EXIT_OF_STOP, run_app
 from jaxrnn.config import TrainConfig
-from jaxrnn.environment import use_compile_cache
+from jaxrnn.devices.environment import use_compile_cache
 from jaxrnn.inspect.gradients_through_time import (
     ACTIVATIONS,
     eigenvalues,
@@ -50,15 +49,16 @@ from jaxrnn.inspect.gradients_through_time import (
     spectral_radius,
     with_spectral_radius,
 )
-from jaxrnn.printable import printable
-from jaxrnn.progress import Progress
 from jaxrnn.random_streams import STREAM_VALIDATION, run_key, stream_key
 from jaxrnn.run import Run, open_run
-from jaxrnn.run_logs import json_number
-from jaxrnn.small_files import write_atomically
-from jaxrnn.train_job import make_job, task_of
-from jaxrnn.train_loop import train
-from jaxrnn.train_state import model_with
+from jaxrnn.storage.logs import json_number
+from jaxrnn.storage.small_files import write_atomically
+from jaxrnn.terminal.command import EXIT_OF_STOP, run_app
+from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.progress import Progress
+from jaxrnn.training.job import make_job, task_of
+from jaxrnn.training.loop import train
+from jaxrnn.training.state import model_with
 
 app = cyclopts.App(name="gradients", help="Vanishing gradients on palindromes.", version_flags=[])
 

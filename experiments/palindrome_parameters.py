@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.palindrome_recipe import Recipe
-from jaxrnn.loss import loss_nats
+from jaxrnn.models.loss import loss_nats
 from jaxrnn.random_streams import STREAM_DATA, stream_key
-from jaxrnn.tasks import Sequences
-from jaxrnn.train_job import make_job
-from jaxrnn.train_state import model_with
+from jaxrnn.tasks.protocol import Sequences
+from jaxrnn.training.job import make_job
+from jaxrnn.training.state import model_with
 
 
 def count_table(recipe: Recipe, length: int) -> str:

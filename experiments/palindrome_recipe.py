@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from jaxrnn.command import whole_number
+from jaxrnn.checks import check_choice, check_count, check_number
 from jaxrnn.config import CELL_NAMES, LSTM_NAMES, OPTIMIZER_NAMES, TrainConfig
-from jaxrnn.config_checks import check_choice, check_count, check_number
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.terminal.command import whole_number
 
 Count = Annotated[int, Parameter(converter=whole_number)]
 INITS = ("ours", "deviation", "variance")

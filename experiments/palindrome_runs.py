@@ -20,13 +20,13 @@ import numpy as np
 
 from experiments.result_rows import add_rows, read_rows
 from jaxrnn.config import TrainConfig
-from jaxrnn.population_structure import group_by_structure
-from jaxrnn.progress import duration
-from jaxrnn.run_lock import RunLock
-from jaxrnn.sequence_population_run import SequencePopulationRun, SequenceReport, SequenceResult
-from jaxrnn.small_files import write_atomically
-from jaxrnn.stop_request import StopRequest
-from jaxrnn.train_job import make_job
+from jaxrnn.storage.lock import RunLock
+from jaxrnn.storage.small_files import write_atomically
+from jaxrnn.terminal.progress import duration
+from jaxrnn.terminal.stop_request import StopRequest
+from jaxrnn.training.job import make_job
+from jaxrnn.training.population_structure import group_by_structure
+from jaxrnn.training.sequence_population_run import SequencePopulationRun, SequenceReport, SequenceResult
 
 SETTINGS = (
     "cell", "sequence_length", "input", "pooling", "hidden", "batch_size", "optimizer", "learning_rate", "init",

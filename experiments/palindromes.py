@@ -48,12 +48,12 @@ from cyclopts import Parameter
 
 from experiments.palindrome_gradients import app as gradients
 from experiments.palindrome_recipe import Count, LongRecipe, OneHotRecipe, Recipe, members
-from jaxrnn.command import EXIT_OF_STOP, run_app, whole_number
+from jaxrnn.checks import check_choice, check_count, parse_devices
 from jaxrnn.config import TrainConfig
-from jaxrnn.config_checks import check_choice, check_count, parse_devices
-from jaxrnn.environment import use_compile_cache
-from jaxrnn.sharding import cores, use_cpu_devices
-from jaxrnn.small_files import read_json
+from jaxrnn.devices.environment import use_compile_cache
+from jaxrnn.devices.mesh import cores, use_cpu_devices
+from jaxrnn.storage.small_files import read_json
+from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number
 
 
 def whole_numbers(kind: type, tokens: tuple) -> list[int]:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxrnn.run_logs import json_number, read_metrics
-from jaxrnn.small_files import write_atomically
+from jaxrnn.storage.logs import json_number, read_metrics
+from jaxrnn.storage.small_files import write_atomically
 
 
 def read_rows(directory: Path) -> list[dict[str, Any]]:

@@ -28,11 +28,11 @@ from flax import nnx
 
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.windows import to_streams, window_at
-from jaxrnn.language_model import LanguageModel
-from jaxrnn.loss import loss_nats
-from jaxrnn.optimizer import OptimizerSettings, make_hyperparameters
-from jaxrnn.train_state import initial_train_state
-from jaxrnn.train_step import StepSettings, make_train_chunk
+from jaxrnn.models.language_model import LanguageModel
+from jaxrnn.models.loss import loss_nats
+from jaxrnn.optim.optimizer import OptimizerSettings, make_hyperparameters
+from jaxrnn.training.state import initial_train_state
+from jaxrnn.training.step import StepSettings, make_train_chunk
 
 LAYERS, HIDDEN, STEPS, BATCH = 3, 64, 50, 32
 INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")

@@ -51,9 +51,9 @@ import numpy as np
 from cyclopts import Parameter
 
 from experiments.temporal_gate_report import print_gates, report_accuracies, save
-from jaxrnn.command import run_app
-from jaxrnn.config_checks import check_count, check_number, flag
+from jaxrnn.checks import check_count, check_number, flag
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.terminal.command import run_app
 
 app = cyclopts.App(help="What a time gate on an LSTM is good for.", version_flags=[])
 RUN = Path("runs/temporal_gate")
@@ -130,7 +130,7 @@ def noise(
     from experiments.temporal_gate_learner import GATED, Learner, Size, learn
     from experiments.temporal_gate_tasks import NoisyWaves, TimedTask
     from experiments.temporal_gate_units import noise_of_gates
-    from jaxrnn.data.timed_signals import Bursts
+    from jaxrnn.tasks.timed_signals import Bursts
 
     check_counts(seeds=seeds, updates=updates, hidden=hidden, batch_size=batch_size, length=length)
     check_positive(learning_rate=learning_rate, period=period)

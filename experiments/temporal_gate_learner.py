@@ -15,11 +15,11 @@ from flax import nnx
 
 from experiments.temporal_gate_tasks import TimedClassifier, TimedTask
 from experiments.temporal_gate_units import Curve, Units
-from jaxrnn.optimizer import OptimizerSettings, make_hyperparameters
+from jaxrnn.optim.optimizer import OptimizerSettings, make_hyperparameters
 from jaxrnn.random_streams import STREAM_VALIDATION, stream_key
-from jaxrnn.tasks import row_numbers
-from jaxrnn.train_state import initial_train_state, model_with
-from jaxrnn.train_step import StepSettings, make_train_chunk, train_updates
+from jaxrnn.tasks.protocol import row_numbers
+from jaxrnn.training.state import initial_train_state, model_with
+from jaxrnn.training.step import StepSettings, make_train_chunk, train_updates
 
 INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 OPTIMIZER = OptimizerSettings("adam", clips_value=False, clips_global_norm=True)

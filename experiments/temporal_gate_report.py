@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.environment import fingerprint
-from jaxrnn.small_files import write_atomically
+from jaxrnn.devices.environment import fingerprint
+from jaxrnn.storage.small_files import write_atomically
 
 
 def report_accuracies(final: Mapping[str, np.ndarray], gated: str) -> None:

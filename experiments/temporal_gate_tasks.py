@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.data.timed_signals import Bursts, TimedSignals, noisy_waves, sines
-from jaxrnn.loss import loss_nats
+from jaxrnn.models.loss import loss_nats
+from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.random_streams import STREAM_DATA, stream_key
-from jaxrnn.sequence_classifier import SequenceClassifier
-from jaxrnn.train_state import TrainState
+from jaxrnn.tasks.timed_signals import Bursts, TimedSignals, noisy_waves, sines
+from jaxrnn.training.state import TrainState
 
 
 class Signal(Protocol):

@@ -20,13 +20,13 @@ _PUBLIC = {
     "JaxrnnError": "jaxrnn.errors",
     "LSTMCarry": "jaxrnn.cells",
     "LSTMCell": "jaxrnn.cells",
-    "LanguageModel": "jaxrnn.language_model",
+    "LanguageModel": "jaxrnn.models.language_model",
     "LayerNormLSTMCell": "jaxrnn.cells",
     "MultiplicativeLSTMCell": "jaxrnn.cells",
     "PeepholeLSTMCell": "jaxrnn.cells",
     "ResetBeforeGRUCell": "jaxrnn.cells",
     "Run": "jaxrnn.run",
-    "Stack": "jaxrnn.stack",
+    "Stack": "jaxrnn.models.stack",
     "TemporalGateCarry": "jaxrnn.cells",
     "TemporalGateLSTMCell": "jaxrnn.cells",
     "TrainConfig": "jaxrnn.config",
@@ -36,10 +36,10 @@ _PUBLIC = {
     "choose_engine": "jaxrnn.engines",
     "load_corpus": "jaxrnn.data.corpus",
     "open_run": "jaxrnn.run",
-    "resume": "jaxrnn.train_loop",
-    "train": "jaxrnn.train_loop",
+    "resume": "jaxrnn.training.loop",
+    "train": "jaxrnn.training.loop",
     "unroll": "jaxrnn.engines",
-    "use_cpu_devices": "jaxrnn.sharding",
+    "use_cpu_devices": "jaxrnn.devices.mesh",
 }
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ if TYPE_CHECKING:
     from jaxrnn.config import TrainConfig
     from jaxrnn.data.corpus import Corpus, load_corpus
     from jaxrnn.data.vocabulary import Vocabulary
+    from jaxrnn.devices.mesh import use_cpu_devices
     from jaxrnn.engines import choose_engine, unroll
     from jaxrnn.errors import JaxrnnError
-    from jaxrnn.language_model import LanguageModel
+    from jaxrnn.models.language_model import LanguageModel
+    from jaxrnn.models.stack import Stack
     from jaxrnn.run import Run, open_run
-    from jaxrnn.sharding import use_cpu_devices
-    from jaxrnn.stack import Stack
-    from jaxrnn.train_loop import resume, train
+    from jaxrnn.training.loop import resume, train
 
 __all__ = [
     "CELLS",

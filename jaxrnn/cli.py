@@ -16,10 +16,10 @@ from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, Parameter
 
-from jaxrnn.command import EXIT_OF_STOP, run_app, whole_number, write_output
 from jaxrnn.config import CHANGEABLE, DEFAULT_TEXT, TrainConfig
 from jaxrnn.errors import EXIT_DONE
-from jaxrnn.progress import Progress
+from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number, write_output
+from jaxrnn.terminal.progress import Progress
 
 app = App(
     name="jaxrnn",
@@ -73,10 +73,10 @@ def train(
 ) -> int:
     """Train on a text, or with --task on generated sequences. The same command again goes on where it stopped."""
     config = TrainConfig(text=text, **options)
-    from jaxrnn.environment import use_compile_cache
-    from jaxrnn.run_devices import prepare_devices
-    from jaxrnn.run_directory import default_run_path
-    from jaxrnn.train_loop import train as train_run
+    from jaxrnn.devices.environment import use_compile_cache
+    from jaxrnn.storage.run_directory import default_run_path
+    from jaxrnn.training.loop import train as train_run
+    from jaxrnn.training.run_devices import prepare_devices
 
     use_compile_cache()
     prepare_devices(config, run or default_run_path(config))
@@ -87,9 +87,9 @@ def train(
 @_with_options(lambda name: name in CHANGEABLE, keep_defaults=False)
 def resume(directory: Path, /, **options: Any) -> int:
     """Go on with a run. --updates or --epochs set a new total; only totals and intervals may change."""
-    from jaxrnn.environment import use_compile_cache
-    from jaxrnn.run_devices import prepare_devices
-    from jaxrnn.train_loop import resume as resume_run
+    from jaxrnn.devices.environment import use_compile_cache
+    from jaxrnn.training.loop import resume as resume_run
+    from jaxrnn.training.run_devices import prepare_devices
 
     use_compile_cache()
     prepare_devices(None, directory)
@@ -117,7 +117,7 @@ def sample(
       seed: the same seed gives the same text.
       checkpoint: best (lowest smoothed loss) or latest.
     """
-    from jaxrnn.environment import use_compile_cache
+    from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.run import open_run
 
     use_compile_cache()
@@ -140,7 +140,7 @@ def evaluate(directory: Path, text: str, /, *, checkpoint: str = "best") -> int:
       text: a file or a known text.
       checkpoint: best (lowest smoothed loss) or latest.
     """
-    from jaxrnn.environment import use_compile_cache
+    from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.run import open_run
 
     use_compile_cache()

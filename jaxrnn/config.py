@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jaxrnn.config_checks import (
+from jaxrnn.checks import (
     LARGEST_COUNT,
     LARGEST_SEED,
     check_choice,
@@ -21,11 +21,11 @@ from jaxrnn.config_checks import (
 from jaxrnn.contradictions import INITIALIZER_NAMES, LSTM_NAMES, refuse_contradictions
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.printable import printable
-from jaxrnn.task_settings import TASK_NAMES, refuse_what_the_task_lacks
+from jaxrnn.tasks.settings import TASK_NAMES, refuse_what_the_task_lacks
+from jaxrnn.terminal.printable import printable
 
 if TYPE_CHECKING:  # JAX is not loaded before the settings are known to be good
-    from jaxrnn.optimizer import Hyperparameters, OptimizerSettings
+    from jaxrnn.optim.optimizer import Hyperparameters, OptimizerSettings
 
 DEFAULT_TEXT = "python-reference"
 DEFAULT_UPDATES = 500_000
@@ -218,7 +218,7 @@ class TrainConfig:
 
     def optimizer_settings(self) -> OptimizerSettings:
         """What is static of the optimizer. A clipping limit of 0 leaves its transformation out."""
-        from jaxrnn.optimizer import OptimizerSettings
+        from jaxrnn.optim.optimizer import OptimizerSettings
 
         shared = {
             name: getattr(self, name) for name in OptimizerSettings._fields if name in TrainConfig.__annotations__
@@ -232,7 +232,7 @@ class TrainConfig:
 
     def hyperparameters(self) -> Hyperparameters:
         """The values that steer the optimizer, as arrays."""
-        from jaxrnn.optimizer import make_hyperparameters
+        from jaxrnn.optim.optimizer import make_hyperparameters
 
         after = self.decay_after_epochs
         if after is None:

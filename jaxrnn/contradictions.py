@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxrnn.config_checks import flag
+from jaxrnn.checks import flag
 from jaxrnn.errors import ConfigurationError
 
 LSTM_NAMES = (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.printable import printable
+from jaxrnn.terminal.printable import printable
 
 try:
     from matplotlib.figure import Figure as MatplotlibFigure

@@ -2,7 +2,7 @@
 
 The key of a stream is fold_in(key(seed), stream); most fold in the number of updates done, then their own (a layer, a
 row). The kind of key is fixed and its words are written out, so that a run is the same under any setting of JAX; see
-also `jaxrnn.numerics`.
+also `jaxrnn.devices.numerics`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.config_checks import LARGEST_SEED, check_count
+from jaxrnn.checks import LARGEST_SEED, check_count
 
 KIND = "threefry2x32"
 STREAM_INIT, STREAM_DROPOUT, STREAM_DATA, STREAM_SAMPLES, STREAM_VALIDATION = range(5)

@@ -11,22 +11,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrnn import checkpoint as checkpoints
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import CheckpointError, ConfigurationError
-from jaxrnn.metrics import evaluate_ids
-from jaxrnn.printable import printable
-from jaxrnn.progress import Progress
+from jaxrnn.evaluate import evaluate_ids
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
-from jaxrnn.run_directory import RunDirectory
-from jaxrnn.run_logs import read_metrics
-from jaxrnn.run_record import identity, refuse_other_run
 from jaxrnn.sample import sample_ids
-from jaxrnn.train_job import model_structure, state_template
-from jaxrnn.train_state import TrainState, model_with
+from jaxrnn.storage import checkpoint as checkpoints
+from jaxrnn.storage.logs import read_metrics
+from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.progress import Progress
+from jaxrnn.training.job import model_structure, state_template
+from jaxrnn.training.record import identity, refuse_other_run
+from jaxrnn.training.state import TrainState, model_with
 
 CHECKPOINTS = ("best", "latest")
 

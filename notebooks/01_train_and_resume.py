@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 import jaxrnn
-from jaxrnn.checkpoint import to_leaves
-from jaxrnn.progress import Progress
+from jaxrnn.storage.checkpoint import to_leaves
+from jaxrnn.terminal.progress import Progress
 
 SEED = 0
 folder = Path(tempfile.mkdtemp())

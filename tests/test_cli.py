@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from jaxrnn.cli import app
-from jaxrnn.command import exit_code_of
 from jaxrnn.errors import MAX_DETAIL_LINES, ConfigurationError
+from jaxrnn.terminal.command import exit_code_of
 
 SCRIPT = Path(sys.executable).with_name("jaxrnn")
 MAIN = [sys.executable, "-c", "from jaxrnn.cli import main; main()"]
@@ -49,7 +49,7 @@ def test_importing_everything_public_costs_little_more_than_its_dependencies() -
 
 def test_help_and_a_mistyped_option_import_no_jax() -> None:
     code = (
-        "import sys; from jaxrnn.cli import app; from jaxrnn.command import exit_code_of\n"
+        "import sys; from jaxrnn.cli import app; from jaxrnn.terminal.command import exit_code_of\n"
         "exit_code_of(app, sys.argv[1:])\n"
         "sys.exit(7 if 'jax' in sys.modules else 8)"
     )

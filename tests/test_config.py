@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxrnn.checks import parse_devices, parse_interval
 from jaxrnn.config import (
     CELL_NAMES,
     CHANGEABLE,
@@ -21,7 +22,6 @@ from jaxrnn.config import (
     OPTIMIZER_NAMES,
     TrainConfig,
 )
-from jaxrnn.config_checks import parse_devices, parse_interval
 from jaxrnn.errors import ConfigurationError
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
@@ -45,10 +45,10 @@ def test_the_fields_are_known_to_this_test() -> None:
 def test_the_names_are_those_of_the_library() -> None:
     """The settings know them without loading JAX."""
     from jaxrnn.cells import CELLS, cell_options
-    from jaxrnn.clipping import CLIP_NORMS
-    from jaxrnn.early_stopping import EARLY_STOPPING_RULES
-    from jaxrnn.optimizer import OPTIMIZERS
-    from jaxrnn.train_job import INITIALIZERS, SCALED_INITIALIZERS
+    from jaxrnn.optim.clipping import CLIP_NORMS
+    from jaxrnn.optim.optimizer import OPTIMIZERS
+    from jaxrnn.training.early_stopping import EARLY_STOPPING_RULES
+    from jaxrnn.training.job import INITIALIZERS, SCALED_INITIALIZERS
 
     assert OPTIMIZER_NAMES == OPTIMIZERS and EARLY_STOPPING_NAMES == EARLY_STOPPING_RULES
     assert CHOICES["clip_norm"] == CLIP_NORMS
@@ -189,7 +189,7 @@ def test_an_epsilon_that_could_vanish_is_refused(value: float) -> None:
 
 
 def test_every_optimizer_setting_reaches_the_optimizer() -> None:
-    from jaxrnn.optimizer import OptimizerSettings
+    from jaxrnn.optim.optimizer import OptimizerSettings
 
     assert TrainConfig().optimizer_settings() == OptimizerSettings()
     rmsprop: dict[str, Any] = dict(epsilon=1e-6, epsilon_in_root=True, rmsprop_decay=0.9, momentum=0.8, nesterov=True)

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn.environment import changes, fingerprint
-from jaxrnn.population_run import EpochReport, PopulationOptions, PopulationRun
-from jaxrnn.progress import Progress
-from jaxrnn.sequence_population_run import SequencePopulationRun, SequenceReport
+from jaxrnn.devices.environment import changes, fingerprint
+from jaxrnn.terminal.progress import Progress
+from jaxrnn.training.population_run import EpochReport, PopulationOptions, PopulationRun
+from jaxrnn.training.sequence_population_run import SequencePopulationRun, SequenceReport
 from tests.fixtures import ends
 
 FIXTURES = Path(__file__).parent / "fixtures"

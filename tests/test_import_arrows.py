@@ -123,8 +123,8 @@ def test_no_imports_go_in_a_circle():
 def test_the_arrows_are_really_read():
     """Guards the reader itself: imports of modules, of names, and inside functions."""
     assert "jaxrnn.cells.base" in LIBRARY_IMPORTS["jaxrnn.cells.vanilla"]
-    assert {"jaxrnn.checkpoint", "jaxrnn.plots"} <= LIBRARY_IMPORTS["jaxrnn.run"]
-    assert "jaxrnn.train_loop" in LIBRARY_IMPORTS["jaxrnn.cli"]
+    assert {"jaxrnn.storage.checkpoint", "jaxrnn.plots"} <= LIBRARY_IMPORTS["jaxrnn.run"]
+    assert "jaxrnn.training.loop" in LIBRARY_IMPORTS["jaxrnn.cli"]
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -164,7 +164,7 @@ def test_import_jaxrnn_loads_neither_jax_nor_an_extra():
 
 
 def test_opening_a_run_loads_no_extra():
-    assert loaded_after("import jaxrnn.run, jaxrnn.train_loop, jaxrnn.cli", EXTRAS | {"jax"}) == {"jax"}
+    assert loaded_after("import jaxrnn.run, jaxrnn.training.loop, jaxrnn.cli", EXTRAS | {"jax"}) == {"jax"}
 
 
 def test_no_public_name_is_a_module_too():

@@ -15,8 +15,8 @@ import pytest
 import jaxrnn
 from jaxrnn.config import TrainConfig
 from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
-from jaxrnn.progress import Progress
-from jaxrnn.train_loop import train
+from jaxrnn.terminal.progress import Progress
+from jaxrnn.training.loop import train
 
 TEXT = "the cat sat on the mat, and the dog sat on the cat.\n" * 8
 

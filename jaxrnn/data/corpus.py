@@ -15,7 +15,7 @@ from jaxrnn.data.reading import ReadingOptions, ReadText, open_regular, read_str
 from jaxrnn.data.splits import held_out
 from jaxrnn.data.vocabulary import Vocabulary, named
 from jaxrnn.errors import ConfigurationError, DataError
-from jaxrnn.printable import printable
+from jaxrnn.terminal.printable import printable
 
 
 @dataclass(frozen=True, eq=False)

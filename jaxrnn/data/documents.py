@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxrnn.data.reading import ReadingOptions, TextBlocks, open_regular
 from jaxrnn.errors import DataError
-from jaxrnn.printable import printable
+from jaxrnn.terminal.printable import printable
 
 END = "\x03"
 ENDINGS = (".json", ".jsonl", ".ndjson")

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxrnn.data.corpus import Corpus
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.printable import printable
+from jaxrnn.terminal.printable import printable
 
 CHARACTERS_A_PAGE = 1_800
 _BLOCK = 1 << 20

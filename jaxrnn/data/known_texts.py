@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from jaxrnn.data.local_texts import LOCAL_TEXTS
 from jaxrnn.data.reading import BLOCK_BYTES, ReadingOptions, open_regular
 from jaxrnn.errors import DataError
-from jaxrnn.printable import printable
+from jaxrnn.terminal.printable import printable
 
 _SCHEME = "https://"
 _RAW = "https://raw.githubusercontent.com"

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxrnn.data.vocabulary import Vocabulary, code_points
 from jaxrnn.errors import ConfigurationError, DataError
-from jaxrnn.printable import printable
+from jaxrnn.terminal.printable import printable
 
 BLOCK_BYTES = 1 << 20
 

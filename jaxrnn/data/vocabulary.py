@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.errors import CheckpointError, DataError
-from jaxrnn.files_inside import read_inside
-from jaxrnn.printable import printable
+from jaxrnn.storage.files_inside import read_inside
+from jaxrnn.terminal.printable import printable
 
 FORMAT = 1
 MAX_FILE_BYTES = 8 * 1024 * 1024

@@ -12,9 +12,9 @@ from flax import nnx
 
 from jaxrnn.cells.base import Cell
 from jaxrnn.engines.window import is_ids
-from jaxrnn.sequence_classifier import SequenceClassifier
-from jaxrnn.stack import Stack
-from jaxrnn.tasks import Sequences
+from jaxrnn.models.sequence_classifier import SequenceClassifier
+from jaxrnn.models.stack import Stack
+from jaxrnn.tasks.protocol import Sequences
 
 ACTIVATIONS = ("linear", "tanh")
 

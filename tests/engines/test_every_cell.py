@@ -9,8 +9,8 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from jaxrnn.cells import CELLS
+from jaxrnn.devices.mesh import BATCH_AXIS, batch_mesh
 from jaxrnn.engines import engines_of
-from jaxrnn.sharding import BATCH_AXIS, batch_mesh
 from tests.reference.random_cell import params_of, quick_jit, random_carry, random_cell, random_window, unroll_with
 from tests.trees import assert_trees_close
 

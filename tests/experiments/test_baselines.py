@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.baselines import CLIP_VALUE, FlaxBook, NumpyBook, TorchBook, Windows, initial_parameters
-from jaxrnn.gradient_check import vanilla_loss_and_gradients
+from jaxrnn.inspect.gradient_check import vanilla_loss_and_gradients
 
 V = 7
 IDS = np.random.default_rng(0).integers(0, V, 131).astype(np.uint8)

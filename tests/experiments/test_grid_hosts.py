@@ -11,9 +11,9 @@ import pytest
 
 from experiments.language_model_grid import app
 from experiments.timing import ROOT
-from jaxrnn.command import EXIT_STOPPED, exit_code_of
+from jaxrnn.devices.hosts import join_hosts
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.hosts import join_hosts
+from jaxrnn.terminal.command import EXIT_STOPPED, exit_code_of
 
 OPTIONS = (
     "--text python-reference --characters 3000 --cells lstm --sizes 8 --learning-rates 0.01 0.03 --seeds 0 1 "

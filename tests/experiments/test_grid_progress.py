@@ -4,7 +4,7 @@ import io
 import re
 
 from experiments.grid_progress import GridProgress
-from jaxrnn.population_run import EpochReport, MemberResult
+from jaxrnn.training.population_run import EpochReport, MemberResult
 
 
 class Terminal(io.StringIO):

@@ -6,8 +6,8 @@ from experiments.grid_members import Recipe, member_rows, with_hidden_size
 from experiments.grid_published import PUBLISHED, of_thesis, published, rate_name
 from experiments.grid_results import add_results, best_by_validation, thesis_table
 from experiments.result_rows import read_rows
-from jaxrnn.run_lock import RunLock
-from jaxrnn.small_files import remove_temporary_files
+from jaxrnn.storage.lock import RunLock
+from jaxrnn.storage.small_files import remove_temporary_files
 
 
 def test_the_table_puts_published_numbers_beside_ours(tmp_path):

@@ -10,8 +10,8 @@ from experiments.grid_members import Recipe, member_rows
 from experiments.grid_progress import GridProgress
 from experiments.grid_run import Grid
 from experiments.language_model_grid import app
-from jaxrnn.command import exit_code_of
-from jaxrnn.run_logs import read_metrics
+from jaxrnn.storage.logs import read_metrics
+from jaxrnn.terminal.command import exit_code_of
 
 RECIPE = Recipe(text="python-reference", characters=900, epochs=3, batch_size=4, bptt_length=5)
 

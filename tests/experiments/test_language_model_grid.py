@@ -18,10 +18,10 @@ from experiments.grid_results import identity
 from experiments.grid_run import Grid, first_characters, group_name, groups_of
 from experiments.language_model_grid import app
 from experiments.result_rows import read_rows
-from jaxrnn.command import exit_code_of
 from jaxrnn.data.corpus import corpus_from_text, load_corpus
 from jaxrnn.errors import ConfigurationError, DataError
-from jaxrnn.population_run import PopulationRun
+from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.training.population_run import PopulationRun
 
 TEXT = "Well, prince. So war and peace are now no more than estates. " * 12
 RECIPE = Recipe(text="python-reference", characters=900, epochs=3, batch_size=4, bptt_length=5)
@@ -69,7 +69,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("calls", [1, 2, 4])
 def test_killed_and_started_again_gives_the_same_results(finished, tmp_path, monkeypatch, calls):
     """Killed after so many calls of the compiled program, each of which was saved."""
-    monkeypatch.setattr("jaxrnn.population_run.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("jaxrnn.training.population_run.CHECKPOINT_SECONDS", 0)
     place, left = PopulationRun._place, [calls]
 
     def counted(self, *args):
@@ -179,8 +179,8 @@ def command(directory, *more):
 def test_killed_at_random_instants_no_member_is_lost_or_trained_twice(tmp_path):
     """SIGKILL of the process itself: two populations, of two depths, saved after each call of the program."""
     generator = random.Random(7)
-    code = "import jaxrnn.population_run as p; p.CHECKPOINT_SECONDS = 0; p.CALL_SECONDS = 0.002\n"
-    code += "from experiments.language_model_grid import app; from jaxrnn.command import run_app; run_app(app)"
+    code = "import jaxrnn.training.population_run as p; p.CHECKPOINT_SECONDS = 0; p.CALL_SECONDS = 0.002\n"
+    code += "from experiments.language_model_grid import app; from jaxrnn.terminal.command import run_app; run_app(app)"
     words = ["--learning-rates", "0.01", "0.03", "--layers", "1", "2"]
     settings = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     environment = os.environ | settings | {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1", "XLA_FLAGS": ""}

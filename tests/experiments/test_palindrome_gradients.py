@@ -9,9 +9,9 @@ import pytest
 
 from experiments import palindrome_gradients
 from experiments.palindrome_gradients import app, law, norm_table
-from jaxrnn.command import exit_code_of
 from jaxrnn.run import open_run
-from jaxrnn.tasks import Sequences
+from jaxrnn.tasks.protocol import Sequences
+from jaxrnn.terminal.command import exit_code_of
 
 pytest.importorskip("matplotlib")
 

@@ -14,8 +14,8 @@ from experiments.palindrome_figures import Curve, accuracies, curve_table, lengt
 from experiments.palindrome_parameters import count_table, gradient_through_each_step
 from experiments.palindrome_recipe import Recipe, members
 from experiments.palindrome_runs import PalindromeRuns
-from jaxrnn import sequence_population_run as host
-from jaxrnn.command import exit_code_of
+from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.training import sequence_population_run as host
 
 host_start = host.initial_sequence_members
 UPDATES = 30

@@ -16,8 +16,8 @@ from experiments.temporal_gate_figures import gate_example
 from experiments.temporal_gate_learner import GATED, Learner, Size
 from experiments.temporal_gate_tasks import NoisyWaves, Sines, TimedClassifier, TimedTask
 from experiments.temporal_gate_units import Curve, Units, noise_of_gates, openness_in_noise, weighted_median
-from jaxrnn.command import exit_code_of
-from jaxrnn.data.timed_signals import Bursts
+from jaxrnn.tasks.timed_signals import Bursts
+from jaxrnn.terminal.command import exit_code_of
 
 BURSTS = Bursts(period=12.0, onset=3.0, share=0.75, scale=1.0)
 KEY = jax.random.key(1)

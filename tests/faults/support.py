@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxrnn.checkpoint import load_latest, to_leaves
 from jaxrnn.cli import app
-from jaxrnn.command import exit_code_of
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.run_directory import RunDirectory
-from jaxrnn.train_job import state_template
+from jaxrnn.storage.checkpoint import load_latest, to_leaves
+from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.training.job import state_template
 
 MAIN = "from jaxrnn.cli import main; main()"
 WORDS = ["the", "cat", "sat", "on", "mat", "dog", "ran", "far", "away", "home", "and", "then", "slept."]

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxrnn import train_loop
+from jaxrnn.training import loop as train_loop
 
 from .support import Answer, assert_refused, call, command, rows_of, tiny_options, tiny_text, tree
 
@@ -263,7 +263,7 @@ def test_other_names_are_used_as_they_are(text: Path, tmp_path: Path, capsys: An
 @given(name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=300))
 def test_the_default_name_stays_in_its_folder(name: str) -> None:
     from jaxrnn.config import TrainConfig
-    from jaxrnn.run_directory import check_path, default_run_path
+    from jaxrnn.storage.run_directory import check_path, default_run_path
 
     path = default_run_path(TrainConfig(text=name))
     assert path.parts[0] == "runs" and len(path.parts) == 2 and ".." not in path.parts

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from jaxrnn.checkpoint import load_checkpoint, save_checkpoint
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import CheckpointError, JaxrnnError
 from jaxrnn.run import open_run
-from jaxrnn.run_directory import RunDirectory
-from jaxrnn.run_record import refuse_other_run
+from jaxrnn.storage.checkpoint import load_checkpoint, save_checkpoint
+from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.training.record import refuse_other_run
 
 from .support import assert_refused, assert_same_run, command, template_of, tree
 

@@ -50,7 +50,7 @@ SAVES = (
     + """
 import json
 import numpy as np
-from jaxrnn.checkpoint import checkpoint_updates, load_checkpoint, load_latest, remove_leftovers, save_checkpoint
+from jaxrnn.storage.checkpoint import checkpoint_updates, load_checkpoint, load_latest, remove_leftovers, save_checkpoint
 from orbax.checkpoint import v1
 
 def state(update):
@@ -139,9 +139,9 @@ def test_kills_at_random_instants_of_saves_lose_no_acknowledged_checkpoint(tmp_p
 RUNS = (
     SHIM
     + """
-import jaxrnn.plots, jaxrnn.run, jaxrnn.train_loop
+import jaxrnn.plots, jaxrnn.run, jaxrnn.training.loop
 from jaxrnn.cli import app
-from jaxrnn.command import exit_code_of
+from jaxrnn.terminal.command import exit_code_of
 from orbax.checkpoint import v1
 
 numbers = [int(n) for n in sys.argv[1].split(",")]

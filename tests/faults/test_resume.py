@@ -16,13 +16,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrnn import checkpoint as checkpoints
 from jaxrnn import run_directory, train_loop
-from jaxrnn.checkpoint import Checkpoint, checkpoint_updates, save_checkpoint
 from jaxrnn.run import open_run
-from jaxrnn.run_directory import RunDirectory
-from jaxrnn.run_logs import AppendLog
-from jaxrnn.train_job import make_job
+from jaxrnn.storage import checkpoint as checkpoints
+from jaxrnn.storage.checkpoint import Checkpoint, checkpoint_updates, save_checkpoint
+from jaxrnn.storage.logs import AppendLog
+from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.training.job import make_job
 
 from .support import (
     MAIN,
@@ -64,7 +64,7 @@ def half_run(tmp_path_factory: pytest.TempPathFactory, text: Path, compile_cache
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_loop._Loop, "_save", save)
         from jaxrnn.cli import app
-        from jaxrnn.command import exit_code_of
+        from jaxrnn.terminal.command import exit_code_of
 
         assert exit_code_of(app, ["train", str(text), *tiny_options(run)]) == 75
     assert checkpoint_updates(run / "checkpoints") == [55, 60]
@@ -106,7 +106,7 @@ def test_sigterm_then_ctrl_c_save_the_current_update_and_nothing_changes(text: P
 
 TWICE = """
 import signal, sys, time
-from jaxrnn import checkpoint
+from jaxrnn.storage import checkpoint
 from jaxrnn.cli import main
 save = checkpoint.save_checkpoint
 def slow(directory, state, update, extra):
@@ -667,7 +667,7 @@ def test_a_second_process_is_refused_and_names_the_first(half: Path, text: Path,
 
 def test_the_lock_of_a_dead_process_is_no_hindrance(half: Path, capsys: Any, finished_run: Path) -> None:
     code = (
-        "import os, sys; from jaxrnn.run_directory import RunDirectory\n"
+        "import os, sys; from jaxrnn.storage.run_directory import RunDirectory\n"
         "RunDirectory(sys.argv[1]).lock().__enter__(); os._exit(9)"
     )
     assert call(half, code=code).code == 9
@@ -691,7 +691,7 @@ def test_a_closed_output_does_not_end_the_run(text: Path, tmp_path: Path, finish
 
 def test_a_run_of_a_relative_path_is_resumed_from_another_folder(tmp_path: Path, monkeypatch: Any) -> None:
     from jaxrnn.cli import app
-    from jaxrnn.command import exit_code_of
+    from jaxrnn.terminal.command import exit_code_of
 
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()

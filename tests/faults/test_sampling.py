@@ -14,8 +14,8 @@ import pytest
 
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.run import open_run
-from jaxrnn.run_logs import read_samples
-from jaxrnn.train_state import params_of
+from jaxrnn.storage.logs import read_samples
+from jaxrnn.training.state import params_of
 
 from .support import assert_refused, command, finish, five_parts, start, tiny_options, tree
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxrnn import train_loop
-from jaxrnn.checkpoint import checkpoint_updates, load_latest, to_leaves
 from jaxrnn.cli import app
-from jaxrnn.command import exit_code_of
 from jaxrnn.config import TrainConfig
 from jaxrnn.run import open_run
-from jaxrnn.run_directory import RunDirectory, default_run_path
-from jaxrnn.train_job import state_template
+from jaxrnn.storage.checkpoint import checkpoint_updates, load_latest, to_leaves
+from jaxrnn.storage.run_directory import RunDirectory, default_run_path
+from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.training import loop as train_loop
+from jaxrnn.training.job import state_template
 
 from .support import Answer, assert_refused, command, expected_rows
 

@@ -17,8 +17,8 @@ from jaxrnn.inspect.gradients_through_time import (
     spectral_radius,
     with_spectral_radius,
 )
-from jaxrnn.sequence_classifier import SequenceClassifier
-from jaxrnn.tasks import Sequences
+from jaxrnn.models.sequence_classifier import SequenceClassifier
+from jaxrnn.tasks.protocol import Sequences
 from tests.reference.random_cell import quick_jit
 
 H, STEPS, BATCH = 4, 5, 3

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.language_model import LanguageModel
+from jaxrnn.models.language_model import LanguageModel
 
 OUTPUT_NAMES = ("W_y", "b_y")
 

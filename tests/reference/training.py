@@ -8,9 +8,9 @@ import numpy as np
 from flax import nnx
 
 from jaxrnn.data.windows import to_streams
-from jaxrnn.optimizer import make_hyperparameters
-from jaxrnn.train_state import initial_train_state
-from jaxrnn.train_step import StepSettings, make_train_chunk, place
+from jaxrnn.optim.optimizer import make_hyperparameters
+from jaxrnn.training.state import initial_train_state
+from jaxrnn.training.step import StepSettings, make_train_chunk, place
 
 shared_chunk = functools.cache(make_train_chunk)  # tests of one structure and size compile it once
 

@@ -1,0 +1,88 @@
+"""Checks of one setting at a time: each error names the option, what was expected and what came."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import sys
+from typing import Any
+
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.terminal.printable import printable
+
+LARGEST_COUNT = 2**31 - 1
+LARGEST_SEED = 2**32 - 1  # a key of JAX has two words of 32 bits; of a larger seed the second would be lost, or wrong
+
+
+def flag(name: str) -> str:
+    """The command-line form of a setting's name."""
+    return "--" + name.replace("_", "-")
+
+
+def choice_error(name: str, value: Any, allowed: list[str]) -> ConfigurationError:
+    """The error for a value that is not in a list, with the nearest name."""
+    near = difflib.get_close_matches(str(value), allowed, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return ConfigurationError(f"{flag(name)} expects one of {', '.join(allowed)}; got {printable(repr(value))}{hint}")
+
+
+def check_choice(name: str, value: Any, allowed: tuple[str | None, ...]) -> None:
+    """Refuses what is not in the list; None in it stands for a setting that may be left out."""
+    if value not in allowed:
+        raise choice_error(name, value, [a for a in allowed if a])
+
+
+def check_count(name: str, value: Any, least: int, most: int = LARGEST_COUNT) -> None:
+    """Refuses what is no whole number of this range."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigurationError(
+            f"{flag(name)} expects a whole number from {least} to {most}; got {printable(repr(value))}"
+        )
+
+
+def check_number(name: str, value: Any, least: float, below: float = math.inf) -> None:
+    """Refuses what is no finite number of this range; a `least` of minus infinity sets no lower end."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not least <= value < below or abs(value) > sys.float_info.max:
+        limit = "a finite number" if math.isinf(below) else f"a number below {below:g}"
+        limit += "" if math.isinf(least) else f" of at least {least:g}"
+        raise ConfigurationError(f"{flag(name)} expects {limit}; got {printable(repr(value))}")
+
+
+def check_switch(name: str, value: Any) -> None:
+    """Refuses what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{flag(name)} expects True or False; got {printable(repr(value))}")
+
+
+def parse_interval(text: str) -> tuple[int | None, float | None]:
+    """Reads "1000" as (1000 updates, None) and "30s" as (None, 30.0 seconds).
+
+    Example:
+      >>> parse_interval("30s")
+      (None, 30.0)
+    """
+    match = re.fullmatch(r"(\d{1,9})|(\d{1,9}(?:\.\d+)?)s", str(text))
+    if match and match[1] and int(match[1]) >= 1:
+        return int(match[1]), None
+    if match and match[2] and float(match[2]) > 0:
+        return None, float(match[2])
+    raise ConfigurationError(
+        f"--checkpoint-every expects updates such as 1000 or seconds such as 30s, above 0; got {printable(repr(text))}"
+    )
+
+
+def parse_devices(text: str) -> int | None:
+    """Reads "auto" as None and "4" as 4 devices.
+
+    Example:
+      >>> parse_devices("4")
+      4
+    """
+    if text == "auto":
+        return None
+    match = re.fullmatch(r"[0-9]{1,6}", str(text))
+    if not match or int(match[0]) < 1:
+        raise ConfigurationError(f"--devices expects auto or a number of devices; got {printable(repr(text))}")
+    return int(match[0])

@@ -1,0 +1,55 @@
+"""How much memory a run will take, so that a size that cannot fit is refused before anything is compiled."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+
+from jaxrnn.checks import flag
+from jaxrnn.config import TrainConfig
+from jaxrnn.errors import ConfigurationError
+
+# Parameters, their gradient, the optimizer's accumulators, the best parameters, and room for the step's results.
+COPIES_OF_PARAMETERS = 6
+
+
+def parameter_count(params: object) -> int:
+    """How many numbers a tree of arrays or shapes holds.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> parameter_count({"W": jnp.zeros((2, 3)), "b": jnp.zeros(3)})
+      9
+    """
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def refuse_what_cannot_fit(config: TrainConfig, parameters: int, vocabulary_size: int, characters: int) -> None:
+    """Estimates the memory of training and compares it with what is free.
+
+    Raises:
+      ConfigurationError: if the estimate is more, with its parts and the option to lower.
+    """
+    import psutil
+
+    item = 8 if config.dtype == "float64" else 4
+    state = COPIES_OF_PARAMETERS * parameters * item
+    step_features = 8 * config.hidden * config.layers + 3 * vocabulary_size
+    activations = config.steps * config.batch_size * step_features * item
+    free = psutil.virtual_memory().available
+    needed = state + activations + 2 * characters
+    if needed > free:
+        option = (
+            "--hidden"
+            if state > activations
+            else "--batch-size or " + flag("bptt_length" if config.task == "text" else "sequence_length")
+        )
+        raise ConfigurationError(
+            f"these sizes need about {_gib(needed)} ({parameters:,} parameters: {_gib(state)}; activations: "
+            f"{_gib(activations)}), {_gib(free)} are free; lower {option}"
+        )
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:,.1f} GiB"

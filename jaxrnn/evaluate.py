@@ -1,0 +1,161 @@
+"""How good a model is on a text: every symbol scored once, with the carry passed on."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxrnn.data.windows import scored_streams
+from jaxrnn.models.loss import loss_nats
+from jaxrnn.training.state import model_with
+
+EVALUATION_STEPS = 256
+
+
+class Evaluation(NamedTuple):
+    """Scores of a model on a text.
+
+    Attributes:
+      loss_nats: mean negative log-likelihood per predicted symbol.
+      accuracy: share of symbols to which the model gives the highest probability.
+      characters: how many were scored.
+    """
+
+    loss_nats: float
+    accuracy: float
+    characters: int
+
+    @property
+    def bits_per_char(self) -> float:
+        """loss_nats / ln 2."""
+        return self.loss_nats / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss_nats); infinite where that overflows."""
+        return float(np.exp(np.float64(min(self.loss_nats, 1e4)))) if self.loss_nats < 700 else math.inf
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _score_window(graphdef, document_end, params, carry, before, window, scored):
+    model = model_with(graphdef, params)
+    inputs, targets = window[:-1], window[1:]
+    resets = None
+    if document_end is not None:
+        resets = jnp.concatenate([before[None], inputs[:-1]]) == document_end
+    logits, carry = model(inputs, carry, resets=resets)
+    losses = jnp.where(scored, loss_nats(logits, targets), 0.0)
+    hits = jnp.where(scored, jnp.argmax(logits, axis=-1) == targets, False)
+    return carry, losses.sum(), hits.sum()
+
+
+def evaluate_ids(
+    graphdef: nnx.GraphDef,
+    params: Any,
+    ids: np.ndarray,
+    *,
+    batch_size: int = 1,
+    document_end: int | None = None,
+) -> Evaluation:
+    """Scores a model on ids: every symbol but the first exactly once.
+
+    With a batch of 1 the carry is passed on from beginning to end. B streams side by side are faster, for scores during
+    training, and nearly the same: see `scored_streams`.
+
+    Args:
+      graphdef: structure of a `LanguageModel`.
+      params: its parameters.
+      ids: (N,), N at least 2.
+      batch_size: B.
+      document_end: id after which the carry is zeroed.
+
+    Raises:
+      DataError: if there is nothing to predict.
+    """
+    streams, scored = scored_streams(ids, batch_size, EVALUATION_STEPS)
+    carry = model_with(graphdef, params).initial_carry(batch_size)
+    loss_sum, hits = 0.0, 0
+    pending = []
+    for start in range(0, len(scored), EVALUATION_STEPS):
+        end = start + EVALUATION_STEPS
+        window, before = streams[start : end + 1], streams[max(start - 1, 0)]
+        carry, loss, hit = _score_window(graphdef, document_end, params, carry, before, window, scored[start:end])
+        pending.append((loss, hit))
+    for loss, hit in pending:  # summed on the host in double precision
+        loss_sum += float(loss)
+        hits += int(hit)
+    characters = len(ids) - 1
+    return Evaluation(loss_sum / characters, hits / characters, characters)
+
+
+class SequenceScores(NamedTuple):
+    """Scores of a model on generated sequences.
+
+    Attributes:
+      loss: mean loss per answer, in nats, or the mean squared error of a regression.
+      accuracy: share of right answers.
+      sequences: how many were scored.
+    """
+
+    loss: float
+    accuracy: float
+    sequences: int
+
+
+def evaluate_sequences(
+    graphdef: nnx.GraphDef, params: Any, task: Any, key: jax.Array, *, batch_size: int, sequences: int = 1024
+) -> SequenceScores:
+    """Scores a classifier on fresh sequences.
+
+    Args:
+      graphdef: structure of a `SequenceClassifier`.
+      params: its parameters.
+      task: a `jaxrnn.tasks.protocol.Sequences`.
+      key: decides the sequences.
+      batch_size: B, how many are read side by side.
+      sequences: how many at least; the last batch is full.
+    """
+    batches = -(-sequences // batch_size)
+    loss, accuracy = _score_sequences(graphdef, task, batch_size, batches, params, key)
+    return SequenceScores(float(loss), float(accuracy), batches * batch_size)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _score_sequences(graphdef, task, batch_size, batches, params, key):
+    model = model_with(graphdef, params)
+    dtype = jax.tree.leaves(params)[0].dtype
+
+    def score(rows):
+        inputs, targets = task.draw(key, rows, dtype)
+        outputs, _ = model(inputs, model.initial_carry(batch_size))
+        return task.losses(outputs, targets).mean(), task.hits(outputs, targets).mean(dtype=dtype)
+
+    losses, accuracies = jax.lax.map(score, jnp.arange(batches * batch_size).reshape(batches, batch_size))
+    return losses.mean(), accuracies.mean()
+
+
+def best_smooth_loss_by_epoch(columns: dict[str, np.ndarray]) -> list[tuple[int, int, float]]:
+    """(epoch, update, smoothed loss summed over a window in nats) of the lowest logged loss of each epoch.
+
+    Args:
+      columns: `Run.metrics`, of which `epoch`, `update` and `train/smooth_loss_sum_nats` are read.
+
+    Example:
+      >>> import numpy as np
+      >>> best_smooth_loss_by_epoch({"epoch": np.array([1, 1, 2]), "update": np.array([1, 100, 200]),
+      ...     "train/smooth_loss_sum_nats": np.array([100.0, 60.0, 50.0])})
+      [(1, 100, 60.0), (2, 200, 50.0)]
+    """
+    rows = []
+    for epoch in np.unique(columns["epoch"]):
+        of_epoch = np.flatnonzero(columns["epoch"] == epoch)
+        best = of_epoch[np.argmin(columns["train/smooth_loss_sum_nats"][of_epoch])]
+        loss = float(columns["train/smooth_loss_sum_nats"][best])
+        rows.append((int(epoch), int(columns["update"][best]), loss))
+    return rows

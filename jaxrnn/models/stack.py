@@ -1,0 +1,179 @@
+"""Layers of cells, one above the other, with skip connections and dropout at its sites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxrnn.cells import CELLS
+from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Carry, Initializer
+from jaxrnn.engines import unroll
+from jaxrnn.engines.window import is_ids
+from jaxrnn.models.dropout import Dropout
+
+
+class Stack(nnx.Module):
+    r"""Recurrent layers: the outputs of one are the inputs of the next.
+
+        h^1_t = cell_1(x_t, carry^1_{t-1})
+        h^l_t = cell_l(h^{l-1}_t, carry^l_{t-1})             with skip connections cell_l([h^{l-1}_t, x_t], ...)
+        y_t   = h^L_t                                        with skip connections [h^1_t, ..., h^L_t]
+
+    Args:
+      in_features: F, or the number of symbols when the input is ids.
+      hidden_features: H of every layer.
+      cell: name of the cell, a key of `jaxrnn.cells.CELLS`.
+      layers: how many.
+      skip_connections: the input goes to every layer, and the output holds every layer's h (Graves, 2013).
+      learned_initial_carry: the carry of a fresh start is a parameter, at first zero.
+      cell_options: further arguments of the cell, such as `forget_bias`.
+      kernel_init: draws the starting weights; see `Cell`.
+      recurrent_init: draws the recurrent ones by itself, such as `jax.nn.initializers.orthogonal()`; see `Cell`.
+      param_dtype: dtype of the parameters.
+      rngs: keys for the starting values.
+
+    Call: `(xs, carries)` with xs of shape (T, B) or (T, B, F) gives `(ys, carries)`, ys of shape
+    (T, B, out_features).
+
+    Raises:
+      ValueError: if the cell is unknown or there is no layer.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        cell: str = "vanilla",
+        layers: int = 1,
+        skip_connections: bool = False,
+        learned_initial_carry: bool = False,
+        cell_options: Mapping[str, Any] | None = None,
+        kernel_init: Initializer = DEFAULT_KERNEL_INIT,
+        recurrent_init: Initializer | None = None,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        if cell not in CELLS:
+            raise ValueError(f"Stack expects a cell out of {', '.join(CELLS)}; got {cell!r}")
+        if layers < 1:
+            raise ValueError(f"Stack expects at least 1 layer, got {layers}")
+        self.in_features = in_features
+        self.skip_connections = skip_connections
+        self.out_features = hidden_features * (layers if skip_connections else 1)
+        # Not handed on where it is not given: a user's cell need not take it.
+        options = dict(cell_options or {}) | ({} if recurrent_init is None else {"recurrent_init": recurrent_init})
+        above = hidden_features + (in_features if skip_connections else 0)
+        self.layers = nnx.List(
+            [
+                CELLS[cell](
+                    in_features if layer == 0 else above,
+                    hidden_features,
+                    kernel_init=kernel_init,
+                    param_dtype=param_dtype,
+                    rngs=rngs,
+                    **options,
+                )
+                for layer in range(layers)
+            ]
+        )
+        learned = [nnx.Dict(_learnable(layer.initial_carry(1))) for layer in self.layers]
+        self.first_carry = nnx.List(learned) if learned_initial_carry else None
+
+    def initial_carry(self, batch_size: int) -> tuple[Carry, ...]:
+        """The carry of a fresh start, one a layer: zeros, or what was learned."""
+        carries = tuple(layer.initial_carry(batch_size) for layer in self.layers)
+        if self.first_carry is None:
+            return carries
+        return tuple(
+            carry._replace(
+                **{
+                    name: jnp.broadcast_to(value[...][None, :], getattr(carry, name).shape)
+                    for name, value in learned.items()
+                }
+            )
+            for carry, learned in zip(carries, self.first_carry, strict=True)
+        )
+
+    def __call__(
+        self,
+        xs: jax.Array,
+        carries: tuple[Carry, ...],
+        *,
+        engine: str = "auto",
+        resets: jax.Array | None = None,
+        lengths: jax.Array | None = None,
+        times: jax.Array | None = None,
+        dropout: Dropout | None = None,
+        clip_backward: jax.Array | None = None,
+    ) -> tuple[jax.Array, tuple[Carry, ...]]:
+        if xs.ndim < 2:
+            raise ValueError(f"Stack expects ids (T, B) or features (T, B, F), got {tuple(xs.shape)}")
+        T, B = xs.shape[:2]
+        dtype = self.layers[0].W_h[...].dtype
+
+        def mask(site: str, layer: int, features: int) -> jax.Array | None:
+            return None if dropout is None else dropout.mask(site, layer, T, features, dtype)
+
+        scale = None
+        if is_ids(xs):
+            scale = None if dropout is None else _scale_of_ids(dropout, xs, self.in_features, dtype)
+        else:
+            xs = _times(xs, mask("input", 0, xs.shape[2]))
+        learned = self.initial_carry(B) if self.first_carry is not None else (None,) * len(self.layers)
+        outputs, new_carries = [], []
+        below: jax.Array | None = None
+        for number, (layer, carry) in enumerate(zip(self.layers, carries, strict=True)):
+            carry, h = unroll(
+                layer,
+                self._input(xs, below),
+                carry,
+                engine=engine,
+                resets=resets,
+                fresh=learned[number],
+                lengths=lengths,
+                times=times,
+                input_scale=scale if below is None or self.skip_connections else None,
+                recurrent_mask=mask("recurrent", number, layer.hidden_features),
+                clip_backward=clip_backward,
+            )
+            new_carries.append(carry)
+            outputs.append(h)
+            if number + 1 < len(self.layers):
+                below = _times(h, mask("between", number, layer.hidden_features))
+        ys = jnp.concatenate(outputs, axis=-1) if self.skip_connections else outputs[-1]
+        return _times(ys, mask("output", 0, self.out_features)), tuple(new_carries)
+
+    def _input(self, xs: jax.Array, below: jax.Array | None) -> Any:
+        if below is None:
+            return xs
+        if not self.skip_connections:
+            return below
+        return (below, xs) if is_ids(xs) else jnp.concatenate([below, xs], axis=-1)
+
+
+def _scale_of_ids(dropout: Dropout, ids: jax.Array, symbols: int, dtype: Any) -> jax.Array | None:
+    # Of a one-hot input only the column of the symbol counts: one draw a step, or for a whole window one a symbol.
+    if not dropout.per_window:
+        mask = dropout.mask("input", 0, ids.shape[0], 1, dtype)
+        return None if mask is None else mask[:, :, 0]
+    mask = dropout.mask("input", 0, 1, symbols, dtype)
+    return None if mask is None else mask[0][jnp.arange(ids.shape[1])[None, :], ids]
+
+
+def _times(xs: jax.Array, mask: jax.Array | None) -> jax.Array:
+    return xs if mask is None else xs * mask
+
+
+def _learnable(carry: Carry) -> dict[str, nnx.Param]:
+    # A count of steps, (B, 1), is no start that could be learned.
+    width = carry.h.shape[1]
+    return {
+        name: nnx.Param(jnp.zeros((width,), leaf.dtype))
+        for name, leaf in carry._asdict().items()
+        if leaf.shape == (1, width)
+    }

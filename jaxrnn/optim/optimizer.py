@@ -1,0 +1,195 @@
+"""Optimizers by name, as Optax chains with every constant visible.
+
+The learning rate, its schedule and the clipping limits are values, traced like any other: a population may hold many
+of them in one compiled program. What is static is only which transformations there are, and their constants.
+
+A clipping limit of 0 in the settings of a run switches it off, and one place decides that:
+`TrainConfig.optimizer_settings` then leaves the transformation out (`clips_value`, `clips_global_norm`), and the value
+is never read. Where the transformation is there, its limit is above 0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrnn.optim.accumulation import accumulated
+from jaxrnn.optim.clipping import clip_by_norm, clip_by_value
+from jaxrnn.optim.schedule import epoch_decay, step_decay, warm_up
+
+OPTIMIZERS = ("adagrad", "rmsprop", "adam", "sgd")
+
+EPSILON = 1e-8
+# AdaGrad as in the reports: theta -= eta g / sqrt(M + eps) with M = sum of g^2 from the first update on. Optax's own
+# defaults (M starts at 0.1, eps 1e-7) are another rule. RMSprop as in Torch: theta -= eta g / (sqrt(m) + eps).
+EPSILON_IN_ROOT = {"adagrad": True, "rmsprop": False, "adam": False, "sgd": False}
+ADAGRAD_INITIAL_ACCUMULATOR = 0.0
+RMSPROP_INITIAL_SCALE = 0.0
+
+
+class OptimizerSettings(NamedTuple):
+    """What is static of an optimizer: hashable, part of the compiled program.
+
+    Attributes:
+      name: one of `OPTIMIZERS`.
+      epsilon: eps of adagrad, rmsprop and adam; None is `EPSILON`.
+      epsilon_in_root: sqrt(M + eps) if true, sqrt(M) + eps if false; None is the rule's own, `EPSILON_IN_ROOT`.
+      rmsprop_decay: rho, char-rnn's by default.
+      momentum: mu of rmsprop and sgd; 0 is none.
+      nesterov: look ahead by mu, for sgd and rmsprop with momentum.
+      adam_b1, adam_b2: decays of Adam's two means.
+      clips_value: whether each entry is clipped.
+      clips_global_norm: whether the norm of the whole gradient is.
+      clip_norm: which norm, one of `jaxrnn.optim.clipping.CLIP_NORMS`.
+      accumulate: windows whose mean gradient makes one change of the parameters.
+    """
+
+    name: str = "adagrad"
+    epsilon: float | None = None
+    epsilon_in_root: bool | None = None
+    rmsprop_decay: float = 0.95
+    momentum: float = 0.0
+    nesterov: bool = False
+    adam_b1: float = 0.9
+    adam_b2: float = 0.999
+    clips_value: bool = True
+    clips_global_norm: bool = False
+    clip_norm: str = "l2"
+    accumulate: int = 1
+
+
+class Hyperparameters(NamedTuple):
+    """The values that steer the optimizer, each a scalar array.
+
+    Attributes:
+      learning_rate: eta.
+      clip_value: limit of each gradient entry, above 0 if `clips_value`; infinity clips nothing.
+      clip_global_norm: limit of the norm of the whole gradient, above 0 if `clips_global_norm`; infinity clips nothing.
+      decay_rate: factor of the learning rate each time it decays.
+      decay_after_epochs: epochs at the full learning rate.
+      decay_every_updates: updates between two decays, beside those of the epochs; 0 is none.
+      warmup_updates: updates in which the learning rate grows to its full size; 0 is none.
+    """
+
+    learning_rate: jax.Array
+    clip_value: jax.Array
+    clip_global_norm: jax.Array
+    decay_rate: jax.Array
+    decay_after_epochs: jax.Array
+    decay_every_updates: jax.Array
+    warmup_updates: jax.Array
+
+
+def make_hyperparameters(
+    learning_rate: float,
+    *,
+    clip_value: float = math.inf,
+    clip_global_norm: float = math.inf,
+    decay_rate: float = 1.0,
+    decay_after_epochs: int = 0,
+    decay_every_updates: int = 0,
+    warmup_updates: int = 0,
+    dtype: jax.typing.DTypeLike = jnp.float32,
+) -> Hyperparameters:
+    """The values as arrays, each its own: rates and limits in `dtype`, counts as 32-bit integers."""
+    rates = (learning_rate, clip_value, clip_global_norm, decay_rate)
+    counts = (decay_after_epochs, decay_every_updates, warmup_updates)
+    return Hyperparameters(
+        *(jnp.asarray(rate, dtype) for rate in rates), *(jnp.asarray(count, jnp.int32) for count in counts)
+    )
+
+
+def learning_rate_at(
+    hyperparameters: Hyperparameters, epoch: jax.Array | int, update: jax.Array | int = 0
+) -> jax.Array:
+    """The learning rate at an epoch and an update, both from 0: the rate times each factor of `jaxrnn.optim.schedule`.
+
+    With `decay_after_epochs` = 10 the first epoch with a smaller rate is the eleventh, epoch 10.
+    """
+    values, epoch, update = hyperparameters, jnp.asarray(epoch), jnp.asarray(update)
+    rate = values.learning_rate * epoch_decay(epoch, values.decay_rate, values.decay_after_epochs)
+    rate = rate * step_decay(update, values.decay_rate, values.decay_every_updates)
+    return rate * warm_up(update, values.warmup_updates, values.learning_rate.dtype)
+
+
+def make_optimizer(
+    settings: OptimizerSettings,
+    hyperparameters: Hyperparameters,
+    epoch: jax.Array | int = 0,
+    update: jax.Array | int = 0,
+) -> optax.GradientTransformation:
+    r"""The Optax chain: mean over windows, clip by value, clip by norm, the named rule, momentum, the learning rate.
+
+    With g the clipped gradient, eta the learning rate at this epoch and update, and every accumulator 0 at first:
+
+        adagrad   M <- M + g^2                                              s = g / sqrt(M + eps)
+        rmsprop   m <- rho m + (1 - rho) g^2                                s = g / (sqrt(m) + eps)
+        adam      m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2         s = m^ / (sqrt(v^) + eps)
+                  m^ = m / (1 - b1^n),  v^ = v / (1 - b2^n) at step n
+        sgd                                                                 s = g
+
+        theta <- theta - eta s                        without momentum
+        q <- mu q + s,  theta <- theta - eta q        with it
+                        theta <- theta - eta (s + mu q)   and with nesterov
+
+    The learning rate is outside the momentum, as in PyTorch: when it changes, the whole step changes at once.
+
+    Args:
+      settings: which transformations there are, and their constants.
+      hyperparameters: limits and rates; may be traced.
+      epoch: the epoch, from 0, for the learning rate.
+      update: the update, from 0, for the learning rate. With `accumulate` each window counts as one.
+
+    Raises:
+      ValueError: if the name of the rule or of the norm is unknown, or a limit that is not traced is not above 0.
+
+    References: Duchi, Hazan and Singer, 2011 (AdaGrad); Tieleman and Hinton, 2012 (RMSprop); Kingma and Ba, 2015
+    (Adam).
+    """
+    steps = []
+    if settings.clips_value:
+        steps.append(clip_by_value(hyperparameters.clip_value))
+    if settings.clips_global_norm:
+        steps.append(clip_by_norm(hyperparameters.clip_global_norm, settings.clip_norm))
+    steps.append(_rule(settings))
+    if settings.momentum and settings.name in ("rmsprop", "sgd"):
+        steps.append(optax.trace(settings.momentum, settings.nesterov))
+    steps.append(optax.scale_by_learning_rate(learning_rate_at(hyperparameters, epoch, update)))
+    chain = optax.chain(*steps)
+    return chain if settings.accumulate == 1 else accumulated(chain, settings.accumulate)
+
+
+def _scale_by_rss_with_eps_outside(epsilon: float) -> optax.GradientTransformation:
+    # Optax has AdaGrad with eps inside the root only.
+    def init(params: Any) -> Any:
+        return optax.ScaleByRssState(jax.tree.map(jnp.zeros_like, params))
+
+    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        sums = jax.tree.map(lambda g, M: M + g * g, gradients, state.sum_of_squares)
+        steps = jax.tree.map(lambda g, M: g / (jnp.sqrt(M) + epsilon), gradients, sums)
+        return steps, optax.ScaleByRssState(sums)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _rule(settings: OptimizerSettings) -> optax.GradientTransformation:
+    name = settings.name
+    if name not in OPTIMIZERS:
+        raise ValueError(f"make_optimizer expects a name out of {', '.join(OPTIMIZERS)}; got {name!r}")
+    epsilon = EPSILON if settings.epsilon is None else settings.epsilon
+    in_root = EPSILON_IN_ROOT[name] if settings.epsilon_in_root is None else settings.epsilon_in_root
+    if name == "adagrad" and in_root:
+        return optax.scale_by_rss(ADAGRAD_INITIAL_ACCUMULATOR, epsilon)
+    if name == "adagrad":
+        return _scale_by_rss_with_eps_outside(epsilon)
+    if name == "rmsprop":
+        return optax.scale_by_rms(settings.rmsprop_decay, epsilon, RMSPROP_INITIAL_SCALE, eps_in_sqrt=in_root)
+    if name == "adam":
+        outside, inside = (0.0, epsilon) if in_root else (epsilon, 0.0)
+        return optax.scale_by_adam(settings.adam_b1, settings.adam_b2, eps=outside, eps_root=inside)
+    return optax.identity()

@@ -1,0 +1,273 @@
+"""Save and restore the training state with Orbax, so that damage is noticed and never lost from.
+
+A checkpoint is written beside its place under a name that no reader looks at, synced, and renamed. Its metadata holds a
+digest of every leaf and of the metadata itself; both are verified on load, since a flipped bit in an array file is
+otherwise read as another number. A directory is renamed out of sight before it is deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxrnn.devices.hosts import reading_alone
+from jaxrnn.errors import CheckpointError, NumericError, StorageError
+from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_digest, leaf_shapes, to_leaves
+from jaxrnn.storage.files_inside import refuse_linked_directory
+from jaxrnn.storage.orbax_quiet import orbax_quiet
+from jaxrnn.storage.small_files import sync
+from jaxrnn.terminal.printable import printable
+
+FORMAT = 1
+KEEP = 2
+MAX_METADATA_BYTES = 1 << 20
+MAY_BE_NAN = frozenset({"valid_loss_nats"})  # before the first validation
+_NAME = re.compile(r"update_(\d{10})")
+_SAVING, _DELETING = ".saving-", ".deleting-"
+
+
+class Checkpoint(NamedTuple):
+    """A restored state with its metadata (update, digests, lengths of the log files)."""
+
+    state: Any
+    metadata: dict[str, Any]
+
+
+def checkpoint_updates(directory: Path) -> list[int]:
+    """Update numbers of the checkpoints in a directory, oldest first; they are not opened.
+
+    Raises:
+      CheckpointError: if the directory is a link.
+    """
+    refuse_linked_directory(directory)
+    if not directory.is_dir():
+        return []
+    found = (_NAME.fullmatch(entry.name) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, Any]) -> None:
+    """Saves a state and removes all but it and the one before it.
+
+    Newer ones are removed too: if there are any, they were passed over as damaged when this run went on from an older
+    one, and would be in its way at the next start.
+
+    Args:
+      directory: where checkpoints are kept; made if missing, in a directory that exists.
+      state: a `TrainState`, or any pytree of arrays with distinct path names.
+      update: the update it belongs to.
+      extra: further metadata that JSON can hold.
+
+    Raises:
+      StorageError: if it could not be written, or not be read back, or the directory is a link. Older checkpoints are
+        untouched.
+      NumericError: if there is a not-a-number in it.
+    """
+    leaves = to_leaves(state)
+    _refuse_nan(leaves, update)
+    try:
+        refuse_linked_directory(directory)
+        if not directory.is_dir():
+            directory.mkdir()
+            sync(directory.parent)
+        metadata = {"format": FORMAT, "update": update, "leaves": {k: leaf_digest(v) for k, v in leaves.items()}}
+        metadata |= extra
+        metadata["digest"] = _metadata_digest(metadata)
+        target = directory / f"update_{update:010d}"
+        saving = directory / f"{_SAVING}{update:010d}"
+        remove_leftovers(directory)
+        # Where a directory cannot be made Orbax leaves threads behind that wait for minutes: it is tried here first.
+        saving.mkdir()
+        saving.rmdir()
+        from orbax.checkpoint import v1 as ocp
+
+        with orbax_quiet():
+            ocp.save(saving.resolve(), leaves, custom_metadata=metadata)
+        _sync_tree(saving)
+        with orbax_quiet(), reading_alone():
+            _read(saving, update, {name: (value.shape, value.dtype) for name, value in leaves.items()})
+        if target.exists():
+            _delete(target)
+        os.rename(saving, target)
+        sync(directory)
+        others = [number for number in checkpoint_updates(directory) if number != update]
+        kept = [number for number in others if number < update][1 - KEEP :]
+        for number in others:
+            if number not in kept:
+                _delete(directory / f"update_{number:010d}")
+    except (OSError, ValueError, RuntimeError) as error:  # a CheckpointError, a ValueError, comes from reading it back
+        raise StorageError(
+            f"the checkpoint of update {update} could not be saved in {printable(str(directory))}: "
+            f"{_first_line(error)}; free some space or make the directory writable"
+        ) from error
+
+
+def take_part_in_save(directory: Path, state: Any, update: int) -> None:
+    """What the other processes of a job on several hosts do while one calls `save_checkpoint`: Orbax waits for all.
+
+    Raises:
+      NumericError: as there.
+    """
+    leaves = to_leaves(state)
+    _refuse_nan(leaves, update)
+    from orbax.checkpoint import v1 as ocp
+
+    with orbax_quiet():
+        ocp.save((directory / f"{_SAVING}{update:010d}").resolve(), leaves)
+
+
+def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
+    """Restores and verifies one checkpoint.
+
+    Args:
+      directory: where checkpoints are kept.
+      update: which one.
+      template: the state's structure with shapes and dtypes (`jax.eval_shape`). What the files declare beyond it is
+        refused before it is read.
+
+    Raises:
+      CheckpointError: if anything is missing, damaged or of another shape; the message says what.
+    """
+    fault = None
+    with orbax_quiet():
+        try:
+            leaves, metadata = _read(directory / f"update_{update:010d}", update, leaf_shapes(template))
+        except CheckpointError as error:
+            fault = f"checkpoint of update {update} cannot be used: {error}"
+        # Orbax and TensorStore raise many kinds; each means that this checkpoint is damaged.
+        except Exception as error:
+            fault = f"checkpoint of update {update} cannot be read: {_first_line(error)}"
+    if fault:
+        raise CheckpointError(fault)
+    return Checkpoint(from_leaves(leaves, template), metadata)
+
+
+def load_latest(directory: Path, template: Any) -> tuple[Checkpoint | None, list[str]]:
+    """The newest good checkpoint and a warning for each newer one that was passed over.
+
+    Returns:
+      (None, []) if there is no checkpoint at all.
+
+    Raises:
+      CheckpointError: if there are checkpoints and none can be used. Training never silently starts anew.
+    """
+    passed_over: list[str] = []
+    updates = checkpoint_updates(directory)
+    for update in reversed(updates):
+        try:
+            checkpoint = load_checkpoint(directory, update, template)
+        except CheckpointError as error:
+            passed_over.append(str(error))
+            continue
+        if passed_over:
+            passed_over.append(f"going on from the older checkpoint of update {update}")
+        return checkpoint, passed_over
+    if updates:
+        raise CheckpointError(
+            f"none of the {len(updates)} checkpoints in {printable(str(directory))} can be used; restore the directory "
+            "from a copy, or train anew with another --run",
+            passed_over,
+        )
+    return None, passed_over
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what a killed save or delete left behind.
+
+    Raises:
+      CheckpointError: if the directory is a link.
+    """
+    refuse_linked_directory(directory)
+    if directory.is_dir():
+        for entry in list(os.scandir(directory)):
+            if entry.name.startswith((_SAVING, _DELETING)):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)
+
+
+def _read(
+    path: Path, update: int, wanted: dict[str, tuple[tuple[int, ...], np.dtype]]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The leaves and the metadata of one checkpoint, all of it verified."""
+    metadata = _read_metadata(path)
+    if metadata["update"] != update:
+        raise CheckpointError(f"it was saved at update {metadata['update']} and has another name since")
+    from orbax.checkpoint import v1 as ocp
+
+    declared = ocp.metadata(path.resolve()).metadata
+    if not isinstance(declared, dict) or set(declared) != set(wanted):
+        raise CheckpointError("its leaves are not those of this model and optimizer")
+    for name, (shape, dtype) in wanted.items():
+        if tuple(declared[name].shape) != shape or np.dtype(declared[name].dtype) != dtype:
+            found = f"{np.dtype(declared[name].dtype)}{list(declared[name].shape)}"
+            raise CheckpointError(f"leaf {name} is {found}, this model's is {dtype}{list(shape)}")
+    leaves = ocp.load(path.resolve(), {name: np.empty(*wanted[name]) for name in wanted})
+    for name, value in leaves.items():
+        if leaf_digest(value) != metadata["leaves"].get(name):
+            raise CheckpointError(f"leaf {name} is not what was saved")
+        if _has_nan(name, value):
+            raise CheckpointError(f"leaf {name} is not a number")
+    return leaves, metadata
+
+
+def _refuse_nan(leaves: dict[str, np.ndarray], update: int) -> None:
+    for name, value in leaves.items():
+        if _has_nan(name, value):
+            raise NumericError(f"leaf {name} is not a number at update {update}, so it is not saved; lower the rate")
+
+
+def _has_nan(name: str, value: np.ndarray) -> bool:
+    return name not in MAY_BE_NAN and value.dtype.kind == "f" and bool(np.isnan(value).any())
+
+
+def _metadata_digest(metadata: dict[str, Any]) -> str:
+    text = json.dumps({k: v for k, v in metadata.items() if k != "digest"}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    # No link, pipe or device is ever followed, and no file of metadata is parsed before its size is known.
+    for folder, folders, files in os.walk(path):
+        if any(os.path.islink(os.path.join(folder, name)) for name in folders):
+            raise CheckpointError("a directory in it is a link, not a regular directory")
+        for name in files:
+            status = os.lstat(os.path.join(folder, name))
+            if not stat.S_ISREG(status.st_mode):
+                raise CheckpointError(f"{printable(name)} in it is not a regular file")
+            if name.startswith("_") and status.st_size > MAX_METADATA_BYTES:
+                raise CheckpointError(f"{printable(name)} in it has {status.st_size} bytes of metadata")
+    content = json.loads((path / "_CHECKPOINT_METADATA").read_bytes())
+    metadata = content.get("custom_metadata") if isinstance(content, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("digest") != _metadata_digest(metadata):
+        raise CheckpointError("its metadata are damaged")
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"its format is {metadata.get('format')!r}, this version reads {FORMAT}")
+    return metadata
+
+
+def _delete(path: Path) -> None:
+    hidden = path.with_name(_DELETING + path.name)
+    os.rename(path, hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _sync_tree(root: Path) -> None:
+    for folder, _, files in os.walk(root, topdown=False):
+        for name in files:
+            sync(os.path.join(folder, name))
+        sync(folder)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return printable((lines[0] if lines else type(error).__name__)[:200])

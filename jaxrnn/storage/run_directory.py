@@ -1,0 +1,163 @@
+"""The run directory: its files, its configuration, and what may stand in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from jaxrnn.config import CHANGEABLE, TrainConfig, flag
+from jaxrnn.errors import CheckpointError, ConfigurationError, StorageError
+from jaxrnn.storage.files_inside import open_new, refuse_linked_directory
+from jaxrnn.storage.lock import RunLock
+from jaxrnn.storage.record_checks import fault_in_record
+from jaxrnn.storage.small_files import TEMPORARY, read_json, write_atomically
+from jaxrnn.terminal.printable import printable
+
+FORMAT = 1
+_OWN_FILES = frozenset({"lock", "owner.json", "vocabulary.json"})
+
+
+class RunDirectory:
+    """Names and files of one run directory."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config_path = self.path / "config.json"
+        self.vocabulary_path = self.path / "vocabulary.json"
+        self.metrics_path = self.path / "metrics.jsonl"
+        self.samples_path = self.path / "samples.txt"
+        self.checkpoints = self.path / "checkpoints"
+        self.plots = self.path / "plots"
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return os.path.lexists(self.config_path)
+
+    def prepare(self) -> None:
+        """Makes the directory, or refuses one that holds something else.
+
+        Raises:
+          ConfigurationError: if the path cannot be a run directory.
+          StorageError: if it cannot be made or written.
+        """
+        check_path(self.path)
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise ConfigurationError(f"--run {printable(str(self.path))} is not a directory; choose another name")
+            if self.path.is_dir() and not self.exists():
+                names = {name for name in os.listdir(self.path) if not TEMPORARY.fullmatch(name)}
+                others = sorted(names - _OWN_FILES if "lock" in names else names)
+                if others:
+                    raise ConfigurationError(
+                        f"--run {printable(str(self.path))} holds {printable(others[0])} but no run; choose a new or "
+                        "empty directory, so that nothing of yours is overwritten"
+                    )
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".write-test-{os.getpid()}"
+            os.close(open_new(probe))
+            probe.unlink()
+        except OSError as error:
+            raise StorageError(
+                f"the run directory {printable(str(self.path))} cannot be written: {error.strerror}; choose "
+                "another --run"
+            ) from error
+
+    def lock(self) -> RunLock:
+        """The right to write here, for one process at a time."""
+        return RunLock(self.path)
+
+    def read_config(self) -> dict[str, Any]:
+        """The content of config.json.
+
+        Raises:
+          ConfigurationError: if there is no run here.
+          CheckpointError: if the file is damaged or of a newer version.
+        """
+        if not self.exists():
+            raise ConfigurationError(
+                f"{printable(str(self.path))} holds no run: config.json is missing; give the directory that "
+                "`jaxrnn train --run` named"
+            )
+        content = read_json(self.config_path)
+        parts = content if isinstance(content, dict) else {}
+        if not all(isinstance(parts.get(name), dict) for name in ("config", "data", "environment")):
+            raise CheckpointError(
+                f"{printable(str(self.config_path))} is not a run's configuration; restore it from a copy"
+            )
+        if content.get("format") != FORMAT:
+            found = printable(repr(content.get("format")), keep="")[:40]
+            raise CheckpointError(
+                f"{printable(str(self.config_path))} has format {found}, "
+                f"this version reads {FORMAT}; use the jaxrnn that wrote it"
+            )
+        fault = fault_in_record(content)
+        if fault:
+            raise CheckpointError(f"{printable(str(self.config_path))}: {fault}; restore it from a copy")
+        return content
+
+    def write_config(self, content: dict[str, Any]) -> None:
+        """Writes config.json whole or not at all."""
+        write_atomically(self.config_path, json.dumps({"format": FORMAT, **content}, indent=2) + "\n")
+
+    def write_plot(self, name: str, picture: bytes) -> Path:
+        """Writes a picture into plots/, whole or not at all, and gives its path.
+
+        Raises:
+          CheckpointError: if plots/ is a link.
+          StorageError: if it cannot be written.
+        """
+        refuse_linked_directory(self.plots)
+        try:
+            self.plots.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{printable(str(self.plots))} cannot be made: {error.strerror}; give another --output"
+            ) from error
+        write_atomically(self.plots / name, picture)
+        return self.plots / name
+
+    def refuse_other_settings(self, config: TrainConfig) -> None:
+        """Compares a configuration with the one this run was begun with.
+
+        Raises:
+          ConfigurationError: if a setting differs that may not change, with a table of all that do.
+        """
+        stored = TrainConfig.from_json(self.read_config()["config"])
+        different = stored.differences(config, ignore=CHANGEABLE)
+        if different:
+            rows = [
+                f"{flag(name):<24} this run: {printable(str(old)):<20} now: {printable(str(new))}"
+                for name, old, new in different
+            ]
+            raise ConfigurationError(
+                f"{printable(str(self.path))} holds a run with other settings ({len(different)} differ); use another "
+                f"--run, or these settings. May change: {', '.join(sorted(flag(n) for n in CHANGEABLE))}",
+                rows,
+            )
+
+
+def check_path(path: Path) -> None:
+    """Refuses names that a shell or a file system would take for something else.
+
+    Raises:
+      ConfigurationError: for control characters, over-long names, names that begin with a dash, and empty names.
+    """
+    for part in path.parts:
+        if not part.isprintable() or len(part.encode("utf-8", "surrogatepass")) > 255 or part.startswith("-"):
+            raise ConfigurationError(
+                f"--run expects printable names of at most 255 bytes that do not begin with a dash; got "
+                f"{printable(part, keep='')[:60]!r}"
+            )
+    if not path.name:
+        raise ConfigurationError(f"--run expects a directory name; got {printable(str(path))!r}")
+
+
+def default_run_path(config: TrainConfig) -> Path:
+    """Where a run goes without --run: runs/TEXT-CELL-HIDDEN, or runs/TASK-LENGTH-CELL-HIDDEN."""
+    data = Path(config.text).stem if config.task == "text" else f"{config.task}-{config.sequence_length}"
+    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", data).strip("-.") or "text"
+    layers = f"x{config.layers}" if config.layers > 1 else ""
+    return Path("runs") / f"{text[:100]}-{config.cell}-{config.hidden}{layers}"

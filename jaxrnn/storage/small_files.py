@@ -1,0 +1,74 @@
+"""Small files, read with a limit and written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from jaxrnn.errors import CheckpointError, StorageError
+from jaxrnn.storage.files_inside import open_new, read_inside
+from jaxrnn.terminal.printable import printable
+
+MAX_JSON_BYTES = 1 << 20
+TEMPORARY = re.compile(
+    r"\.write-test-\d+|\.vocabulary\.json\.\w{1,16}"
+    r"|\.(?:(?:config|owner|grid|members|seconds)\.json|results\.(?:jsonl|csv)|table\.md)\.\d+"
+)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a small file whole or not at all, and on disk when this returns; text as UTF-8.
+
+    A link of that name is replaced by the file, never followed.
+
+    Raises:
+      StorageError: if it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(open_new(temporary), "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise StorageError(
+            f"{printable(str(path))} cannot be written: {error.strerror}; free some space or choose another --run"
+        ) from error
+
+
+def remove_temporary_files(directory: Path) -> None:
+    """Removes what a killed process left half-written. Only for the owner of the lock."""
+    for entry in list(os.scandir(directory)):
+        if TEMPORARY.fullmatch(entry.name):
+            os.unlink(entry.path)
+
+
+def sync(path: str | Path) -> None:
+    """Puts a file, or the names in a directory, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> Any:
+    """Reads a small JSON file.
+
+    Raises:
+      CheckpointError: if it is a link or no file, larger than 1 MB, or not JSON.
+    """
+    try:
+        return json.loads(read_inside(path, MAX_JSON_BYTES).decode("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{printable(str(path))} cannot be read: {type(error).__name__}; restore it from a copy"
+        ) from error

@@ -1,0 +1,86 @@
+"""Which settings go with which task, known without JAX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxrnn.checks import check_number, flag
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.tasks.sequence_lengths import SHORTEST, check_length
+
+# The first is the default.
+INPUTS = {
+    "palindromes": ("number", "one-hot"),
+    "copy-memory": ("one-hot",),
+    "adding": ("number",),
+    "temporal-order": ("one-hot",),
+    "xor": ("number",),
+}
+TASK_NAMES = ("text", *SHORTEST)
+SEQUENCES_WITH_ANSWERS = frozenset({"copy-memory"})  # answered at several steps
+
+# What a text has and generated sequences do not: why, and what to do.
+ONLY_FOR_TEXT = {
+    "text": "its sequences are generated; leave TEXT out",
+    "epochs": "every sequence is new, there are no epochs; give --updates",
+    "decay_after_epochs": "every sequence is new, there are no epochs; give --decay-every-updates",
+    "validation_fraction": "validation uses fresh sequences; give --validation-every",
+    "bptt_length": "the gradient flows through the whole sequence; give --sequence-length",
+    "embedding": "it reads numbers or one-hot symbols; leave it out",
+    "tie_embedding": "it reads numbers or one-hot symbols; leave it out",
+    "sample_every": "a classifier writes no text; leave it out",
+    "sample_length": "a classifier writes no text; leave it out",
+    "encoding": "no text is read; leave it out",
+    "newlines": "no text is read; leave it out",
+    "byte_order_mark": "no text is read; leave it out",
+    "bytes": "no text is read; leave it out",
+}
+ONLY_FOR_SEQUENCES = ("sequence_length", "input", "pooling", "validation_every")
+
+
+def refuse_what_the_task_lacks(values: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Refuses settings that the task has no use for, and lengths and inputs that it cannot have.
+
+    Args:
+      values: every setting by name.
+      defaults: the defaults.
+
+    Raises:
+      ConfigurationError: with the setting and what to do.
+    """
+    task = values["task"]
+
+    def is_given(name: str) -> bool:
+        return values[name] != defaults[name]
+
+    check_number("stop_at_accuracy", values["stop_at_accuracy"], 0.0)
+    if values["stop_at_accuracy"] > 1:
+        raise ConfigurationError(
+            f"--stop-at-accuracy expects a share of at most 1, or 0 for never; got {values['stop_at_accuracy']}"
+        )
+    if task == "text":
+        for name in ONLY_FOR_SEQUENCES:
+            if is_given(name):
+                raise ConfigurationError(f"{flag(name)} has no effect on a text; it belongs to --task {_names()}")
+        if values["stop_at_accuracy"] and not values["accuracy"]:
+            raise ConfigurationError("--stop-at-accuracy needs --accuracy, which a text does not measure by itself")
+        return
+    for name, why in ONLY_FOR_TEXT.items():
+        if is_given(name):
+            option = "TEXT" if name == "text" else flag(name)
+            raise ConfigurationError(f"{option} has no effect with --task {task}: {why}")
+    if values["sequence_length"] is None:
+        raise ConfigurationError(f"--task {task} needs a --sequence-length, the steps that the network reads")
+    check_length(task, values["sequence_length"])
+    if values["input"] not in (None, *INPUTS[task]):
+        raise ConfigurationError(f"--task {task} has --input {' or '.join(INPUTS[task])}; got {values['input']!r}")
+    if values["pooling"] == "mean" and task in SEQUENCES_WITH_ANSWERS:
+        raise ConfigurationError(f"--pooling mean gives one answer, --task {task} asks for several; leave it out")
+    if values["decay_rate"] < 1 and not values["decay_every_updates"]:
+        raise ConfigurationError(
+            f"--decay-rate needs --decay-every-updates with --task {task}, which has no epochs to decay by"
+        )
+
+
+def _names() -> str:
+    return ", ".join(name for name in TASK_NAMES if name != "text")

@@ -1,0 +1,174 @@
+"""Run a command line: every fault becomes one line on stderr, at most 19 more, and its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+from cyclopts import App, CycloptsError
+from cyclopts.exceptions import CoercionError, MissingArgumentError, RepeatArgumentError, UnusedCliTokensError
+
+from jaxrnn.errors import (
+    EXIT_CONFIGURATION,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_STOPPED,
+    EXIT_STORAGE,
+    MAX_DETAIL_LINES,
+    JaxrnnError,
+    StorageError,
+)
+from jaxrnn.terminal.printable import printable
+
+EXIT_UNEXPECTED = 1
+# How `TrainResult.stopped` ends the process, for supervisors.
+EXIT_OF_STOP = {None: EXIT_DONE, "interrupted": EXIT_INTERRUPTED, "stopped": EXIT_STOPPED}
+
+
+def run_app(command: App | Callable[..., int], arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs an app, or a function as an app of one command, and leaves the process with its exit code."""
+    _take_up_closed_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    app = command if isinstance(command, App) else _app_of(command)
+    code = exit_code_of(app, sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(ValueError, AttributeError):
+            _flush_or_give_up(stream)
+    threads = (t for t in threading.enumerate() if t is not threading.main_thread())
+    if code == EXIT_STORAGE or any(not thread.daemon for thread in threads):
+        # A save that failed may leave a writer thread behind that would keep the process alive for minutes.
+        os._exit(code)
+    sys.exit(code)
+
+
+def _flush_or_give_up(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except OSError:
+        # Python would try again as it leaves, and then leave with a code of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def write_output(text: str, escape: bool = True) -> None:
+    """Writes to stdout what a command was asked for; what a terminal would obey is escaped.
+
+    Args:
+      text: the text, with its line ends.
+      escape: False lets the text through as it is where stdout is no terminal.
+
+    Raises:
+      StorageError: if stdout was closed from the start. What was asked for is then lost, as on a full disk, so the
+        exit code is that of storage: 0 would tell a script that it has the text. (A reader that has gone, such as
+        `head`, has what it wanted: that is no error.)
+    """
+    if sys.stdout is None or sys.stdout.closed:
+        raise StorageError("stdout is closed, so nothing can be written to it; redirect it to a file or a pipe")
+    sys.stdout.write(printable(text) if escape or sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def exit_code_of(app: App, arguments: Sequence[str]) -> int:
+    """Runs one command of an app and gives its exit code."""
+    try:
+        code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        return code if isinstance(code, int) else EXIT_DONE
+    except CycloptsError as error:
+        return _complain(_parser_message(error, app), (), EXIT_CONFIGURATION, error)
+    except JaxrnnError as error:
+        return _complain(str(error), error.details, error.exit_code, error)
+    except KeyboardInterrupt as error:
+        return _complain("interrupted; nothing was lost that had been saved", (), EXIT_INTERRUPTED, error)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    except MemoryError as error:
+        return _complain("out of memory; lower --hidden, --batch-size or --bptt-length", (), EXIT_CONFIGURATION, error)
+    except OSError as error:
+        name = f" {printable(str(error.filename))}" if error.filename else ""
+        return _complain(f"cannot use{name}: {error.strerror or error}", (), EXIT_STORAGE, error)
+    except Exception as error:
+        message = f"unexpected {type(error).__name__}: {printable(str(error), keep='').strip()[:200]}; please report it"
+        return _complain(message, _last_lines(error), EXIT_UNEXPECTED, error)
+
+
+def _parser_message(error: CycloptsError, app: App) -> str:
+    # The parser's own words, brought into one form: what was expected, what came, what to do.
+    option = error.argument.name if error.argument is not None else ""
+    token = getattr(error, "token", None)
+    if not option and token is not None:
+        option = token.keyword or ""
+    see = f"see {' '.join((app.name[0], *(error.command_chain or ())))} --help"
+    if isinstance(error, RepeatArgumentError):
+        return f"{option} is given twice; give it once"
+    if isinstance(error, MissingArgumentError):
+        return f"{option} expects a value, got none; {see}"
+    if isinstance(error, CoercionError) and error.token is not None:
+        expected = "a whole number" if error.target_type in (int, int | None) else "a number"
+        if error.target_type is bool:
+            expected = "no value"
+        return f"{option} expects {expected}; got {printable(repr(error.token.value), keep='')[:60]}"
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"unexpected argument {printable(repr(error.unused_tokens[0]), keep='')[:60]}; {see}"
+    message = " ".join(printable(str(error)).split()).rstrip(".")
+    if isinstance(error, CoercionError) and option not in message:  # of a converter that reads several values
+        return f"{option} {message}"
+    return f"{message}; {see}"
+
+
+def _complain(message: str, details: Any, code: int, error: BaseException) -> int:
+    lines = [printable(line, keep="") for line in (f"jaxrnn: error: {message}", *(f"  {line}" for line in details))]
+    if os.environ.get("JAXRNN_TRACEBACK"):
+        lines.append(printable("".join(traceback.format_exception(error))).rstrip())
+    # A stream that was closed from the start is None. The exit code still says what happened.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write("\n".join(lines) + "\n")
+        sys.stderr.flush()
+    return code
+
+
+def _take_up_closed_descriptors() -> None:
+    """Opens the null device where stdin, stdout or stderr was closed by who started us.
+
+    Else the next file that is opened would get the free number, and what a library prints there would go into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+
+
+def _last_lines(error: Exception) -> list[str]:
+    frames = traceback.extract_tb(error.__traceback__)[-(MAX_DETAIL_LINES - 2) :]
+    where = [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames]
+    return [*where, "the whole traceback: set JAXRNN_TRACEBACK=1"]
+
+
+def _app_of(function: Callable[..., int]) -> App:
+    app = App(name=Path(sys.argv[0]).name, version_flags=[], suppress_keyboard_interrupt=False)
+    app.default(function)
+    return app
+
+
+def whole_number(_: type, tokens: Any) -> int:
+    """A parser's converter: digits only. 1.5, 1e3 and true are refused, not rounded."""
+    text = tokens[0].value
+    if not re.fullmatch(r"[+-]?\d{1,20}", text, re.ASCII):
+        raise ValueError(f"expects a whole number; got {printable(text, keep='')[:40]!r}")
+    return int(text)

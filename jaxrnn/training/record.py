@@ -1,0 +1,204 @@
+"""What a run directory records of its run, and whether a job may go on with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jaxrnn.config import CHANGEABLE, TrainConfig
+from jaxrnn.data.reading import ReadingOptions
+from jaxrnn.data.vocabulary import Vocabulary, named
+from jaxrnn.devices.environment import changes, fingerprint
+from jaxrnn.errors import CheckpointError, ConfigurationError
+from jaxrnn.storage.checkpoint import Checkpoint, load_latest, remove_leftovers
+from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.terminal.printable import printable
+from jaxrnn.training.job import TrainJob, state_template
+
+MOST_SYMBOLS_SHOWN = 1024  # kept in the metadata of a checkpoint, which may have 1 MB
+MOST_ROWS_SHOWN = 6
+
+
+def record_of(job: TrainJob) -> dict[str, Any]:
+    """The content of config.json: settings, parameter count, data, environment."""
+    return {
+        "config": job.config.to_json(),
+        "parameters": job.parameters,
+        "devices": job.settings.devices,
+        "data": _data_of(job),
+        "environment": fingerprint(),
+    }
+
+
+def _data_of(job: TrainJob) -> dict[str, Any]:
+    corpus = job.corpus
+    if corpus is None:
+        return {"name": str(job.settings.task), "sha256": job.data_digest}
+    return {
+        "name": corpus.name,
+        "path": str(Path(job.config.text).resolve()) if Path(job.config.text).is_file() else None,
+        "sha256": corpus.digest,
+        "characters": len(corpus),
+        "distinct": len(corpus.vocabulary),
+        "reading": corpus.reading.to_json(),
+        "document_end": corpus.document_end,
+        "train_characters": len(job.train_ids),
+        "validation_characters": len(job.validation_ids),
+        "windows_per_epoch": job.windows.windows,
+        "left_over_characters": job.windows.left_over,
+    }
+
+
+def identity_of(job: TrainJob) -> dict[str, Any]:
+    """What a checkpoint of this job belongs to; see `identity`."""
+    corpus = job.corpus
+    if corpus is None:
+        return identity(job.config, job.data_digest)
+    return identity(job.config, job.data_digest, corpus.vocabulary, corpus.document_end, corpus.reading)
+
+
+def identity(
+    config: TrainConfig,
+    data: str,
+    vocabulary: Vocabulary | None = None,
+    document_end: int | None = None,
+    reading: ReadingOptions | None = None,
+) -> dict[str, Any]:
+    """What a checkpoint belongs to: all, besides its parameters, that decides what a model writes and scores.
+
+    It is stored in the checkpoint's metadata, under their digest, so that a run directory of which another file was
+    changed, or a checkpoint copied from another run, is refused.
+
+    Args:
+      config: the settings.
+      data: checksum of the data.
+      vocabulary, document_end, reading: of a text; left out for generated sequences.
+    """
+    settings = {name: value for name, value in config.to_json().items() if name not in CHANGEABLE | {"text"}}
+    belongs: dict[str, Any] = {"config": settings, "data": data}
+    if vocabulary is None or reading is None:
+        return belongs
+    shown = "".join(vocabulary.symbols) if len(vocabulary) <= MOST_SYMBOLS_SHOWN else None
+    return belongs | {
+        "vocabulary": vocabulary.digest,
+        "symbols": shown,  # only to say which of them differ
+        "document_end": document_end,
+        "reading": reading.to_json(),
+    }
+
+
+def restore(
+    directory: RunDirectory, job: TrainJob, record: dict[str, Any]
+) -> tuple[dict[str, Any], Checkpoint | None, list[str]]:
+    """The newest good checkpoint of a run that was begun before, if the job may go on with it.
+
+    Returns:
+      The record to keep, the checkpoint or None if none was saved yet, and warnings.
+
+    Raises:
+      CheckpointError: if text, vocabulary or settings are another run's, or no checkpoint can be used.
+      ConfigurationError: if the run is past the total that is asked for.
+    """
+    stored = directory.read_config()
+    refuse_other_data(stored, job, directory.vocabulary_path)
+    remove_leftovers(directory.checkpoints)
+    template = state_template(job.config, job.vocabulary_size)
+    latest, warnings = load_latest(directory.checkpoints, template)
+    if latest is None:
+        return record, None, warnings
+    refuse_other_run(latest.metadata, identity_of(job))
+    update = latest.metadata["update"]
+    if update > job.updates:
+        raise ConfigurationError(f"the run is at update {update}, past {job.updates}; give a larger --updates")
+    record, changed = with_environment(stored, record, update)
+    if changed:
+        warnings.append(f"bit-exactness ends at update {update}: {'; '.join(changed)}")
+    return record, latest, warnings
+
+
+def refuse_other_data(stored: dict[str, Any], job: TrainJob, vocabulary_path: Path) -> None:
+    """Compares the text and the vocabulary with those the run was begun with.
+
+    Raises:
+      CheckpointError: if they are others.
+    """
+    if job.corpus is None:
+        return  # the settings, compared already, say all of generated data
+    if stored["data"]["sha256"] != job.corpus.digest:
+        raise CheckpointError(
+            f"{printable(job.config.text)} is not the text this run was begun with: {len(job.corpus):,} characters, "
+            f"then {stored['data']['characters']:,}, and another checksum; give that text back, or use another --run"
+        )
+    job.corpus.vocabulary.require_same(Vocabulary.load(vocabulary_path), "this run")
+    data = _data_of(job)
+    for name in ("document_end", "reading"):
+        if stored["data"][name] != data[name]:
+            raise CheckpointError(
+                f"data.{name} in config.json is {printable(str(stored['data'][name]))}, the text's is {data[name]}; "
+                "restore config.json from a copy"
+            )
+
+
+def refuse_other_run(metadata: dict[str, Any], mine: dict[str, Any]) -> None:
+    """Compares a checkpoint's metadata with what it should belong to.
+
+    A checkpoint of an earlier version knows less of what it belongs to; what it does not know is not compared.
+
+    Args:
+      metadata: the checkpoint's.
+      mine: what `identity` gives of the run it was found in.
+
+    Raises:
+      CheckpointError: if the checkpoint is another run's, with a table of what differs.
+    """
+    # A setting that did not exist yet when it was saved had its default.
+    theirs = TrainConfig().to_json() | _dict(metadata.get("config"))
+    rows = [_row(name, theirs.get(name), value) for name, value in mine["config"].items() if theirs.get(name) != value]
+    if metadata.get("data") != mine["data"]:
+        rows.append("the checksum of the data")
+    if "document_end" in mine:
+        rows += _text_rows(metadata, mine)
+    if rows:
+        raise CheckpointError(
+            f"the checkpoint of update {metadata['update']} is of another run or of other settings; restore the "
+            "directory from a copy, or train anew",
+            rows,
+        )
+
+
+def _text_rows(metadata: dict[str, Any], mine: dict[str, Any]) -> list[str]:
+    rows = []
+    end = metadata.get("document_end", mine["document_end"])
+    if end != mine["document_end"]:
+        rows.append(_row("document_end", end, mine["document_end"]))
+    reading = ReadingOptions().to_json() | _dict(metadata.get("reading", mine["reading"]))
+    rows += [_row(name, reading.get(name), value) for name, value in mine["reading"].items() if reading[name] != value]
+    if metadata.get("vocabulary", mine["vocabulary"]) == mine["vocabulary"]:
+        return rows
+    then, now = metadata.get("symbols"), mine["symbols"]
+    if not isinstance(then, str) or not isinstance(now, str):
+        return [*rows, "the symbols of the vocabulary"]
+    for which, symbols in (
+        ("checkpoint", sorted(set(then) - set(now))),
+        ("vocabulary.json", sorted(set(now) - set(then))),
+    ):
+        rows += [f"only in the {which}: {named(symbol)}" for symbol in symbols[:MOST_ROWS_SHOWN]]
+    return rows if set(then) != set(now) else [*rows, "whether the symbols are bytes or characters"]
+
+
+def _row(name: str, then: Any, now: Any) -> str:
+    return f"{name:<24} checkpoint: {printable(str(then))}  now: {printable(str(now))}"
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def with_environment(stored: dict[str, Any], record: dict[str, Any], update: int) -> tuple[dict[str, Any], list[str]]:
+    """The record to keep when a run goes on, and what changed in its environment since (each may change the bits)."""
+    changed = changes(stored["environment"], record["environment"])
+    record = stored | {"config": record["config"], "environment": record["environment"]}
+    if changed:
+        history = [*stored.get("environment_changes", []), {"update": update, "changes": changed}]
+        record["environment_changes"] = history
+    return record, changed
