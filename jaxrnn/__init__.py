@@ -36,8 +36,8 @@ _PUBLIC = {
     "choose_engine": "jaxrnn.engines",
     "load_corpus": "jaxrnn.data.corpus",
     "open_run": "jaxrnn.run",
-    "resume": "jaxrnn.training.loop",
-    "train": "jaxrnn.training.loop",
+    "resume": "jaxrnn.training.start",
+    "train": "jaxrnn.training.start",
     "unroll": "jaxrnn.engines",
     "use_cpu_devices": "jaxrnn.devices.mesh",
 }
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from jaxrnn.models.language_model import LanguageModel
     from jaxrnn.models.stack import Stack
     from jaxrnn.run import Run, open_run
-    from jaxrnn.training.loop import resume, train
+    from jaxrnn.training.start import resume, train
 
 __all__ = [
     "CELLS",

@@ -75,8 +75,8 @@ def train(
     config = TrainConfig(text=text, **options)
     from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.storage.run_directory import default_run_path
-    from jaxrnn.training.loop import train as train_run
     from jaxrnn.training.run_devices import prepare_devices
+    from jaxrnn.training.start import train as train_run
 
     use_compile_cache()
     prepare_devices(config, run or default_run_path(config))
@@ -88,8 +88,8 @@ def train(
 def resume(directory: Path, /, **options: Any) -> int:
     """Go on with a run. --updates or --epochs set a new total; only totals and intervals may change."""
     from jaxrnn.devices.environment import use_compile_cache
-    from jaxrnn.training.loop import resume as resume_run
     from jaxrnn.training.run_devices import prepare_devices
+    from jaxrnn.training.start import resume as resume_run
 
     use_compile_cache()
     prepare_devices(None, directory)

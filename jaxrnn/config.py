@@ -65,6 +65,7 @@ SWITCHES = (
     "nesterov",
     "bytes",
     "accuracy",
+    "retrain",
 )
 DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_recurrent")
 
@@ -155,6 +156,12 @@ class TrainConfig:
     validation_fraction: float = setting(
         0.0, "share at the text's end that is kept out of training and scored at each epoch's end"
     )
+    test_fraction: float = setting(
+        0.0, "share at the text's very end that is scored once, after training, with the best parameters"
+    )
+    folds: int = setting(1, "parts of the text that can be its end in turn")
+    fold: int = setting(0, "which of them is, from 0")
+    retrain: bool = setting(False, "train on the validation part as well, and validate nothing")
     validation_every: int = setting(0, "updates between validations on fresh generated sequences; 0 makes none")
     accuracy: bool = setting(False, "measure the share of right answers on a text too; other tasks always do")
     stop_at_accuracy: float = setting(0.0, "stop when the mean accuracy of the last 100 updates reaches it; 0: never")
@@ -173,10 +180,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
-        for name in ("hidden", "bptt_length", "batch_size", "log_every", "accumulate", "patience"):
+        for name in ("hidden", "bptt_length", "batch_size", "log_every", "accumulate", "patience", "folds"):
             check_count(name, getattr(self, name), 1)
         check_count("layers", self.layers, 1, LARGEST_LAYERS)
         check_count("sample_length", self.sample_length, 1, LARGEST_SAMPLE)
+        check_count("fold", self.fold, 0, self.folds - 1)
         check_count("seed", self.seed, 0, LARGEST_SEED)
         for name in ("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every"):
             check_count(name, getattr(self, name), 0)
@@ -185,7 +193,15 @@ class TrainConfig:
                 check_count(name, getattr(self, name), least)
         for name in ("learning_rate", "clip_value", "clip_global_norm", "clip_backward", "init_scale", "decay_rate"):
             check_number(name, getattr(self, name), 0.0)
-        for name in ("validation_fraction", "rmsprop_decay", "momentum", "adam_b1", "adam_b2", *DROPOUT_SITES):
+        for name in (
+            "validation_fraction",
+            "test_fraction",
+            "rmsprop_decay",
+            "momentum",
+            "adam_b1",
+            "adam_b2",
+            *DROPOUT_SITES,
+        ):
             check_number(name, getattr(self, name), 0.0, 1.0)
         check_number("forget_bias", self.forget_bias, -math.inf)
         if self.epsilon is not None:
@@ -215,6 +231,11 @@ class TrainConfig:
     def measures_accuracy(self) -> bool:
         """Whether each update's share of right answers is measured."""
         return self.accuracy or self.task != "text"
+
+    @property
+    def drops_out(self) -> bool:
+        """Whether the network has a dropout site."""
+        return any(getattr(self, site) > 0 for site in DROPOUT_SITES)
 
     def optimizer_settings(self) -> OptimizerSettings:
         """What is static of the optimizer. A clipping limit of 0 leaves its transformation out."""

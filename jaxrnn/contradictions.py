@@ -60,7 +60,16 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
     drawn_by = f"--init {init}" + (f" and --recurrent-init {recurrent_init}" if recurrent_init else "")
     scaled = " or ".join(SCALED_INITIALIZERS)
     validation = "validation-fraction" if values["task"] == "text" else "validation-every"
+    fractions = values["validation_fraction"] + values["test_fraction"]
     contradictions = {
+        "--early-stopping has no validation to look at with --retrain; leave one out": (
+            values["early_stopping"] != "none" and values["retrain"]
+        ),
+        "--retrain needs a --validation-fraction, the part that is trained on as well": (
+            values["retrain"] and values["validation_fraction"] == 0
+        ),
+        f"--validation-fraction and --test-fraction leave nothing to train on: their sum is {fractions:g}, it must be "
+        "below 1": fractions >= 1,
         "--updates and --epochs both set the length of the run; give one of them": (
             values["updates"] is not None and values["epochs"] is not None
         ),

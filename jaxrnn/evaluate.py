@@ -13,7 +13,7 @@ from flax import nnx
 
 from jaxrnn.data.windows import scored_streams
 from jaxrnn.models.loss import loss_nats
-from jaxrnn.training.state import model_with
+from jaxrnn.models.structure import model_with
 
 EVALUATION_STEPS = 256
 
@@ -116,7 +116,7 @@ def evaluate_sequences(
     Args:
       graphdef: structure of a `SequenceClassifier`.
       params: its parameters.
-      task: a `jaxrnn.tasks.protocol.Sequences`.
+      task: a `jaxrnn.tasks.sequences.Sequences`.
       key: decides the sequences.
       batch_size: B, how many are read side by side.
       sequences: how many at least; the last batch is full.
@@ -134,7 +134,7 @@ def _score_sequences(graphdef, task, batch_size, batches, params, key):
     def score(rows):
         inputs, targets = task.draw(key, rows, dtype)
         outputs, _ = model(inputs, model.initial_carry(batch_size))
-        return task.losses(outputs, targets).mean(), task.hits(outputs, targets).mean(dtype=dtype)
+        return task.losses(outputs, targets).mean(), task.correct(outputs, targets).mean(dtype=dtype)
 
     losses, accuracies = jax.lax.map(score, jnp.arange(batches * batch_size).reshape(batches, batch_size))
     return losses.mean(), accuracies.mean()

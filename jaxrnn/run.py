@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.evaluate import evaluate_ids
+from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
 from jaxrnn.sample import sample_ids
 from jaxrnn.storage import checkpoint as checkpoints
@@ -24,9 +25,10 @@ from jaxrnn.storage.logs import read_metrics
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
-from jaxrnn.training.job import model_structure, state_template
+from jaxrnn.training.formats import readers
+from jaxrnn.training.job import model_structure, objective_of, state_template
 from jaxrnn.training.record import identity, refuse_other_run
-from jaxrnn.training.state import TrainState, model_with
+from jaxrnn.training.state import TrainState
 
 CHECKPOINTS = ("best", "latest")
 
@@ -86,8 +88,10 @@ class Run:
         return self._vocabulary
 
     @property
-    def _vocabulary_size(self) -> int:
-        return len(self._vocabulary) if self._vocabulary is not None else 0
+    def objective(self) -> Any:
+        """What was learned, as the compiled step knows it."""
+        size = len(self._vocabulary) if self._vocabulary is not None else 0
+        return objective_of(self.config, size, self.document_end)
 
     @property
     def metrics(self) -> dict[str, np.ndarray]:
@@ -110,9 +114,9 @@ class Run:
         """The newest good training state; read again when there is a newer one."""
         updates = checkpoints.checkpoint_updates(self.directory.checkpoints)
         if self._state is None or (updates and updates[-1] != self._state_update):
-            with jax.enable_x64(self.config.dtype == "float64"):
-                template = state_template(self.config, self._vocabulary_size)
-                latest, warnings = checkpoints.load_latest(self.directory.checkpoints, template)
+            with numerics(self.config.dtype):
+                template = state_template(self.config, self.objective)
+                latest, warnings = checkpoints.load_latest(self.directory.checkpoints, readers(template))
             for line in warnings:
                 Progress(quiet=True).warning(line)
             if latest is None:
@@ -120,7 +124,8 @@ class Run:
                 raise CheckpointError(
                     f"{path} holds no checkpoint yet; train it for longer, or lower --checkpoint-every"
                 )
-            refuse_other_run(latest.metadata, self._identity())
+            former = () if self._vocabulary is not None else self.objective.former_digests()
+            refuse_other_run(latest.metadata, self._identity(), former)
             self._state, self._state_update = latest.state, updates[-1]
         return self._state
 
@@ -158,7 +163,7 @@ class Run:
             raise ConfigurationError(f"--seed expects a whole number of at least 0; got {seed}")
         vocabulary = self._vocabulary_of_checkpoint()
         ids = vocabulary.encode_prompt(prime) if prime else None
-        with jax.enable_x64(self.config.dtype == "float64"):
+        with numerics(self.config.dtype):
             key = stream_key(run_key(seed), STREAM_SAMPLES)
             parts = sample_ids(
                 self._graphdef(),
@@ -208,7 +213,7 @@ class Run:
         """
         vocabulary = self._vocabulary_of_checkpoint()
         corpus = load_corpus(text, ReadingOptions.from_json(self.record["data"]["reading"]), vocabulary)
-        with jax.enable_x64(self.config.dtype == "float64"):
+        with numerics(self.config.dtype):
             scores = evaluate_ids(
                 self._graphdef(), self.params(checkpoint), corpus.ids, document_end=corpus.document_end
             )
@@ -235,7 +240,7 @@ class Run:
             bptt_length=self.config.bptt_length,
             windows_per_epoch=self.windows_per_epoch,
             best_update=int(self.state.best_update),
-            best_smooth_loss_nats=float(self.state.best_smooth_loss_nats),
+            best_smooth_loss_nats=float(self.state.best_smooth_loss),
             title=f"{self.record['data']['name']}: {self.config.cell} {self.config.hidden} x {self.config.layers}",
         )
 
@@ -254,5 +259,4 @@ class Run:
         return vocabulary
 
     def _graphdef(self) -> Any:
-        with jax.enable_x64(self.config.dtype == "float64"):
-            return model_structure(self.config, self._vocabulary_size)[0]
+        return model_structure(self.config, self.objective)[0]

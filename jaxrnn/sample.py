@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from jaxrnn.errors import ConfigurationError, NumericError
-from jaxrnn.training.state import model_with
+from jaxrnn.models.structure import model_with
 
 CHUNK = 1024
 FREE = -1

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxrnn.cells.initializers import Initializer
+
 Carry = Any  # a named tuple of (B, ...) arrays with a field `h`, (B, H)
-Initializer = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
-
-
-def symmetric_uniform(bound: float) -> Initializer:
-    """Draws evenly from -bound to bound, as char-rnn does."""
-
-    def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return draw
 
 
 DEFAULT_KERNEL_INIT: Initializer = jax.nn.initializers.normal(0.01)

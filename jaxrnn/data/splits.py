@@ -1,6 +1,7 @@
-"""How many characters a share of a text is. A share is the decimal number that was written, not its binary neighbour.
+"""Training, validation and test data of one text, in the text's order, and how many characters a share of it is.
 
-0.29 of 100 characters are 29, where 100 * 0.29 in binary numbers is 28.999999999999996.
+A share is the decimal number that was written, not its binary neighbour: 0.29 of 100 characters are 29, where
+100 * 0.29 in binary numbers is 28.999999999999996.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 import decimal
 import math
 from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
 
 LARGEST_DIGITS = 30  # far more than a text's length has
 
@@ -23,7 +27,7 @@ def held_out(characters: int, share: float) -> int:
       >>> held_out(100, 0.29)
       29
     """
-    return math.floor(Fraction(repr(float(share))) * characters)
+    return math.floor(exactly(share) * characters)
 
 
 def smallest_share(characters: int, least: int, most: int) -> str | None:
@@ -51,3 +55,54 @@ def smallest_share(characters: int, least: int, most: int) -> str | None:
         if float(share) < 1 and least <= held_out(characters, float(share)) <= most:
             return share
     return None
+
+
+class TextSplit(NamedTuple):
+    """Three parts of a text, each in the text's order; validation and test data may be empty."""
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def split_text(
+    ids: np.ndarray,
+    validation_fraction: float = 0.0,
+    test_fraction: float = 0.0,
+    fold: int = 0,
+    folds: int = 1,
+    retrain: bool = False,
+) -> TextSplit:
+    """The text's beginning for training, what follows for validation, the end for tests.
+
+    Of N symbols floor(N validation_fraction) are for validation; with test data floor(N (1 - both)) are trained on and
+    the rest is for tests. The fractions count as the decimal numbers they are written as: 0.29 of 100 is 29. Fold f of
+    F begins floor(f N / F) symbols later and goes on from the text's end at its start, so that all folds have parts of
+    the same lengths and each has other test data.
+
+    Args:
+      ids: (N,).
+      validation_fraction: from 0 to below 1.
+      test_fraction: likewise; together below 1.
+      fold: f, from 0.
+      folds: F.
+      retrain: the validation data is trained on as well, and there is none.
+
+    Example:
+      >>> [part.tolist() for part in split_text(np.arange(10), 0.2, 0.2, fold=1, folds=2)]
+      [[5, 6, 7, 8, 9, 0], [1, 2], [3, 4]]
+    """
+    if fold:
+        ids = np.roll(ids, -(fold * len(ids) // folds))
+    validated = held_out(len(ids), validation_fraction)
+    trained = len(ids) - validated
+    if test_fraction:
+        trained = math.floor(len(ids) * (1 - exactly(validation_fraction) - exactly(test_fraction)))
+    if retrain:
+        return TextSplit(ids[: trained + validated], ids[:0], ids[trained + validated :])
+    return TextSplit(*np.split(ids, [trained, trained + validated]))
+
+
+def exactly(fraction: float) -> Fraction:
+    """The decimal number that a float is written as: 0.29 is 29/100, not the nearest binary number."""
+    return Fraction(repr(float(fraction)))

@@ -97,14 +97,15 @@ def _allowed_sizes(characters: int, bptt_length: int, batch_size: int, held_out:
     return allowed
 
 
-def refuse_short_validation(characters: int, held_out: int, bptt_length: int, batch_size: int) -> None:
-    """Refuses a validation part that is shorter than a window and its target.
+def refuse_short_part(characters: int, held_out: int, bptt_length: int, batch_size: int, part: str) -> None:
+    """Refuses a validation or test part that is shorter than a window and its target.
 
     Args:
       characters: N, the length of the whole text.
-      held_out: how many of them are kept for validation; the others are enough to train on.
+      held_out: how many of them are kept for it; the others are enough to train on.
       bptt_length: T.
       batch_size: B.
+      part: its name, "validation" or "test".
 
     Raises:
       DataError: with the smallest share that works; if none leaves enough to train on, with what works instead.
@@ -112,13 +113,13 @@ def refuse_short_validation(characters: int, held_out: int, bptt_length: int, ba
     least = bptt_length + 1
     if held_out >= least:
         return
-    message = f"the validation part has {held_out} characters, at least {least} needed"
+    message = f"the {part} part has {held_out} characters, at least {least} needed"
     share = smallest_share(characters, least, characters - (bptt_length * batch_size + 1))
     if share is not None:
-        raise DataError(f"{message}; the smallest --validation-fraction that works is {share}")
+        raise DataError(f"{message}; the smallest --{part}-fraction that works is {share}")
     shorter = f"give --bptt-length {held_out - 1}, or " if held_out > 1 else ""
     raise DataError(
-        f"{message}, which would leave too little to train on; {shorter}leave --validation-fraction out, or give a "
+        f"{message}, which would leave too little to train on; {shorter}leave --{part}-fraction out, or give a "
         "longer text"
     )
 

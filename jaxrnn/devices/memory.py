@@ -25,8 +25,14 @@ def parameter_count(params: object) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def refuse_what_cannot_fit(config: TrainConfig, parameters: int, vocabulary_size: int, characters: int) -> None:
+def refuse_what_cannot_fit(config: TrainConfig, parameters: int, symbols: int, characters: int) -> None:
     """Estimates the memory of training and compares it with what is free.
+
+    Args:
+      config: the settings.
+      parameters: how many the model has.
+      symbols: features of input and output of one step together.
+      characters: of the text that is held in memory.
 
     Raises:
       ConfigurationError: if the estimate is more, with its parts and the option to lower.
@@ -35,7 +41,7 @@ def refuse_what_cannot_fit(config: TrainConfig, parameters: int, vocabulary_size
 
     item = 8 if config.dtype == "float64" else 4
     state = COPIES_OF_PARAMETERS * parameters * item
-    step_features = 8 * config.hidden * config.layers + 3 * vocabulary_size
+    step_features = 8 * config.hidden * config.layers + 3 * symbols
     activations = config.steps * config.batch_size * step_features * item
     free = psutil.virtual_memory().available
     needed = state + activations + 2 * characters

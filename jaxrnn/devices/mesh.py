@@ -1,33 +1,111 @@
-"""The batch split over several devices: real ones, or virtual ones of a CPU."""
+"""The one mesh: members along one axis, the rows of a batch along the other; on real devices or those of a CPU."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxrnn.devices.compile_cache import compiler_options
 from jaxrnn.errors import ConfigurationError
 
-BATCH_AXIS = "batch"
+MEMBER_AXIS, BATCH_AXIS = "members", "batch"
 LARGEST_SPLIT_HIDDEN = 512
 FEWEST_ROWS = 16
 
 
-def batch_mesh(devices: int) -> Mesh:
-    """The first `devices` devices in a row, the axis that the batch is split over.
+class Layout(NamedTuple):
+    """How a program lies on devices.
+
+    Attributes:
+      spread: over so many devices the members are spread.
+      share: so many devices share the batch of one member.
+      batched: the members of one device at once with `vmap`, as suits an accelerator, or one after another.
+    """
+
+    spread: int = 1
+    share: int = 1
+    batched: bool = False
+
+    @property
+    def devices(self) -> int:
+        """Devices in use."""
+        return self.spread * self.share
+
+
+def layout_for(members: int, devices: int, batch_size: int, batched: bool = False) -> Layout:
+    """Members spread as far as they go; where there are fewer than devices, several share the batch of each.
+
+    Example:
+      >>> layout_for(12, 2, 100)[:2], layout_for(1, 2, 100)[:2], layout_for(1, 2, 25)[:2]
+      ((2, 1), (1, 2), (1, 1))
+    """
+    spread = max(n for n in range(1, devices + 1) if devices % n == 0 and n <= members)
+    share = devices // spread
+    return Layout(spread, share if batch_size % share == 0 else 1, batched)
+
+
+def mesh_of(layout: Layout) -> Mesh:
+    """The first devices as a grid.
 
     Raises:
-      ConfigurationError: if JAX has fewer.
+      ConfigurationError: if JAX has fewer, or one of several processes would have none.
     """
-    if devices > jax.device_count():
+    wanted, present = layout.devices, jax.device_count()
+    if wanted > present:
         raise ConfigurationError(
-            f"the run splits its batch over {devices} devices, JAX has {jax.device_count()}; on a CPU call "
-            f"jaxrnn.use_cpu_devices({devices}) before anything else that uses JAX, or begin a run with --devices 1"
+            f"the run uses {wanted} devices, JAX has {present}; on a CPU call jaxrnn.use_cpu_devices({wanted}) before "
+            "anything else that uses JAX, or begin a run with --devices 1"
         )
-    return Mesh(np.array(jax.devices()[:devices]), (BATCH_AXIS,))
+    if wanted < present and jax.process_count() > 1:
+        raise ConfigurationError(
+            f"a population that uses {wanted} of {present} devices leaves a process without one; give more "
+            "members of each structure, a batch that the devices divide, or fewer processes"
+        )
+    grid = np.array(jax.devices()[:wanted]).reshape(layout.spread, layout.share)
+    return Mesh(grid, (MEMBER_AXIS, BATCH_AXIS))
+
+
+def place(layout: Layout, specs: Any, tree: Any) -> Any:
+    """Puts a tree where the programs of this layout want it; `specs` is a prefix of it."""
+    if layout.devices == 1 and jax.process_count() == 1:
+        return jax.tree.map(jnp.asarray, tree)
+    mesh = mesh_of(layout)
+
+    def put(spec: PartitionSpec, part: Any) -> Any:
+        sharding = NamedSharding(mesh, spec)
+        if jax.process_count() == 1:
+            return jax.device_put(part, sharding)
+
+        def share(leaf: Any) -> jax.Array:  # every process has all of it, and puts its own share
+            leaf = np.asarray(leaf)
+            return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+
+        return jax.tree.map(share, part)
+
+    return jax.tree.map(put, specs, tree, is_leaf=_is_spec)
+
+
+def jit_on(
+    function: Callable, layout: Layout, in_specs: tuple, out_specs: Any, donate_argnums: int | None = None
+) -> Any:
+    """Jits a function: on each device of the layout it sees the part of its arguments that lies there."""
+    options: dict[str, Any] = {"donate_argnums": donate_argnums, "compiler_options": compiler_options()}
+    if layout.devices == 1 and jax.process_count() == 1:
+        return jax.jit(function, **options)
+    mesh = mesh_of(layout)
+    function = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+    shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), in_specs, is_leaf=_is_spec)
+    return jax.jit(function, in_shardings=shardings, **options)
+
+
+def _is_spec(node: Any) -> bool:
+    return isinstance(node, PartitionSpec)
 
 
 def on_first_device(tree: Any) -> Any:
@@ -36,8 +114,10 @@ def on_first_device(tree: Any) -> Any:
     return jax.tree.map(lambda a: jax.device_put(a, first) if isinstance(a, jax.Array) else a, tree)
 
 
-def like(value: Any, array: jax.Array) -> jax.Array:
-    """A value with the dtype and on the devices of an array."""
+def like(value: Any, array: Any) -> Any:
+    """A value with the dtype and on the devices of an array; of a NumPy array one of NumPy."""
+    if not isinstance(array, jax.Array):
+        return np.asarray(value, array.dtype)
     return jax.device_put(np.asarray(value, array.dtype), array.sharding)
 
 

@@ -14,7 +14,7 @@ from jaxrnn.cells.base import Cell
 from jaxrnn.engines.window import is_ids
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.models.stack import Stack
-from jaxrnn.tasks.protocol import Sequences
+from jaxrnn.tasks.sequences import Sequences
 
 ACTIVATIONS = ("linear", "tanh")
 

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,12 +27,28 @@ from jaxrnn.storage.orbax_quiet import orbax_quiet
 from jaxrnn.storage.small_files import sync
 from jaxrnn.terminal.printable import printable
 
-FORMAT = 1
 KEEP = 2
 MAX_METADATA_BYTES = 1 << 20
-MAY_BE_NAN = frozenset({"valid_loss_nats"})  # before the first validation
 _NAME = re.compile(r"update_(\d{10})")
 _SAVING, _DELETING = ".saving-", ".deleting-"
+
+
+Shapes = dict[str, tuple[tuple[int, ...], np.dtype]]
+
+
+class Reader(NamedTuple):
+    """How a checkpoint of one format is read.
+
+    Attributes:
+      template: the structure of what it holds, with shapes and dtypes (`jax.eval_shape`). What the files declare beyond
+        it is refused before it is read.
+      upgrade: makes today's state of it.
+      may_be_nan: path names of leaves that may hold a not-a-number.
+    """
+
+    template: Any
+    upgrade: Callable[[Any], Any]
+    may_be_nan: frozenset[str] = frozenset()
 
 
 class Checkpoint(NamedTuple):
@@ -54,7 +71,14 @@ def checkpoint_updates(directory: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, Any]) -> None:
+def save_checkpoint(
+    directory: Path,
+    state: Any,
+    update: int,
+    extra: dict[str, Any],
+    format: int,
+    may_be_nan: frozenset[str] = frozenset(),
+) -> None:
     """Saves a state and removes all but it and the one before it.
 
     Newer ones are removed too: if there are any, they were passed over as damaged when this run went on from an older
@@ -65,6 +89,8 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
       state: a `TrainState`, or any pytree of arrays with distinct path names.
       update: the update it belongs to.
       extra: further metadata that JSON can hold.
+      format: what a later version knows its structure by.
+      may_be_nan: path names of leaves that may hold a not-a-number.
 
     Raises:
       StorageError: if it could not be written, or not be read back, or the directory is a link. Older checkpoints are
@@ -72,13 +98,13 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
       NumericError: if there is a not-a-number in it.
     """
     leaves = to_leaves(state)
-    _refuse_nan(leaves, update)
+    _refuse_nan(leaves, update, may_be_nan)
     try:
         refuse_linked_directory(directory)
         if not directory.is_dir():
             directory.mkdir()
             sync(directory.parent)
-        metadata = {"format": FORMAT, "update": update, "leaves": {k: leaf_digest(v) for k, v in leaves.items()}}
+        metadata = {"format": format, "update": update, "leaves": {k: leaf_digest(v) for k, v in leaves.items()}}
         metadata |= extra
         metadata["digest"] = _metadata_digest(metadata)
         target = directory / f"update_{update:010d}"
@@ -93,7 +119,7 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
             ocp.save(saving.resolve(), leaves, custom_metadata=metadata)
         _sync_tree(saving)
         with orbax_quiet(), reading_alone():
-            _read(saving, update, {name: (value.shape, value.dtype) for name, value in leaves.items()})
+            _read(saving, update, {format: {name: (value.shape, value.dtype) for name, value in leaves.items()}})
         if target.exists():
             _delete(target)
         os.rename(saving, target)
@@ -110,28 +136,27 @@ def save_checkpoint(directory: Path, state: Any, update: int, extra: dict[str, A
         ) from error
 
 
-def take_part_in_save(directory: Path, state: Any, update: int) -> None:
+def take_part_in_save(directory: Path, state: Any, update: int, may_be_nan: frozenset[str] = frozenset()) -> None:
     """What the other processes of a job on several hosts do while one calls `save_checkpoint`: Orbax waits for all.
 
     Raises:
       NumericError: as there.
     """
     leaves = to_leaves(state)
-    _refuse_nan(leaves, update)
+    _refuse_nan(leaves, update, may_be_nan)
     from orbax.checkpoint import v1 as ocp
 
     with orbax_quiet():
         ocp.save((directory / f"{_SAVING}{update:010d}").resolve(), leaves)
 
 
-def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
+def load_checkpoint(directory: Path, update: int, readers: Mapping[int, Reader]) -> Checkpoint:
     """Restores and verifies one checkpoint.
 
     Args:
       directory: where checkpoints are kept.
       update: which one.
-      template: the state's structure with shapes and dtypes (`jax.eval_shape`). What the files declare beyond it is
-        refused before it is read.
+      readers: for each format that can be read.
 
     Raises:
       CheckpointError: if anything is missing, damaged or of another shape; the message says what.
@@ -139,7 +164,11 @@ def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
     fault = None
     with orbax_quiet():
         try:
-            leaves, metadata = _read(directory / f"update_{update:010d}", update, leaf_shapes(template))
+            shapes = {format: leaf_shapes(reader.template) for format, reader in readers.items()}
+            leaves, metadata = _read(directory / f"update_{update:010d}", update, shapes)
+            for name, value in leaves.items():
+                if _has_nan(value) and name not in readers[metadata["format"]].may_be_nan:
+                    raise CheckpointError(f"leaf {name} is not a number")
         except CheckpointError as error:
             fault = f"checkpoint of update {update} cannot be used: {error}"
         # Orbax and TensorStore raise many kinds; each means that this checkpoint is damaged.
@@ -147,11 +176,19 @@ def load_checkpoint(directory: Path, update: int, template: Any) -> Checkpoint:
             fault = f"checkpoint of update {update} cannot be read: {_first_line(error)}"
     if fault:
         raise CheckpointError(fault)
-    return Checkpoint(from_leaves(leaves, template), metadata)
+    reader = readers[metadata["format"]]
+    return Checkpoint(reader.upgrade(from_leaves(leaves, reader.template)), metadata)
 
 
-def load_latest(directory: Path, template: Any) -> tuple[Checkpoint | None, list[str]]:
+def load_latest(
+    directory: Path, readers: Mapping[int, Reader], newest: int | None = None
+) -> tuple[Checkpoint | None, list[str]]:
     """The newest good checkpoint and a warning for each newer one that was passed over.
+
+    Args:
+      directory: where checkpoints are kept.
+      readers: for each format that can be read.
+      newest: none of a later update is looked at.
 
     Returns:
       (None, []) if there is no checkpoint at all.
@@ -160,10 +197,10 @@ def load_latest(directory: Path, template: Any) -> tuple[Checkpoint | None, list
       CheckpointError: if there are checkpoints and none can be used. Training never silently starts anew.
     """
     passed_over: list[str] = []
-    updates = checkpoint_updates(directory)
+    updates = [update for update in checkpoint_updates(directory) if newest is None or update <= newest]
     for update in reversed(updates):
         try:
-            checkpoint = load_checkpoint(directory, update, template)
+            checkpoint = load_checkpoint(directory, update, readers)
         except CheckpointError as error:
             passed_over.append(str(error))
             continue
@@ -195,11 +232,10 @@ def remove_leftovers(directory: Path) -> None:
                     os.unlink(entry.path)
 
 
-def _read(
-    path: Path, update: int, wanted: dict[str, tuple[tuple[int, ...], np.dtype]]
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read(path: Path, update: int, shapes: Mapping[int, Shapes]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The leaves and the metadata of one checkpoint, all of it verified."""
-    metadata = _read_metadata(path)
+    metadata = _read_metadata(path, tuple(shapes))
+    wanted = shapes[metadata["format"]]
     if metadata["update"] != update:
         raise CheckpointError(f"it was saved at update {metadata['update']} and has another name since")
     from orbax.checkpoint import v1 as ocp
@@ -215,19 +251,17 @@ def _read(
     for name, value in leaves.items():
         if leaf_digest(value) != metadata["leaves"].get(name):
             raise CheckpointError(f"leaf {name} is not what was saved")
-        if _has_nan(name, value):
-            raise CheckpointError(f"leaf {name} is not a number")
     return leaves, metadata
 
 
-def _refuse_nan(leaves: dict[str, np.ndarray], update: int) -> None:
+def _refuse_nan(leaves: dict[str, np.ndarray], update: int, may_be_nan: frozenset[str]) -> None:
     for name, value in leaves.items():
-        if _has_nan(name, value):
+        if _has_nan(value) and name not in may_be_nan:
             raise NumericError(f"leaf {name} is not a number at update {update}, so it is not saved; lower the rate")
 
 
-def _has_nan(name: str, value: np.ndarray) -> bool:
-    return name not in MAY_BE_NAN and value.dtype.kind == "f" and bool(np.isnan(value).any())
+def _has_nan(value: np.ndarray) -> bool:
+    return value.dtype.kind == "f" and bool(np.isnan(value).any())
 
 
 def _metadata_digest(metadata: dict[str, Any]) -> str:
@@ -235,7 +269,7 @@ def _metadata_digest(metadata: dict[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
+def _read_metadata(path: Path, formats: tuple[int, ...]) -> dict[str, Any]:
     # No link, pipe or device is ever followed, and no file of metadata is parsed before its size is known.
     for folder, folders, files in os.walk(path):
         if any(os.path.islink(os.path.join(folder, name)) for name in folders):
@@ -250,8 +284,9 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     metadata = content.get("custom_metadata") if isinstance(content, dict) else None
     if not isinstance(metadata, dict) or metadata.get("digest") != _metadata_digest(metadata):
         raise CheckpointError("its metadata are damaged")
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"its format is {metadata.get('format')!r}, this version reads {FORMAT}")
+    if metadata.get("format") not in formats:
+        known = ", ".join(map(str, sorted(formats)))
+        raise CheckpointError(f"its format is {metadata.get('format')!r}, this version reads {known}")
     return metadata
 
 

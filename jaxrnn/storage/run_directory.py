@@ -31,6 +31,7 @@ class RunDirectory:
         self.samples_path = self.path / "samples.txt"
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
+        self.test_path = self.path / "test.json"
 
     def exists(self) -> bool:
         """Whether a run was begun here."""

@@ -22,26 +22,18 @@ class Status(NamedTuple):
     Attributes:
       update: updates done.
       updates: updates in all.
-      epoch: the epoch of the latest update, from 1.
-      smooth_loss_nats: smoothed mean loss per character.
-      chars_per_second: characters trained on per second, lately.
+      numbers: loss, speed and what else the task tells, in one line.
       seconds_left: estimate.
     """
 
     update: int
     updates: int
-    epoch: int
-    smooth_loss_nats: float
-    chars_per_second: float
+    numbers: str
     seconds_left: float
 
     def describe(self) -> str:
         """The numbers in one line."""
-        bits = self.smooth_loss_nats / math.log(2)
-        return (
-            f"epoch {self.epoch}  smoothed {self.smooth_loss_nats:.3f} nats {bits:.3f} bits/char  "
-            f"{self.chars_per_second:,.0f} chars/s  {duration(self.seconds_left)} left"
-        )
+        return f"{self.numbers}  {duration(self.seconds_left)} left"
 
 
 class Progress:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,38 +12,23 @@ import numpy as np
 from flax import nnx
 
 from jaxrnn.cells import cell_options
-from jaxrnn.cells.base import Initializer, symmetric_uniform
+from jaxrnn.cells.initializers import Initializer, initializer
 from jaxrnn.checks import LARGEST_COUNT, parse_devices
 from jaxrnn.config import DEFAULT_UPDATES, TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.data.windows import WindowCounts, count_windows, refuse_short_validation, to_streams
+from jaxrnn.data.splits import split_text
+from jaxrnn.data.windows import count_windows, refuse_short_part
 from jaxrnn.devices.memory import parameter_count, refuse_what_cannot_fit
-from jaxrnn.devices.mesh import automatic_devices
+from jaxrnn.devices.mesh import Layout, automatic_devices, layout_for
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.models.dropout import SITES, DropoutRates
-from jaxrnn.models.language_model import LanguageModel
-from jaxrnn.models.sequence_classifier import SequenceClassifier
-from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
-from jaxrnn.tasks.protocol import PROBES, Sequences, Task, Text, row_numbers
-from jaxrnn.terminal.printable import printable
-from jaxrnn.training.state import TrainState, initial_train_state
+from jaxrnn.tasks.protocol import Task
+from jaxrnn.tasks.sequences import Sequences
+from jaxrnn.tasks.text import NextSymbol, Text
+from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import StepSettings
-
-VALIDATION_STREAMS = 32
-SCALED_INITIALIZERS: dict[str, Callable[[float], Initializer]] = {
-    "normal": jax.nn.initializers.normal,
-    "uniform": symmetric_uniform,
-}
-# The sizes of a matrix decide: its rows or columns are orthonormal (Saxe et al., 2014), or 2 / (rows + columns)
-# (Glorot and Bengio, 2010), 1 / rows (LeCun et al., 1998) or 2 / rows (He et al., 2015) is the variance.
-INITIALIZERS: dict[str, Initializer] = {
-    "orthogonal": jax.nn.initializers.orthogonal(),
-    "glorot-uniform": jax.nn.initializers.glorot_uniform(),
-    "glorot-normal": jax.nn.initializers.glorot_normal(),
-    "lecun-normal": jax.nn.initializers.lecun_normal(),
-    "he-normal": jax.nn.initializers.he_normal(),
-}
+from jaxrnn.training.trainer import Member, Trainer, start_state
+from jaxrnn.training.values import refuse_other_structures, traced_values
 
 
 class TrainJob(NamedTuple):
@@ -52,68 +36,81 @@ class TrainJob(NamedTuple):
 
     Attributes:
       config: the settings.
-      corpus: the text; None where sequences are generated.
-      train_ids: what is trained on; empty where sequences are generated.
-      validation_ids: what is held out; empty without a validation fraction.
-      windows: how train_ids fall into windows; all 0 where sequences are generated.
-      graphdef: structure of the model.
-      settings: what is fixed when the step is compiled.
+      task: what is learned, with its data.
       parameters: how many the model has.
       updates: updates in all.
+      windows: updates an epoch; 0 where there are no epochs.
     """
 
     config: TrainConfig
-    corpus: Corpus | None
-    train_ids: np.ndarray
-    validation_ids: np.ndarray
-    windows: WindowCounts
-    graphdef: Any
-    settings: StepSettings
+    task: Task
     parameters: int
     updates: int
-
-    def initial_state(self) -> TrainState:
-        """The state before the first update, compiled as one program."""
-        with numerics(self.config.dtype):
-            return jax.jit(lambda: _initial_state(self.config, self.vocabulary_size))()
+    windows: int
 
     @property
-    def vocabulary_size(self) -> int:
-        """V of a text; 0 where sequences are generated."""
-        return len(self.corpus.vocabulary) if self.corpus is not None else 0
-
-    @property
-    def data_digest(self) -> str:
-        """What tells this data from other data: the text's checksum, or that of the task in words."""
-        if self.corpus is not None:
-            return self.corpus.digest
-        return hashlib.sha256(str(self.settings.task).encode()).hexdigest()
-
-    def streams(self) -> np.ndarray:
-        """What the compiled step reads its batches from, one column a row of the batch."""
-        if self.corpus is not None:
-            return to_streams(self.train_ids, self.config.batch_size)
-        return row_numbers(self.config.batch_size)
+    def validation_every(self) -> int:
+        """Updates between two validations; 0 makes none."""
+        return self.config.validation_every or (self.windows if self.windows and self.task.validates else 0)
 
 
-def task_of(config: TrainConfig) -> Task:
-    """The task that the settings describe."""
-    if config.task == "text" or config.sequence_length is None:
-        return Text()
+def objective_of(config: TrainConfig, vocabulary_size: int = 0, document_end: int | None = None) -> Any:
+    """What the settings describe as learned.
+
+    Args:
+      config: the settings.
+      vocabulary_size: V of a text.
+      document_end: the id that ends a document of a text.
+    """
+    if config.task == "text":
+        return NextSymbol(vocabulary_size, config.bptt_length, document_end)
+    assert config.sequence_length is not None
     return Sequences(config.task, config.sequence_length, config.input)
 
 
-def make_model(config: TrainConfig, vocabulary_size: int, rngs: nnx.Rngs) -> Any:
-    """The model that the settings describe: a `LanguageModel`, or a `SequenceClassifier` of generated sequences."""
-    model = _model_with_fixed_biases(config, vocabulary_size, rngs)
+def task_of(config: TrainConfig, corpus: Corpus | None = None) -> Task:
+    """The task of the settings, with its data; the text is read if it was not.
+
+    Raises:
+      DataError: if the text cannot be read or a part of it is too short.
+    """
+    if config.task != "text":
+        return objective_of(config)
+    if corpus is None:
+        corpus = load_corpus(config.text, config.reading_options())
+    parts = split_text(
+        corpus.ids, config.validation_fraction, config.test_fraction, config.fold, config.folds, config.retrain
+    )
+    T, B = config.bptt_length, config.batch_size
+    if config.validation_fraction and not config.retrain:
+        count_windows(len(parts.train), T, B, len(parts.valid))
+        refuse_short_part(len(corpus), len(parts.valid), T, B, "validation")
+    if config.test_fraction:
+        refuse_short_part(len(corpus), len(parts.test), T, B, "test")
+    path = Path(config.text).resolve() if Path(config.text).is_file() else None
+    return Text(corpus, parts, config.bptt_length, path)
+
+
+def make_model(config: TrainConfig, objective: Any, rngs: nnx.Rngs) -> Any:
+    """The model that the settings describe."""
+    by_name = {"forget_bias": config.forget_bias, "use_bias": config.cell_bias}
+    init = initializer(config.init, config.init_scale)
+    options: dict[str, Any] = {
+        "cell": config.cell,
+        "layers": config.layers,
+        "skip_connections": config.skip_connections,
+        "learned_initial_carry": config.learned_initial_carry,
+        "cell_options": {name: value for name, value in by_name.items() if name in cell_options(config.cell)},
+        "kernel_init": init,
+        "param_dtype": jnp.dtype(config.dtype),
+        "rngs": rngs,
+    }
+    if config.recurrent_init is not None:
+        options["recurrent_init"] = initializer(config.recurrent_init, config.init_scale)
+    model = objective.make_model(config, options)
     if config.init_biases:
-        add_to_biases(model, initializer(config.init, config.init_scale), rngs)
+        add_to_biases(model, init, rngs)
     return model
-
-
-def initializer(name: str, scale: float) -> Initializer:
-    """What draws starting weights, by its name among the settings; only normal and uniform ones have a scale."""
-    return SCALED_INITIALIZERS[name](scale) if name in SCALED_INITIALIZERS else INITIALIZERS[name]
 
 
 def add_to_biases(model: nnx.Module, init: Initializer, rngs: nnx.Rngs) -> None:
@@ -129,158 +126,110 @@ def _is_bias(name: Any) -> bool:
     return str(name).split("_")[0] in ("b", "bias")
 
 
-def _model_with_fixed_biases(config: TrainConfig, vocabulary_size: int, rngs: nnx.Rngs) -> Any:
-    by_name = {"forget_bias": config.forget_bias, "use_bias": config.cell_bias}
-    options: dict[str, Any] = {
-        "cell": config.cell,
-        "layers": config.layers,
-        "skip_connections": config.skip_connections,
-        "learned_initial_carry": config.learned_initial_carry,
-        "cell_options": {name: value for name, value in by_name.items() if name in cell_options(config.cell)},
-        "kernel_init": initializer(config.init, config.init_scale),
-        "param_dtype": jnp.dtype(config.dtype),
-        "rngs": rngs,
-    }
-    if config.recurrent_init is not None:
-        options["recurrent_init"] = initializer(config.recurrent_init, config.init_scale)
-    task = task_of(config)
-    if isinstance(task, Sequences):
-        answers, classes = task.probe.answers, task.probe.classes
-        return SequenceClassifier(
-            task.in_features, classes, config.hidden, pooling=config.pooling, answers=answers, **options
-        )
-    return LanguageModel(
-        vocabulary_size, config.hidden, embedding=config.embedding, tie_embedding=config.tie_embedding, **options
-    )
-
-
-def model_structure(config: TrainConfig, vocabulary_size: int = 0) -> tuple[Any, Any]:
+def model_structure(config: TrainConfig, objective: Any) -> tuple[Any, Any]:
     """(graphdef, shapes of the parameters) of the model, without making an array."""
-    model = nnx.eval_shape(lambda: make_model(config, vocabulary_size, nnx.Rngs(0)))
-    graphdef, state = nnx.split(model)
+    with numerics(config.dtype):
+        model = nnx.eval_shape(lambda: make_model(config, objective, nnx.Rngs(0)))
+        graphdef, state = nnx.split(model)
     return graphdef, nnx.to_pure_dict(state)
 
 
-def state_template(config: TrainConfig, vocabulary_size: int = 0) -> TrainState:
+def state_template(config: TrainConfig, objective: Any) -> TrainState:
     """Shapes and dtypes of the training state, without making an array."""
-    return jax.eval_shape(lambda: _initial_state(config, vocabulary_size))
+
+    def start() -> TrainState:
+        settings = step_settings(config, objective)
+        values = traced_values(config)
+        return start_state(
+            lambda rngs: make_model(config, objective, rngs), settings, config.batch_size, config.seed, values
+        )
+
+    with numerics(config.dtype):
+        return jax.eval_shape(start)
 
 
-def make_job(config: TrainConfig, corpus: Corpus | None = None, devices: int | None = None) -> TrainJob:
+def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
     """Reads the text if there is one, and refuses what cannot be trained, before anything is compiled.
 
     Args:
       config: the settings.
       corpus: the text, if it was read already.
-      devices: how many devices a run that goes on has split its batch over; chosen if None.
 
     Raises:
       DataError: if the text cannot be read or is too short.
       ConfigurationError: if the settings do not fit the text or the memory.
     """
-    if config.task != "text":
-        return _sequence_job(config, devices)
-    if corpus is None:
-        corpus = load_corpus(config.text, config.reading_options())
-    train_ids, validation_ids = corpus.split(config.validation_fraction)
-    held_out = len(validation_ids) if config.validation_fraction > 0 else None
-    windows = count_windows(len(train_ids), config.bptt_length, config.batch_size, held_out)
-    if held_out is not None:
-        refuse_short_validation(len(corpus), held_out, config.bptt_length, config.batch_size)
-    updates = config.updates or (config.epochs * windows.windows if config.epochs else DEFAULT_UPDATES)
+    task = task_of(config, corpus)
+    windows = task.windows_per_epoch(config.batch_size)
+    updates = config.updates or (config.epochs * windows if config.epochs else DEFAULT_UPDATES)
     if updates > LARGEST_COUNT:
         raise ConfigurationError(
             f"--epochs {config.epochs} is {updates:,} updates, at most {LARGEST_COUNT:,} can be counted"
         )
-    with numerics(config.dtype):
-        graphdef, shapes = model_structure(config, len(corpus.vocabulary))
-    parameters = parameter_count(shapes)
-    refuse_what_cannot_fit(config, parameters, len(corpus.vocabulary), len(corpus))
-    settings = step_settings(config, corpus.document_end, devices or choose_devices(config))
-    return TrainJob(config, corpus, train_ids, validation_ids, windows, graphdef, settings, parameters, updates)
+    parameters = parameter_count(model_structure(config, task.objective)[1])
+    characters = task.identity(config.batch_size).get("characters", 0)
+    refuse_what_cannot_fit(config, parameters, task.objective.symbols, characters)
+    return TrainJob(config, task, parameters, updates, windows)
 
 
-def _sequence_job(config: TrainConfig, devices: int | None) -> TrainJob:
-    with numerics(config.dtype):
-        graphdef, shapes = model_structure(config)
-    parameters, probe = parameter_count(shapes), PROBES[config.task]
-    refuse_what_cannot_fit(config, parameters, probe.features + probe.classes, 0)
-    settings = step_settings(config, devices=devices or choose_devices(config))
-    none = np.empty(0, np.uint8)
-    updates = config.updates or DEFAULT_UPDATES
-    return TrainJob(config, None, none, none, WindowCounts(0, 0, 0), graphdef, settings, parameters, updates)
+def make_trainer(jobs: Sequence[TrainJob], devices: int | None = None) -> Trainer:
+    """The trainer of one job, or of several that fit into one program.
 
-
-def describe_job(job: TrainJob) -> list[str]:
-    """What a person wants to know before the first update, a few lines."""
-    config, corpus, windows = job.config, job.corpus, job.windows
-    model = f"{config.cell} {config.hidden} x {config.layers}: {job.parameters:,} parameters; untrained loss "
-    if corpus is None:
-        probe = PROBES[config.task]
-        chance = "1 / 6 at best" if probe.is_regression else f"ln {probe.classes} = {math.log(probe.classes):.3f} nats"
-        return [f"{job.settings.task}: {config.batch_size} fresh sequences an update", model + chance]
-    symbols = len(corpus.vocabulary)
-    return [
-        *(printable(note) for note in corpus.notes),
-        f"{printable(corpus.name)}: {len(corpus):,} characters, {symbols} distinct; an epoch is {windows.windows:,} "
-        f"updates of {config.bptt_length} x {config.batch_size} characters, {windows.left_over:,} are left over",
-        f"{model}ln {symbols} = {math.log(symbols):.3f} nats",
-    ]
-
-
-def choose_devices(config: TrainConfig) -> int:
-    """How many of JAX's devices the batch is split over: what the settings say, or on a CPU by a fixed rule.
+    Args:
+      jobs: what is trained.
+      devices: how many devices share the work, as a run that goes on did; chosen from the settings if None.
 
     Raises:
-      ConfigurationError: if the batch cannot be split so.
+      ConfigurationError: if the devices cannot share the batch.
+      ConfigurationError: if the jobs do not fit into one program.
     """
-    asked = parse_devices(config.devices)
+    config, objective = jobs[0].config, jobs[0].task.objective
+    refuse_other_structures([job.config for job in jobs])
+    layout = layout_of([job.config for job in jobs], devices)
+    members = [Member(job.task, traced_values(job.config), job.config.seed) for job in jobs]
+    settings = step_settings(config, objective, layout.share)
+    return Trainer(
+        lambda rngs: make_model(config, objective, rngs),
+        settings,
+        members,
+        config.batch_size,
+        dtype=config.dtype,
+        layout=layout,
+    )
+
+
+def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Layout:
+    """How so many members lie on JAX's devices: as asked, or on a CPU by a fixed rule.
+
+    Raises:
+      ConfigurationError: if a batch cannot be split so.
+    """
+    config, members = configs[0], len(configs)
+    on_cpu = jax.default_backend() == "cpu"
+    asked = devices or parse_devices(config.devices)
+    if members > 1:
+        return layout_for(members, asked or jax.device_count(), config.batch_size, batched=not on_cpu)
     if asked is None:
-        on_cpu = jax.default_backend() == "cpu"
-        return automatic_devices(config.hidden, config.batch_size, jax.device_count()) if on_cpu else 1
+        asked = automatic_devices(config.hidden, config.batch_size, jax.device_count()) if on_cpu else 1
     if config.batch_size % asked:
         raise ConfigurationError(
             f"--devices {asked} cannot share --batch-size {config.batch_size} evenly; give a divisor of it"
         )
-    return asked
+    return Layout(1, asked)
 
 
-def step_settings(config: TrainConfig, document_end: int | None = None, devices: int = 1) -> StepSettings:
+def step_settings(config: TrainConfig, objective: Any, devices: int = 1) -> StepSettings:
     """What is fixed when the step is compiled."""
     return StepSettings(
-        bptt_length=config.steps,
+        objective=objective,
         optimizer=config.optimizer_settings(),
         loss_reduction=config.loss_reduction,
         engine=config.engine,
-        document_end=document_end,
         learned_initial_carry=config.learned_initial_carry,
-        drops_out=any(rate is not None for rate in _dropout_rates(config)),
+        drops_out=config.drops_out,
         dropout_per_window=config.dropout_mask == "sequence",
         clips_backward=config.clip_backward > 0,
         devices=devices,
-        task=task_of(config),
         accuracy=config.measures_accuracy,
         stop_at_accuracy=float(config.stop_at_accuracy),
-    )
-
-
-def _dropout_rates(config: TrainConfig) -> DropoutRates:
-    dtype = jnp.dtype(config.dtype)
-    by_site = {site: getattr(config, f"dropout_{site}") for site in SITES}
-    return DropoutRates(**{site: jnp.asarray(rate, dtype) if rate else None for site, rate in by_site.items()})
-
-
-def _initial_state(config: TrainConfig, vocabulary_size: int) -> TrainState:
-    key = stream_key(run_key(config.seed), STREAM_INIT)
-    model = make_model(config, vocabulary_size, nnx.Rngs(params=key))
-    return initial_train_state(
-        model,
-        config.optimizer_settings(),
-        config.hyperparameters(),
-        config.batch_size,
-        config.seed,
-        _dropout_rates(config),
-        config.clip_backward or jnp.inf,
-        passes_carry=task_of(config).passes_carry,
-        measures_accuracy=config.measures_accuracy,
     )

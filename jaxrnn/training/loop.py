@@ -1,278 +1,288 @@
-"""The training loop of a run: chunks of updates on the device; progress, log, samples and checkpoints on the host."""
+"""The one loop: chunks of updates on the devices; progress, logs, samples and checkpoints on the host.
+
+It trains one run, or the members of a population. All who run are at the same update, and the loop is written for that
+one number; a member that has fallen behind (its newest checkpoint was damaged) catches up while the others wait.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxrnn.config import CHANGEABLE, TrainConfig, parse_interval
-from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.devices.compile_cache import compiled
-from jaxrnn.devices.mesh import on_first_device
-from jaxrnn.errors import ConfigurationError, NumericError, StorageError
-from jaxrnn.random_streams import STREAM_SAMPLES, stream_key
-from jaxrnn.sample import sample_ids
-from jaxrnn.storage import checkpoint as checkpoints
-from jaxrnn.storage.logs import AppendLog, sample_entry
-from jaxrnn.storage.run_directory import RunDirectory, default_run_path
+from jaxrnn.checks import parse_interval
+from jaxrnn.devices.hosts import any_process, arrays_of_writer, is_writer, of_writer
+from jaxrnn.devices.mesh import like
+from jaxrnn.errors import NumericError, StorageError
+from jaxrnn.random_streams import run_key_from_data
+from jaxrnn.storage.small_files import read_json, write_atomically
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
-from jaxrnn.training.job import TrainJob, describe_job, make_job, state_template
-from jaxrnn.training.record import identity_of, record_of, restore
+from jaxrnn.training.job import TrainJob
 from jaxrnn.training.report import metric_row, status_of
-from jaxrnn.training.state import RECENT_UPDATES, TrainState
-from jaxrnn.training.step import MAX_CHUNK_UPDATES, latest_accuracy, make_train_chunk, place
-from jaxrnn.training.validation import reason_to_stop, score_state, with_score
+from jaxrnn.training.run_files import RunFiles
+from jaxrnn.training.state import TrainState
+from jaxrnn.training.step import MAX_CHUNK_UPDATES, ChunkMetrics
+from jaxrnn.training.trainer import Trainer
+from jaxrnn.training.validation import end_of
 
-CHUNK_SECONDS = 1.0
+SECONDS_A_CHUNK, SECONDS_A_CHUNK_OF_MEMBERS = 1.0, 5.0  # so that Ctrl-C is heard
+FIRST_CHUNK = 10  # until the pace is known
 MAX_FAILED_SAVES = 3
-MAX_SKIPPED_IN_A_ROW = 10
+SAVING_SHARE = 0.05  # of the time at most is spent on checkpoints that are due by time
 SAMPLE_TEMPERATURE = 1.0
-FINAL_SAMPLE_TEMPERATURE = 0.6
-FINAL_SAMPLE_LENGTH = 400
 
 
-class TrainResult(NamedTuple):
-    """How a call of `train` ended.
+class Report(NamedTuple):
+    """What the loop tells of the members that have just done an epoch, a validation, or their last update.
 
     Attributes:
-      directory: the run directory.
-      update: updates done.
-      stopped: None if all updates are done, "interrupted" by Ctrl-C or "stopped" by SIGTERM; saved in each case.
+      update: the update they are at.
+      members: which, by number.
+      seconds_an_update: lately, of all that run together.
     """
 
-    directory: Path
     update: int
-    stopped: str | None
+    members: list[int]
+    seconds_an_update: float
 
 
-def train(
-    config: TrainConfig,
-    run: str | Path | None = None,
-    progress: Progress | None = None,
-    corpus: Corpus | None = None,
-) -> TrainResult:
-    """Trains in a run directory, going on from its latest checkpoint if there is one.
+class Loop:
+    """Trains jobs of one program to their ends, in their directories.
 
     Args:
-      config: the settings. In a directory that holds a run, only totals and intervals may differ from its own.
-      run: the run directory; runs/TEXT-CELL-HIDDEN or runs/TASK-LENGTH-CELL-HIDDEN if not given.
-      progress: what shows the progress; by default a bar or lines on stdout.
-      corpus: the text, if it was read already.
+      jobs: one, or the members of a population.
+      trainer: of these jobs.
+      files: the files of each.
+      progress: what a person sees.
+      stop: asked between chunks.
+      rounds: the updates of the members that were saved together last, and how to note the next; None for a run alone.
+      report: called where a `Report` is due.
+      select: numbers of members that are stopped after a validation, such as by successive halving.
 
-    Raises:
-      JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
+    Attributes:
+      ends: how each has ended, see `end_of`; None while it goes on.
     """
-    progress = progress or Progress()
-    directory = RunDirectory(run if run is not None else default_run_path(config))
-    devices = None
-    if directory.exists():
-        directory.refuse_other_settings(config)
-        devices = directory.read_config().get("devices")
-    with StopRequest() as stop:
-        job = make_job(config, corpus, devices)
-        directory.prepare()
-        with directory.lock(), jax.enable_x64(config.dtype == "float64"):
-            loop = _Loop(job, directory, progress, stop)
-            try:
-                return loop.run()
-            finally:
-                loop.close()
 
-
-def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Progress | None = None) -> TrainResult:
-    """Goes on with a run; `changed` may hold new totals and intervals.
-
-    Raises:
-      ConfigurationError: if there is no run, or something else is to be changed.
-    """
-    directory = RunDirectory(run)
-    record = directory.read_config()
-    values = record["config"]
-    changed = {name: value for name, value in (changed or {}).items() if value is not None}
-    wrong = sorted(set(changed) - CHANGEABLE)
-    if wrong:
-        raise ConfigurationError(f"a resumed run may change {', '.join(sorted(CHANGEABLE))}; got {', '.join(wrong)}")
-    if "updates" in changed:
-        values["epochs"] = None
-    if "epochs" in changed:
-        values["updates"] = None
-    config = TrainConfig.from_json(values | changed)
-    path = record["data"].get("path")
-    corpus = None
-    if path is not None and not Path(config.text).exists():  # resumed from another folder than it was begun in
-        corpus = load_corpus(path, config.reading_options())
-    return train(config, directory.path, progress, corpus)
-
-
-class _Loop:
-    def __init__(self, job: TrainJob, directory: RunDirectory, progress: Progress, stop: StopRequest):
-        self.job, self.directory, self.progress, self.stop = job, directory, progress, stop
-        self.config = job.config
-        self.total = job.updates
-        self.writes_samples = job.corpus is not None
-        self.sample_every = self.config.sample_every if self.writes_samples else 0
-        self.validate_every = self.config.validation_every or (job.windows.windows if len(job.validation_ids) else 0)
+    def __init__(
+        self,
+        jobs: Sequence[TrainJob],
+        trainer: Trainer,
+        files: Sequence[RunFiles],
+        progress: Progress,
+        stop: StopRequest,
+        *,
+        rounds: Rounds | None = None,
+        report: Callable[[Report], None] = lambda report: None,
+        select: Callable[[Sequence[TrainState]], list[int]] = lambda glances: [],
+    ):
+        self.jobs, self.trainer, self.files, self.progress, self.stop = jobs, trainer, files, progress, stop
+        self.rounds, self.report, self.select = rounds, report, select
+        self.config, self.alone = jobs[0].config, len(jobs) == 1
+        self.sample_every = self.config.sample_every if jobs[0].task.writes else 0
+        self.validation_every = jobs[0].validation_every
         self.save_updates, self.save_seconds = parse_interval(self.config.checkpoint_every)
-        self.logs: dict[str, AppendLog] = {}
-        self.failed_saves = 0
-        self.saved_update = -1
-        self.seconds_an_update = 0.0
+        self.totals = np.array([job.updates for job in jobs])
+        self.updates = np.zeros(len(jobs), np.int64)
+        self.ends: list[str | None] = [None] * len(jobs)
+        self.failed_saves, self.seconds_an_update = 0, 0.0
 
-    def run(self) -> TrainResult:
-        saved = self._begin()
-        if self.saved_update >= self.total:
-            self.progress.message(f"already finished at update {self.total:,}; train longer with a larger --updates")
-            return TrainResult(self.directory.path, self.total, None)
-        state, streams, train_chunk = self._compile(saved)
-        update = int(state.update)
-        # The sample before the first update is drawn after it, from a copy: the first numbers are seen sooner.
-        untrained = jax.tree.map(np.array, state.params) if update == 0 and self.sample_every else None
-        last_save = time.monotonic()
-        while update < self.total and self.stop.reason is None and not reason_to_stop(self.job, state):
-            steps = self._steps_of_next_chunk(update)
+    def begin(self) -> bool:
+        """Opens the files, restores what was saved, compiles. False if all was done before."""
+        states = self._restored()
+        if all(files.saved_update >= total for files, total in zip(self.files, self.totals, strict=True)):
+            return False
+        started = time.perf_counter()
+        self.trainer.begin(states)
+        self.updates = self.trainer.updates
+        self._note_ends(range(len(self.jobs)))
+        if any(end is None for end in self.ends):
+            self.progress.message(f"compiled in {time.perf_counter() - started:.1f} s")
+        return True
+
+    def run(self) -> None:
+        """Trains to the ends, or until it is asked to stop, and saves in either case.
+
+        Raises:
+          NumericError: if a run alone diverges; it is left as it was saved last.
+          StorageError: if saving failed for good.
+        """
+        last_save, seconds_of_save = time.monotonic(), 0.0
+        while self._running().any() and not any_process(self.stop.reason is not None):
+            steps = self._next_chunk()
+            moved: list[int] = np.flatnonzero(steps).tolist()
+            fresh = [member for member in moved if self.updates[member] == 0]
+            untrained = {m: jax.tree.map(np.array, self.trainer.state(m).params) for m in fresh if self.sample_every}
             started = time.perf_counter()
-            state, metrics = train_chunk(state, streams, np.int32(steps))
-            steps = int(state.update) - update  # fewer than asked for where the task was solved on the way
-            measured = {
-                name: np.asarray(values)[:steps] for name, values in metrics._asdict().items() if values is not None
-            }
-            self.seconds_an_update = (time.perf_counter() - started) / steps
-            update += steps
-            self._log(update, measured, state)
-            self._show(update, {name: float(values[-1]) for name, values in measured.items()}, force=update == 1)
-            self._refuse_divergence(state, update)
-            if untrained is not None:
-                self._write_sample(untrained, state.seed, 0)
-                untrained = None
-            if self.validate_every and update % self.validate_every == 0:
-                state = self._validate(state, update)
-            if self._is_sample_point(update):
-                self._write_sample(state.params, state.seed, update)
-            due = self.save_updates and update % self.save_updates == 0
-            if due or (self.save_seconds and time.monotonic() - last_save >= self.save_seconds):
-                self._save(state, update)
+            measured = self.trainer.advance(steps)
+            elapsed = of_writer(time.perf_counter() - started)
+            done = [len(metrics.loss) for metrics in measured]
+            self.seconds_an_update = elapsed / max(max(done), 1)
+            self.updates = self.updates + done
+            self._note_ends(moved)
+            self._log(moved, measured)
+            self._show(moved, measured)
+            self._refuse_divergence()
+            for member, params in untrained.items():  # drawn after the first update: its numbers are seen sooner
+                self._sample(member, params, 0)
+            due = [member for member in moved if self._is_due(member, self.validation_every)]
+            if due:
+                self._validate(due)
+            for member in moved:
+                if self.sample_every and (self.updates[member] == 1 or self._is_due(member, self.sample_every)):
+                    self._sample(member, self.trainer.state(member).params, int(self.updates[member]))
+            told = [m for m in moved if m in due or self.ends[m] or self._is_due(m, self.jobs[0].windows)]
+            if told:
+                self.report(Report(int(self.updates[moved].max()), told, self.seconds_an_update))
+            by_time = self.save_seconds and time.monotonic() - last_save >= max(
+                self.save_seconds, seconds_of_save / SAVING_SHARE if not self.alone else 0
+            )
+            by_updates = self.save_updates and any(self._is_due(member, self.save_updates) for member in moved)
+            if of_writer(bool(by_time)) or by_updates:
+                started = time.monotonic()
+                self._save()
                 last_save = time.monotonic()
-        self._save(state, update, final=True)
-        self.progress.close()
-        stopped = self.stop.reason if update < self.total else None
-        if stopped is None and update < self.total:
-            self.progress.message(reason_to_stop(self.job, state) or "stopped early")
-        self._say_how_it_ended(state, update, stopped)
-        return TrainResult(self.directory.path, update, stopped)
+                seconds_of_save = last_save - started
+        self._save(final=True)
+
+    def glances(self) -> list[TrainState]:
+        """The states of all members without their large parts."""
+        return [self.trainer.glance(member) for member in range(len(self.jobs))]
 
     def close(self) -> None:
         self.progress.close()
-        for log in self.logs.values():
-            log.close()
+        for files in self.files:
+            files.close()
 
-    def _begin(self) -> TrainState | None:
-        job = self.job
-        for line in describe_job(job):
-            self.progress.message(line)
-        self.progress.message(f"run directory {self.directory.path}")
-        if self.config.learning_rate == 0:
-            self.progress.warning("--learning-rate 0: the parameters will not change")
-        record, saved = record_of(job), None
-        if self.directory.exists():
-            record, saved, warnings = restore(self.directory, job, record)
+    # ---- what comes next ----
+
+    def _restored(self) -> list[TrainState | None]:
+        template = self.trainer.template()
+        states: list[TrainState | None] = []
+        for number, files in enumerate(self.files):
+            state, warnings = None, list[str]()
+            if is_writer():
+                newest = None if self.rounds is None else self.rounds.updates.get(number, -1)
+                state, warnings = files.begin(template, newest)
             for warning in warnings:
                 self.progress.warning(warning)
-            start = "training starts at update 0, since no checkpoint was saved here yet"
-            self.progress.message(start if saved is None else f"resumed at update {saved.metadata['update']:,}")
-        elif job.corpus is not None:
-            job.corpus.vocabulary.save(self.directory.vocabulary_path)
-        self.directory.write_config(record)
-        for path in (self.directory.metrics_path, *((self.directory.samples_path,) if self.writes_samples else ())):
-            self.logs[path.name] = AppendLog(path, saved.metadata["files"].get(path.name) if saved else None)
-        if saved is None:
-            return None
-        self.saved_update = saved.metadata["update"]
-        return saved.state
+            if files.begun_before and self.alone:
+                start = "training starts at update 0, since no checkpoint was saved here yet"
+                self.progress.message(start if state is None else f"resumed at update {files.saved_update:,}")
+            states.append(self._as_writer_has_it(number, state))
+        return states
 
-    def _compile(self, state: TrainState | None) -> tuple[TrainState, jax.Array, Callable]:
-        started = time.perf_counter()
-        job, devices = self.job, self.job.settings.devices
-        streams = job.streams()
-        template = state_template(self.config, job.vocabulary_size)
-        train_chunk = compiled(make_train_chunk(job.graphdef, job.settings), template, streams, np.int32(1))
-        state, placed = place(job.initial_state() if state is None else state, streams, devices)
-        self.progress.message(f"compiled in {time.perf_counter() - started:.1f} s")
-        return state, placed, train_chunk
+    def _as_writer_has_it(self, number: int, state: TrainState | None) -> TrainState | None:
+        if jax.process_count() == 1 or not of_writer(state is not None):
+            return state
+        state = state if state is not None else self.trainer.initial_state(number)
+        keyed = state._replace(seed=jax.random.key_data(state.seed))
+        sent = arrays_of_writer(jax.tree.map(np.asarray, keyed))
+        self.files[number].saved_update = int(sent.update)
+        return sent._replace(seed=run_key_from_data(jax.numpy.asarray(sent.seed)))
 
-    def _steps_of_next_chunk(self, update: int) -> int:
-        ends = [self.total, update + MAX_CHUNK_UPDATES]
-        for interval in (self.job.windows.windows, self.validate_every, self.sample_every, self.save_updates):
-            if interval:
-                ends.append(update + interval - update % interval)
-        if update == 0:
-            return 1
-        planned = max(int(CHUNK_SECONDS / self.seconds_an_update), 1) if update > 1 and self.seconds_an_update else 10
-        return min(min(ends) - update, planned)
+    def _running(self) -> np.ndarray:
+        return np.array([end is None for end in self.ends])
 
-    def _is_sample_point(self, update: int) -> bool:
-        return bool(self.sample_every) and (update == 1 or update % self.sample_every == 0)
-
-    def _log(self, update: int, measured: dict[str, np.ndarray], state: TrainState) -> None:
-        # Rows are read from the chunk's arrays, so a log point need not end a chunk.
-        rows, steps = [], len(measured["loss_nats"])
-        last = update if reason_to_stop(self.job, state) else self.total
-        for i, number in enumerate(range(update - steps + 1, update + 1)):
-            if number == 1 or number % self.config.log_every == 0 or number == last:
-                values = {name: column[i] for name, column in measured.items()}
-                row = metric_row(self.job, number, values, state, self.seconds_an_update)
-                rows.append(json.dumps(row, allow_nan=False))
-        if rows:
-            self.logs["metrics.jsonl"].append("\n".join(rows) + "\n")
-
-    def _show(self, update: int, measured: dict[str, float], force: bool) -> None:
-        left = (self.total - update) * self.seconds_an_update if update > 1 else math.nan  # the first is a start-up
-        status = status_of(self.job, update, measured, self.seconds_an_update, left)
-        self.progress.show(status, force or update == self.total)
-
-    def _refuse_divergence(self, state: TrainState, update: int) -> None:
-        in_a_row = int(state.skipped_in_a_row)
-        if in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise NumericError(
-                f"the loss or its gradient was not finite for {in_a_row} updates up to update {update}; they were "
-                f"left out, and the checkpoint of update {max(self.saved_update, 0)} is intact: lower --learning-rate "
-                "or set --clip-value in a new run"
+    def _note_ends(self, members: Any) -> None:
+        for m in members:
+            self.ends[m] = end_of(
+                self.jobs[m].config, self.trainer.settings, self.trainer.glance(m), int(self.totals[m])
             )
 
-    def _validate(self, state: TrainState, update: int) -> TrainState:
-        score = score_state(self.job, state, update)
-        self.progress.message(score.line)
-        return with_score(state, update, score)
+    def _next_chunk(self) -> np.ndarray:
+        # Updates of each member: those furthest behind go on to the next point at which the host has something to do.
+        running = self._running()
+        update = int(self.updates[running].min())
+        first = running & (self.updates == update)
+        ahead = self.updates[running & (self.updates > update)]
+        ends = [*self.totals[first].tolist(), *ahead.tolist(), update + MAX_CHUNK_UPDATES]
+        for interval in (self.jobs[0].windows, self.validation_every, self.sample_every, self.save_updates):
+            if interval:
+                ends.append(update + interval - update % interval)
+        seconds = SECONDS_A_CHUNK if self.alone else SECONDS_A_CHUNK_OF_MEMBERS
+        known = update > 1 and self.seconds_an_update > 0
+        planned = max(int(seconds / self.seconds_an_update), 1) if known else FIRST_CHUNK
+        return np.where(first, 1 if update == 0 else min(min(ends) - update, planned), 0)
 
-    def _write_sample(self, params: Any, seed: jax.Array, update: int) -> None:
-        text = self._sample(params, seed, update, self.config.sample_length, SAMPLE_TEMPERATURE)
-        self.logs["samples.txt"].append(sample_entry(update, SAMPLE_TEMPERATURE, text))
+    def _is_due(self, member: int, every: int | None) -> bool:
+        return bool(every) and self.updates[member] % every == 0
 
-    def _sample(self, params: Any, seed: jax.Array, update: int, length: int, temperature: float) -> str:
-        key = stream_key(seed, STREAM_SAMPLES, update)
-        end = self.job.settings.document_end
-        params, key = on_first_device((params, key))
-        parts = sample_ids(self.job.graphdef, params, length=length, key=key, temperature=temperature, document_end=end)
-        assert self.job.corpus is not None
-        return self.job.corpus.vocabulary.display_text(np.concatenate(list(parts)))
+    # ---- at such a point ----
 
-    def _save(self, state: TrainState, update: int, final: bool = False) -> None:
-        if update == self.saved_update:
+    def _log(self, moved: list[int], measured: list[ChunkMetrics]) -> None:
+        # Rows are read from the chunk's arrays, so a log point need not end a chunk.
+        for member in moved:
+            job, last, glance = self.jobs[member], int(self.updates[member]), self.trainer.glance(member)
+            columns = {name: values for name, values in measured[member]._asdict().items() if values is not None}
+            end = last if self.ends[member] in ("solved", "diverged") else int(self.totals[member])
+            rows = []
+            for i, number in enumerate(range(last - len(measured[member].loss) + 1, last + 1)):
+                if number == 1 or number % self.config.log_every == 0 or number == end:
+                    values = {name: column[i] for name, column in columns.items()}
+                    rows.append(metric_row(job, number, values, glance, self.seconds_an_update))
+            self.files[member].log(rows)
+
+    def _show(self, moved: list[int], measured: list[ChunkMetrics]) -> None:
+        of = [measured[m]._asdict() for m in moved if len(measured[m].loss)]
+        latest = [{name: float(values[-1]) for name, values in m.items() if values is not None} for m in of]
+        if not latest:
             return
-        files = {}
+        mean = {name: math.fsum(values[name] for values in latest) / len(latest) for name in latest[0]}
+        update, total = int(self.updates[moved].max()), int(self.totals[moved].max())
+        status = status_of(self.jobs[moved[0]], update, total, mean, self.seconds_an_update)
+        if not self.alone:
+            status = status._replace(numbers=f"{int(self._running().sum())} of {len(self.jobs)} run  {status.numbers}")
+        self.progress.show(status, update == 1 or update == total)
+
+    def _refuse_divergence(self) -> None:
+        if not self.alone or self.ends[0] != "diverged":
+            return
+        update, glance = int(self.updates[0]), self.trainer.glance(0)
+        intact = f"the checkpoint of update {max(self.files[0].saved_update, 0)} is intact"
+        if int(glance.skipped_in_a_row):
+            raise NumericError(
+                f"the loss or its gradient was not finite for {int(glance.skipped_in_a_row)} updates up to update "
+                f"{update}; they were left out, and {intact}: lower --learning-rate or set --clip-value in a new run"
+            )
+        raise NumericError(
+            f"the smoothed loss has grown to {float(glance.smooth_loss):.3g} at update {update}, where a model that "
+            f"knows nothing has {self.trainer.settings.objective.chance:.3g}; {intact}: lower --learning-rate or set "
+            "--clip-value in a new run"
+        )
+
+    def _validate(self, due: list[int]) -> None:
+        scores = self.trainer.validate(due)
+        for member, score in zip(due, scores, strict=True):
+            update, windows = int(self.updates[member]), self.jobs[member].windows
+            at = f"epoch {update // windows}" if windows else f"update {update:,}"
+            if self.alone:
+                self.progress.message(f"{at}: {score.line}")
+        for member in self.select(self.glances()):
+            state = self.trainer.state(member)
+            self.trainer.put(member, state._replace(stopped=like(True, state.stopped)))
+        self._note_ends(range(len(self.jobs)))
+
+    def _sample(self, member: int, params: Any, update: int) -> None:
+        if not is_writer():
+            return
+        length = self.config.sample_length
+        text = self.trainer.write(member, length, SAMPLE_TEMPERATURE, params=params, update=update)
+        self.files[member].add_sample(update, SAMPLE_TEMPERATURE, text)
+
+    def _save(self, final: bool = False) -> None:
+        wanted = [m for m, files in enumerate(self.files) if files.saved_update != self.updates[m]]
         try:
-            for name, log in self.logs.items():
-                log.sync()
-                files[name] = log.position()
-            extra = {"files": files, **identity_of(self.job)}
-            checkpoints.save_checkpoint(self.directory.checkpoints, state, update, extra)
+            for member in wanted:
+                self.files[member].save(self.trainer.state(member))
+            if self.rounds is not None and wanted and is_writer():
+                self.rounds.note(self.updates.tolist())
         except (StorageError, OSError) as error:
             self.failed_saves += 1
             if final or self.failed_saves >= MAX_FAILED_SAVES:
@@ -282,31 +292,21 @@ class _Loop:
             )
             return
         self.failed_saves = 0
-        self.saved_update = update
 
-    def _best_validation(self, state: TrainState) -> str:
-        best = float(state.early_stopping.best)
-        unit = " nats" if self.job.settings.task.loss_name == "loss_nats" else ""
-        return f" validation loss {best:.4f}{unit}," if math.isfinite(best) else ""
 
-    def _say_how_it_ended(self, state: TrainState, update: int, stopped: str | None) -> None:
-        path, length, writes = self.directory.path, self.config.bptt_length, self.writes_samples
-        if stopped:
-            self.progress.message(f"{stopped}: saved at update {update:,}; go on with: jaxrnn resume {path}")
-            return
-        best = float(state.best_smooth_loss_nats)
-        skipped = f"; {int(state.skipped):,} updates were left out as not finite" if int(state.skipped) else ""
-        loss = f"{best:.3f} nats ({best * length:.2f} over {length} characters)" if writes else f"{best:.4f}"
-        self.progress.message(
-            f"finished at update {update:,}; best{self._best_validation(state)} smoothed loss {loss} "
-            f"at update {int(state.best_update):,}{skipped}"
-        )
-        if state.recent_accuracy is not None:
-            accuracy = float(latest_accuracy(state)[1])
-            self.progress.message(f"mean accuracy of the latest {min(update, RECENT_UPDATES)} updates: {accuracy:.4f}")
-        if not writes:
-            self.progress.message(f"curves: jaxrnn plot {path}")
-            return
-        text = self._sample(state.best_params, state.seed, update, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE)
-        self.progress.message(f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{text}\n")
-        self.progress.message(f"more: jaxrnn sample {path}    learning curve: jaxrnn plot {path}")
+class Rounds:
+    """Which updates the members of a population were saved at together, so that all go on from the same round.
+
+    Args:
+      path: a small file.
+      members: their names, in order.
+    """
+
+    def __init__(self, path: Path, members: list[str]):
+        self.path, self.members = path, members
+        known = read_json(path) if path.is_file() else {}
+        self.updates = {number: known[name] for number, name in enumerate(members) if name in known}
+
+    def note(self, updates: list[int]) -> None:
+        """All are saved, at these updates."""
+        write_atomically(self.path, json.dumps(dict(zip(self.members, updates, strict=True))) + "\n")

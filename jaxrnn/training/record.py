@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from jaxrnn.config import CHANGEABLE, TrainConfig
@@ -13,48 +12,30 @@ from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.checkpoint import Checkpoint, load_latest, remove_leftovers
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.terminal.printable import printable
-from jaxrnn.training.job import TrainJob, state_template
+from jaxrnn.training.formats import readers
+from jaxrnn.training.job import TrainJob
+from jaxrnn.training.state import TrainState
 
 MOST_SYMBOLS_SHOWN = 1024  # kept in the metadata of a checkpoint, which may have 1 MB
 MOST_ROWS_SHOWN = 6
 
 
-def record_of(job: TrainJob) -> dict[str, Any]:
+def record_of(job: TrainJob, devices: int) -> dict[str, Any]:
     """The content of config.json: settings, parameter count, data, environment."""
     return {
         "config": job.config.to_json(),
         "parameters": job.parameters,
-        "devices": job.settings.devices,
-        "data": _data_of(job),
+        "devices": devices,
+        "data": job.task.identity(job.config.batch_size),
         "environment": fingerprint(),
-    }
-
-
-def _data_of(job: TrainJob) -> dict[str, Any]:
-    corpus = job.corpus
-    if corpus is None:
-        return {"name": str(job.settings.task), "sha256": job.data_digest}
-    return {
-        "name": corpus.name,
-        "path": str(Path(job.config.text).resolve()) if Path(job.config.text).is_file() else None,
-        "sha256": corpus.digest,
-        "characters": len(corpus),
-        "distinct": len(corpus.vocabulary),
-        "reading": corpus.reading.to_json(),
-        "document_end": corpus.document_end,
-        "train_characters": len(job.train_ids),
-        "validation_characters": len(job.validation_ids),
-        "windows_per_epoch": job.windows.windows,
-        "left_over_characters": job.windows.left_over,
     }
 
 
 def identity_of(job: TrainJob) -> dict[str, Any]:
     """What a checkpoint of this job belongs to; see `identity`."""
-    corpus = job.corpus
-    if corpus is None:
-        return identity(job.config, job.data_digest)
-    return identity(job.config, job.data_digest, corpus.vocabulary, corpus.document_end, corpus.reading)
+    data = job.task.identity(job.config.batch_size)
+    reading = ReadingOptions.from_json(data["reading"]) if "reading" in data else None
+    return identity(job.config, data["sha256"], job.task.vocabulary, data.get("document_end"), reading)
 
 
 def identity(
@@ -88,9 +69,16 @@ def identity(
 
 
 def restore(
-    directory: RunDirectory, job: TrainJob, record: dict[str, Any]
+    directory: RunDirectory, job: TrainJob, record: dict[str, Any], template: TrainState, newest: int | None = None
 ) -> tuple[dict[str, Any], Checkpoint | None, list[str]]:
     """The newest good checkpoint of a run that was begun before, if the job may go on with it.
+
+    Args:
+      directory: of the run.
+      job: what is to go on.
+      record: from `record_of`.
+      template: shapes and dtypes of its state.
+      newest: no checkpoint of a later update is looked at.
 
     Returns:
       The record to keep, the checkpoint or None if none was saved yet, and warnings.
@@ -100,13 +88,12 @@ def restore(
       ConfigurationError: if the run is past the total that is asked for.
     """
     stored = directory.read_config()
-    refuse_other_data(stored, job, directory.vocabulary_path)
+    refuse_other_data(stored, job, directory)
     remove_leftovers(directory.checkpoints)
-    template = state_template(job.config, job.vocabulary_size)
-    latest, warnings = load_latest(directory.checkpoints, template)
+    latest, warnings = load_latest(directory.checkpoints, readers(template), newest)
     if latest is None:
         return record, None, warnings
-    refuse_other_run(latest.metadata, identity_of(job))
+    refuse_other_run(latest.metadata, identity_of(job), job.task.former_digests())
     update = latest.metadata["update"]
     if update > job.updates:
         raise ConfigurationError(f"the run is at update {update}, past {job.updates}; give a larger --updates")
@@ -116,30 +103,33 @@ def restore(
     return record, latest, warnings
 
 
-def refuse_other_data(stored: dict[str, Any], job: TrainJob, vocabulary_path: Path) -> None:
-    """Compares the text and the vocabulary with those the run was begun with.
+def refuse_other_data(stored: dict[str, Any], job: TrainJob, directory: RunDirectory) -> None:
+    """Compares the data and the vocabulary with those the run was begun with.
 
     Raises:
       CheckpointError: if they are others.
     """
-    if job.corpus is None:
-        return  # the settings, compared already, say all of generated data
-    if stored["data"]["sha256"] != job.corpus.digest:
+    now, then = job.task.identity(job.config.batch_size), stored["data"]
+    if then["sha256"] not in (now["sha256"], *job.task.former_digests()):
+        counts = ""
+        if "characters" in now:
+            counts = f": {now['characters']:,} characters, then {then.get('characters', 0):,}, and another checksum"
         raise CheckpointError(
-            f"{printable(job.config.text)} is not the text this run was begun with: {len(job.corpus):,} characters, "
-            f"then {stored['data']['characters']:,}, and another checksum; give that text back, or use another --run"
+            f"{printable(now['name'])} is not the data this run was begun with{counts}; give that back, or use another "
+            "--run"
         )
-    job.corpus.vocabulary.require_same(Vocabulary.load(vocabulary_path), "this run")
-    data = _data_of(job)
+    if job.task.vocabulary is None:
+        return
+    job.task.vocabulary.require_same(Vocabulary.load(directory.vocabulary_path), "this run")
     for name in ("document_end", "reading"):
-        if stored["data"][name] != data[name]:
+        if then[name] != now[name]:
             raise CheckpointError(
-                f"data.{name} in config.json is {printable(str(stored['data'][name]))}, the text's is {data[name]}; "
+                f"data.{name} in config.json is {printable(str(then[name]))}, the text's is {now[name]}; "
                 "restore config.json from a copy"
             )
 
 
-def refuse_other_run(metadata: dict[str, Any], mine: dict[str, Any]) -> None:
+def refuse_other_run(metadata: dict[str, Any], mine: dict[str, Any], former_digests: tuple[str, ...] = ()) -> None:
     """Compares a checkpoint's metadata with what it should belong to.
 
     A checkpoint of an earlier version knows less of what it belongs to; what it does not know is not compared.
@@ -147,6 +137,7 @@ def refuse_other_run(metadata: dict[str, Any], mine: dict[str, Any]) -> None:
     Args:
       metadata: the checkpoint's.
       mine: what `identity` gives of the run it was found in.
+      former_digests: what older versions took for the checksum of its data.
 
     Raises:
       CheckpointError: if the checkpoint is another run's, with a table of what differs.
@@ -154,7 +145,7 @@ def refuse_other_run(metadata: dict[str, Any], mine: dict[str, Any]) -> None:
     # A setting that did not exist yet when it was saved had its default.
     theirs = TrainConfig().to_json() | _dict(metadata.get("config"))
     rows = [_row(name, theirs.get(name), value) for name, value in mine["config"].items() if theirs.get(name) != value]
-    if metadata.get("data") != mine["data"]:
+    if metadata.get("data") not in (mine["data"], *former_digests):
         rows.append("the checksum of the data")
     if "document_end" in mine:
         rows += _text_rows(metadata, mine)

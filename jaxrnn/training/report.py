@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from jaxrnn.storage.logs import json_number
-from jaxrnn.terminal.progress import Status, duration
+from jaxrnn.terminal.progress import Status
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.state import TrainState
 
@@ -23,67 +23,52 @@ def metric_row(
       state: the state, of which the latest validation is read.
       seconds_an_update: lately.
     """
-    config, loss_name = job.config, job.settings.task.loss_name
-    loss, smooth = measured["loss_nats"], measured["smooth_loss_nats"]
+    objective, smooth = job.task.objective, measured["smooth_loss"]
     row: dict[str, Any] = {"update": update}
-    if job.corpus is not None:
-        row |= {"epoch": (update - 1) // job.windows.windows + 1}
-    row |= {f"train/{loss_name}": json_number(loss), f"train/smooth_{loss_name}": json_number(smooth)}
-    if job.corpus is not None:
-        row |= {
-            "train/smooth_loss_sum_nats": json_number(smooth * config.bptt_length),
-            "train/bits_per_char": json_number(smooth / math.log(2)),
-        }
-    if job.settings.accuracy:
-        row |= {f"train/{name}": json_number(measured[name]) for name in ("accuracy", "recent_accuracy")}
-    speed = items_per_second(job, seconds_an_update)
-    row["chars_per_second" if job.corpus is not None else "sequences_per_second"] = round(speed)
-    if len(job.validation_ids) or config.validation_every:
-        row |= {
-            f"valid/{loss_name}": json_number(float(state.valid_loss_nats)),
-            "valid/update": int(state.valid_update),
-        }
-        if job.settings.accuracy:
-            assert state.valid_accuracy is not None
+    if job.windows:
+        row["epoch"] = epoch_of(job, update)
+    row[f"train/{objective.loss_name}"] = json_number(measured["loss"])
+    row[f"train/smooth_{objective.loss_name}"] = json_number(smooth)
+    row |= {name: json_number(value) for name, value in objective.derived_columns(smooth).items()}
+    row |= {
+        f"train/{name}": json_number(measured[name]) for name in ("accuracy", "recent_accuracy") if name in measured
+    }
+    row[objective.item_rate] = round(items_per_second(job, seconds_an_update))
+    if job.validation_every:
+        row[f"valid/{objective.loss_name}"] = json_number(float(state.valid_loss))
+        row["valid/update"] = int(state.valid_update)
+        if state.valid_accuracy is not None:
             known = int(state.valid_update) > 0
             row["valid/accuracy"] = json_number(float(state.valid_accuracy) if known else math.nan)
     return row
 
 
+def epoch_of(job: TrainJob, update: int) -> int:
+    """The epoch that an update belongs to, both from 1."""
+    return (update - 1) // job.windows + 1
+
+
 def items_per_second(job: TrainJob, seconds_an_update: float) -> float:
     """Characters of a text, or sequences, trained on per second."""
-    config = job.config
-    return config.batch_size * (config.bptt_length if job.corpus is not None else 1) / seconds_an_update
+    return job.config.batch_size * job.task.objective.items_per_row / seconds_an_update
 
 
-class SequenceStatus(Status):
-    """Where a run of generated sequences stands: no epochs, bits or characters, but an accuracy.
-
-    Attributes:
-      accuracy: mean of the latest updates.
-      loss_name: what the loss is called.
-    """
-
-    accuracy: float
-    loss_name: str
-
-    def describe(self) -> str:
-        """The numbers in one line."""
-        unit = " nats" if self.loss_name == "loss_nats" else ""
-        return (
-            f"accuracy {self.accuracy:.3f}  smoothed {self.smooth_loss_nats:.3f}{unit}  "
-            f"{self.chars_per_second:,.0f} sequences/s  {duration(self.seconds_left)} left"
-        )
-
-
-def status_of(
-    job: TrainJob, update: int, measured: dict[str, float], seconds_an_update: float, seconds_left: float
-) -> Status:
+def status_of(job: TrainJob, update: int, total: int, measured: dict[str, float], seconds_an_update: float) -> Status:
     """Where the run stands after an update, for `Progress.show`."""
-    speed, smooth = items_per_second(job, seconds_an_update), measured["smooth_loss_nats"]
-    if job.corpus is not None:
-        epoch = (update - 1) // job.windows.windows + 1
-        return Status(update, job.updates, epoch, smooth, speed, seconds_left)
-    status = SequenceStatus(update, job.updates, 1, smooth, speed, seconds_left)
-    status.accuracy, status.loss_name = measured["recent_accuracy"], job.settings.task.loss_name
-    return status
+    objective = job.task.objective
+    epoch = f"epoch {epoch_of(job, update)}  " if job.windows else ""
+    numbers = objective.progress(measured["smooth_loss"], measured.get("recent_accuracy", math.nan))
+    speed = f"{items_per_second(job, seconds_an_update):,.0f} {objective.items}/s"
+    left = (total - update) * seconds_an_update if update > 1 else math.nan  # the first is a start-up
+    return Status(update, total, f"{epoch}{numbers}  {speed}", left)
+
+
+def describe_job(job: TrainJob) -> list[str]:
+    """What a person wants to know before the first update, a few lines."""
+    config = job.config
+    return [
+        *job.task.notes,
+        job.task.describe(config.batch_size),
+        f"{config.cell} {config.hidden} x {config.layers}: {job.parameters:,} parameters; untrained loss "
+        f"{job.task.objective.chance_in_words}",
+    ]

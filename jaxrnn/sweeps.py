@@ -1,0 +1,231 @@
+"""A directory of many runs: those that fit into one program are trained as one, what is finished is recorded at once.
+
+DIR/RECORD.json         what all of it shares; another record is refused
+    members/ID/         the run directory of a member: it opens with `open_run`
+    rounds/GROUP.json   the updates at which the members of a program were saved together last
+    results.jsonl, .csv a row a finished member
+    lock                one process at a time
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxrnn.config import CHANGEABLE, TrainConfig
+from jaxrnn.data.corpus import Corpus
+from jaxrnn.devices.hosts import is_writer, of_writer
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.storage.lock import RunLock
+from jaxrnn.storage.logs import json_number, read_metrics
+from jaxrnn.storage.small_files import read_json, write_atomically
+from jaxrnn.terminal.progress import Progress
+from jaxrnn.terminal.stop_request import StopRequest
+from jaxrnn.training.loop import Loop, Report
+from jaxrnn.training.member_runs import MemberResult, train_members
+from jaxrnn.training.values import group_by_structure
+
+Row = dict[str, Any]
+
+
+class Group(NamedTuple):
+    """Members that are trained as one program.
+
+    Attributes:
+      configs: their settings.
+      ids: what they are called in the sweep.
+      rows: what the caller calls each, a row of its own columns.
+    """
+
+    configs: list[TrainConfig]
+    ids: list[str]
+    rows: list[Row]
+
+    @property
+    def name(self) -> str:
+        """A name of their own: other members make another, so that none goes on with what is not its own."""
+        return hashlib.sha256("".join(self.ids).encode()).hexdigest()[:16]
+
+
+class Sweep:
+    """Trains many settings in one directory, each once, and goes on where it was stopped or killed.
+
+    Args:
+      directory: made if missing.
+      columns: of results.csv.
+      record: what all runs share, such as the recipe and the number of devices; kept in `record_name`, and a directory
+        with another one is refused.
+      record_name: the name of that file.
+      result_row: what is recorded of a finished member: its row, how it ended, seconds of its program a member.
+
+    Raises:
+      ConfigurationError: on `train`, if the directory holds a sweep of another record.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        columns: Sequence[str],
+        record: dict[str, Any],
+        record_name: str = "sweep.json",
+        result_row: Callable[[Row, MemberResult, float], Row] | None = None,
+    ):
+        self.directory, self.columns, self.record = directory, columns, record
+        self.record_path = directory / record_name
+        self.result_row = result_row or default_row
+
+    def train(
+        self,
+        configs: Sequence[TrainConfig],
+        rows: Sequence[Row] | None = None,
+        *,
+        devices: int | None = None,
+        corpus: Corpus | None = None,
+        progress: Progress | None = None,
+        halving: bool = False,
+        begin: Callable[[Group], None] = lambda group: None,
+        report: Callable[[Group, Loop, Report], None] = lambda group, loop, report: None,
+        end: Callable[[Group, list[MemberResult]], None] = lambda group, results: None,
+        prepare: Callable[[Group, Path], None] = lambda group, members: None,
+    ) -> str | None:
+        """Trains what is not done yet.
+
+        Args:
+          configs: settings of each member.
+          rows: what the caller calls each; empty rows if None.
+          devices: how many share the work; all if None.
+          corpus: the text, if it was read already.
+          progress: what a person sees of the programs; nothing if None.
+          halving: after epochs 2, 4, 8, ... the worse half of a program's members is stopped.
+          begin, report, end: called when a program begins, where the loop reports, and when it is done.
+          prepare: called before, with the directory of the members; for what older versions left.
+
+        Returns:
+          Why it was stopped, or None if all is done.
+        """
+        named = {
+            member_id(config): (config, row) for config, row in zip(configs, rows or [{}] * len(configs), strict=True)
+        }
+        with contextlib.ExitStack() as stack:
+            stop = stack.enter_context(StopRequest())
+            if is_writer():
+                self.directory.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(RunLock(self.directory))
+                self._keep_record()
+            done = {row["member"] for row in of_writer(self._results())}
+            left = [config for name, (config, _) in named.items() if name not in done]
+            for settings in group_by_structure(left):
+                ids = [member_id(config) for config in settings]
+                group = Group(settings, ids, [named[name][1] for name in ids])
+                if not self._train_group(group, stop, devices, corpus, progress, halving, begin, report, end, prepare):
+                    return stop.reason or "stopped"
+        return None
+
+    def rows(self) -> list[Row]:
+        """The rows of every finished member, in the order in which they ended."""
+        return read_metrics(self.directory / "results.jsonl")
+
+    def rows_of(self, configs: Sequence[TrainConfig]) -> list[Row]:
+        """The rows of these members, in their order, as far as they are finished."""
+        known = {row["member"]: row for row in self.rows()}
+        names = [member_id(config) for config in configs]
+        return [known[name] for name in names if name in known]
+
+    def path_of(self, member: str) -> Path:
+        """The run directory of a member."""
+        return self.directory / "members" / member
+
+    def add(self, new: Sequence[Row]) -> None:
+        """Records rows, all in one rename, so that each is there whole or not at all, and writes results.csv anew."""
+        rows = [*self.rows(), *new]
+        as_json = ({k: json_number(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        write_atomically(self.directory / "results.jsonl", "".join(json.dumps(row) + "\n" for row in as_json))
+        self.write_csv()
+
+    def write_csv(self) -> None:
+        """Writes results.csv: a row a member."""
+        table = io.StringIO()
+        writer = csv.DictWriter(table, self.columns, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self.rows())
+        write_atomically(self.directory / "results.csv", table.getvalue())
+
+    def _results(self) -> list[Row]:
+        return self.rows() if is_writer() else []
+
+    def _train_group(
+        self, group: Group, stop: StopRequest, devices, corpus, progress, halving, begin, report, end, prepare
+    ) -> bool:
+        clock = self.directory / "rounds" / f"{group.name}.seconds.json"
+        if is_writer():
+            clock.parent.mkdir(exist_ok=True)
+            prepare(group, self.directory / "members")
+        before = read_json(clock)["seconds"] if clock.is_file() else 0.0
+        started = time.monotonic()
+
+        def told(loop: Loop, what: Report) -> None:
+            if is_writer():
+                write_atomically(clock, json.dumps({"seconds": before + time.monotonic() - started}) + "\n")
+                report(group, loop, what)
+
+        begin(group)
+        results = train_members(
+            group.configs,
+            [self.path_of(name) for name in group.ids],
+            self.directory / "rounds" / f"{group.name}.json",
+            corpus=corpus,
+            devices=devices,
+            progress=progress or Progress(quiet=True),
+            stop=stop,
+            report=told,
+            halving=halving,
+        )
+        if results is None:
+            return False
+        seconds = (before + time.monotonic() - started) / len(results)
+        if is_writer():
+            ended = zip(group.ids, group.rows, results, strict=True)
+            self.add([{"member": name, **self.result_row(row, result, seconds)} for name, row, result in ended])
+        end(group, results)
+        return True
+
+    def _keep_record(self) -> None:
+        record = json.loads(json.dumps(self.record))
+        if not self.record_path.is_file():
+            write_atomically(self.record_path, json.dumps(record, indent=2) + "\n")
+            return
+        known = read_json(self.record_path)
+        if known == record:
+            return
+        here, there = _flat(record), _flat(known if isinstance(known, dict) else {})
+        names = sorted(name for name in here | there if here.get(name) != there.get(name))
+        raise ConfigurationError(
+            f"{self.directory} holds a sweep of another recipe; choose another --run, or the same {', '.join(names)}",
+            [f"{name}: there {there.get(name)!r}, asked {here.get(name)!r}" for name in names],
+        )
+
+
+def member_id(config: TrainConfig) -> str:
+    """What tells a member from another: a digest of all its settings but intervals of the host."""
+    kept = {name: value for name, value in config.to_json().items() if name not in CHANGEABLE - {"updates", "epochs"}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def default_row(row: Row, result: MemberResult, seconds: float) -> Row:
+    """The caller's columns, then how the member ended."""
+    values = result._asdict()
+    test = values.pop("test")
+    tested = {"test_loss": test.loss, "test_accuracy": test.accuracy} if test else {}
+    return row | values | tested | {"seconds": round(seconds, 1)}
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    inner = {name: value for part in record.values() if isinstance(part, dict) for name, value in part.items()}
+    return inner | {name: value for name, value in record.items() if not isinstance(value, dict)}

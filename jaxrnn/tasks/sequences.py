@@ -1,0 +1,226 @@
+"""Fresh generated sequences at each update: palindromes and the classic probes of memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxrnn.evaluate import evaluate_sequences
+from jaxrnn.models.loss import loss_nats
+from jaxrnn.models.sequence_classifier import SequenceClassifier
+from jaxrnn.tasks.palindromes import DIGITS, as_numbers, palindromes
+from jaxrnn.tasks.probes import COPY_ALPHABET, ORDER_SYMBOLS, RECALL, adding, copy_memory, temporal_order, xor
+from jaxrnn.tasks.protocol import Score
+from jaxrnn.tasks.sequence_lengths import COPIED_SYMBOLS, check_length
+from jaxrnn.tasks.settings import INPUTS
+
+# A sum counts as right within 0.04 of the true one (Hochreiter and Schmidhuber, 1997).
+TOLERANCE = 0.04
+VALIDATION_SEQUENCES, TEST_SEQUENCES = 1024, 10_000
+
+
+class Probe(NamedTuple):
+    """One kind of generated sequences.
+
+    Attributes:
+      draw: `(key, rows, length) -> (inputs, targets)`.
+      features: F of the input, or the number of symbols.
+      classes: C, or 1 for a number.
+      answers: K, the steps at the end that are scored.
+      is_regression: whether a number is asked for, not a class.
+    """
+
+    draw: Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]
+    features: int
+    classes: int
+    answers: int = 1
+    is_regression: bool = False
+
+
+PROBES = {
+    "palindromes": Probe(palindromes, DIGITS, DIGITS),
+    "copy-memory": Probe(copy_memory, RECALL + 1, COPY_ALPHABET, COPIED_SYMBOLS),
+    "adding": Probe(adding, 2, 1, is_regression=True),
+    "temporal-order": Probe(temporal_order, ORDER_SYMBOLS, 4),
+    "xor": Probe(xor, 2, 2),
+}
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Fresh generated sequences each update, answered at their end. Both halves of the task in one.
+
+    The example of row b of update u depends on the seed, u and b only. The streams of the step are the row numbers,
+    (1, B), see `row_numbers`; split over devices, each device draws its own rows of the same batch.
+
+    The loss is that of the class in nats, or for a regression the squared error. An answer is right if it is the class,
+    or a number within `TOLERANCE` of the true one.
+
+    Args:
+      name: a key of `PROBES`.
+      length: T, the steps that the network reads.
+      input: one of the inputs that the task offers, `jaxrnn.tasks.settings.INPUTS`; its first if None.
+
+    Raises:
+      ConfigurationError: if the length is not one that the task can have.
+      ValueError: if the name or the input is unknown.
+
+    Example:
+      >>> task = Sequences("palindromes", 5)
+      >>> inputs, targets = task.draw(jax.random.key(0), jnp.arange(8))
+      >>> inputs.shape, targets.shape
+      ((5, 8, 1), (1, 8))
+    """
+
+    name: str
+    length: int
+    input: str | None = None
+
+    passes_carry = False
+    items, item_rate, items_per_row = "sequences", "sequences_per_second", 1
+    vocabulary, notes = None, ()
+    writes, validates = False, True
+
+    def __post_init__(self) -> None:
+        if self.name not in PROBES:
+            raise ValueError(f"Sequences expects a task out of {', '.join(PROBES)}; got {self.name!r}")
+        if self.input is not None and self.input not in INPUTS[self.name]:
+            raise ValueError(f"{self.name} has an input out of {', '.join(INPUTS[self.name])}; got {self.input!r}")
+        check_length(self.name, self.length)
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.length} steps, input {self.input or INPUTS[self.name][0]}"
+
+    @property
+    def objective(self) -> Sequences:
+        return self
+
+    @property
+    def steps(self) -> int:
+        return self.length
+
+    @property
+    def probe(self) -> Probe:
+        return PROBES[self.name]
+
+    @property
+    def reads_digits_as_numbers(self) -> bool:
+        """Whether palindromes come as one number a digit, not one-hot."""
+        return self.name == "palindromes" and self.input != "one-hot"
+
+    @property
+    def in_features(self) -> int:
+        """F of the network's input, or the number of symbols."""
+        return 1 if self.reads_digits_as_numbers else self.probe.features
+
+    @property
+    def loss_name(self) -> str:
+        return "squared_error" if self.probe.is_regression else "loss_nats"
+
+    @property
+    def loss_unit(self) -> str:
+        return "" if self.probe.is_regression else "nats"
+
+    @property
+    def symbols(self) -> int:
+        return self.probe.features + self.probe.classes
+
+    @property
+    def chance(self) -> float:
+        return 1.0 if self.probe.is_regression else math.log(self.probe.classes)
+
+    @property
+    def chance_in_words(self) -> str:
+        if self.probe.is_regression:
+            return "1 / 6 at best"
+        return f"ln {self.probe.classes} = {self.chance:.3f} nats"
+
+    # ---- in the compiled step ----
+
+    def draw(
+        self, key: jax.Array, rows: jax.Array, dtype: jax.typing.DTypeLike = jnp.float32
+    ) -> tuple[jax.Array, jax.Array]:
+        """Inputs, ids (T, B) or numbers (T, B, F) in `dtype`, and targets (K, B), for these rows under this key."""
+        inputs, targets = self.probe.draw(key, rows, self.length)
+        if self.reads_digits_as_numbers:
+            inputs = as_numbers(inputs, dtype)
+        elif inputs.ndim == 3:
+            inputs = inputs.astype(dtype)
+        if self.probe.is_regression:
+            targets = targets.astype(dtype)
+        return inputs, targets if targets.ndim == 2 else targets[None, :]
+
+    def batch(self, key: jax.Array, window: jax.Array, streams: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+        del window
+        return self.draw(key, streams[0], dtype)
+
+    def resets(self, window: jax.Array, streams: jax.Array) -> None:
+        return None
+
+    def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        return (outputs[:, :, 0] - targets) ** 2 if self.probe.is_regression else loss_nats(outputs, targets)
+
+    def correct(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        if self.probe.is_regression:
+            return jnp.abs(outputs[:, :, 0] - targets) < TOLERANCE
+        return jnp.argmax(outputs, axis=-1) == targets
+
+    def make_model(self, settings: Any, options: dict[str, Any]) -> SequenceClassifier:
+        head = {"pooling": settings.pooling, "answers": self.probe.answers}
+        return SequenceClassifier(self.in_features, self.probe.classes, settings.hidden, **head, **options)
+
+    # ---- on the host ----
+
+    def derived_columns(self, smooth_loss: float) -> dict[str, float]:
+        return {}
+
+    def progress(self, smooth_loss: float, recent_accuracy: float) -> str:
+        unit = f" {self.loss_unit}" if self.loss_unit else ""
+        return f"accuracy {recent_accuracy:.3f}  smoothed {smooth_loss:.3f}{unit}"
+
+    def windows_per_epoch(self, batch_size: int) -> int:
+        return 0
+
+    def streams(self, batch_size: int) -> np.ndarray:
+        return row_numbers(batch_size)
+
+    def identity(self, batch_size: int) -> dict[str, Any]:
+        told = {"task": self.name, "length": self.length, "input": self.input or INPUTS[self.name][0]}
+        return {"name": str(self), "sha256": _sha256(json.dumps(told, sort_keys=True))}
+
+    def former_digests(self) -> tuple[str, ...]:
+        return (_sha256(str(self)),)
+
+    def describe(self, batch_size: int) -> str:
+        return f"{self}: {batch_size} fresh sequences an update"
+
+    def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, batch_size: int, part: str) -> Score:
+        """Scores fresh sequences that the key decides."""
+        sequences = VALIDATION_SEQUENCES if part == "validation" else TEST_SEQUENCES
+        of = evaluate_sequences(graphdef, params, self, key, batch_size=batch_size, sequences=sequences)
+        loss = f"{of.loss:.4f} nats" if self.loss_unit else f"error {of.loss:.5f}"
+        line = f"{part} {loss}, accuracy {of.accuracy:.4f} over {of.sequences:,} fresh sequences"
+        return Score(of.loss, of.accuracy, line)
+
+    def write(
+        self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, length: int, temperature: float, prime: str = ""
+    ) -> str:
+        raise ValueError("a classifier writes no text")
+
+
+def row_numbers(batch_size: int) -> np.ndarray:
+    """The streams of a task of generated sequences: the numbers of its rows, (1, B)."""
+    return np.arange(batch_size, dtype=np.int32)[None, :]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,166 @@
+"""The next symbol of a text."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxrnn.data.corpus import Corpus
+from jaxrnn.data.splits import TextSplit
+from jaxrnn.data.windows import count_windows, reset_mask, to_streams, window_at
+from jaxrnn.evaluate import evaluate_ids
+from jaxrnn.models.language_model import LanguageModel
+from jaxrnn.models.loss import loss_nats
+from jaxrnn.sample import sample_ids
+from jaxrnn.tasks.protocol import Score
+
+VALIDATION_STREAMS = 32
+
+
+@dataclass(frozen=True)
+class NextSymbol:
+    """The next symbol of a text, at every step. The streams of the step are ids, (S + 1, B).
+
+    Args:
+      vocabulary_size: V.
+      steps: T, symbols in a window.
+      document_end: id of the symbol that ends a document, after which the carry is that of a fresh start; None for one
+        long text.
+    """
+
+    vocabulary_size: int
+    steps: int
+    document_end: int | None = None
+
+    passes_carry = True
+    loss_name = "loss_nats"
+    loss_unit = "nats"
+    items, item_rate = "chars", "chars_per_second"
+
+    @property
+    def items_per_row(self) -> int:
+        return self.steps
+
+    @property
+    def symbols(self) -> int:
+        return self.vocabulary_size
+
+    @property
+    def chance(self) -> float:
+        return math.log(self.vocabulary_size)
+
+    @property
+    def chance_in_words(self) -> str:
+        return f"ln {self.vocabulary_size} = {self.chance:.3f} nats"
+
+    def batch(self, key: jax.Array, window: jax.Array, streams: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+        del key, dtype
+        symbols = window_at(streams, window, self.steps)
+        return symbols[:-1], symbols[1:]
+
+    def resets(self, window: jax.Array, streams: jax.Array) -> jax.Array | None:
+        return None if self.document_end is None else reset_mask(streams, window, self.steps, self.document_end)
+
+    def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        return loss_nats(outputs, targets)
+
+    def correct(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        return jnp.argmax(outputs, axis=-1) == targets
+
+    def make_model(self, settings: Any, options: dict[str, Any]) -> LanguageModel:
+        embedding = {"embedding": settings.embedding, "tie_embedding": settings.tie_embedding}
+        return LanguageModel(self.vocabulary_size, settings.hidden, **embedding, **options)
+
+    def derived_columns(self, smooth_loss: float) -> dict[str, float]:
+        return {
+            "train/smooth_loss_sum_nats": smooth_loss * self.steps,
+            "train/bits_per_char": smooth_loss / math.log(2),
+        }
+
+    def progress(self, smooth_loss: float, recent_accuracy: float) -> str:
+        return f"smoothed {smooth_loss:.3f} nats {smooth_loss / math.log(2):.3f} bits/char"
+
+
+class Text:
+    """A text as a task.
+
+    Args:
+      corpus: the text.
+      parts: its training, validation and test data; a part may be empty.
+      steps: T, symbols in a window.
+      path: the file, if it is one: where a run that is resumed from another folder finds it.
+    """
+
+    writes = True
+
+    def __init__(self, corpus: Corpus, parts: TextSplit, steps: int, path: Path | None = None):
+        self.corpus, self.parts, self.path = corpus, parts, path
+        self.objective = NextSymbol(len(corpus.vocabulary), steps, corpus.document_end)
+        self.name, self.vocabulary, self.notes = corpus.name, corpus.vocabulary, corpus.notes
+
+    @property
+    def validates(self) -> bool:
+        return len(self.parts.valid) > 0
+
+    def windows_per_epoch(self, batch_size: int) -> int:
+        return count_windows(len(self.parts.train), self.objective.steps, batch_size).windows
+
+    def streams(self, batch_size: int) -> np.ndarray:
+        return to_streams(self.parts.train, batch_size)
+
+    def identity(self, batch_size: int) -> dict[str, Any]:
+        corpus, windows = self.corpus, count_windows(len(self.parts.train), self.objective.steps, batch_size)
+        return {
+            "name": corpus.name,
+            "path": str(self.path) if self.path is not None else None,
+            "sha256": corpus.digest,
+            "characters": len(corpus),
+            "distinct": len(corpus.vocabulary),
+            "reading": corpus.reading.to_json(),
+            "document_end": corpus.document_end,
+            "train_characters": len(self.parts.train),
+            "validation_characters": len(self.parts.valid),
+            "test_characters": len(self.parts.test),
+            "windows_per_epoch": windows.windows,
+            "left_over_characters": windows.left_over,
+        }
+
+    def former_digests(self) -> tuple[str, ...]:
+        return ()
+
+    def describe(self, batch_size: int) -> str:
+        corpus, T = self.corpus, self.objective.steps
+        windows = count_windows(len(self.parts.train), T, batch_size)
+        return (
+            f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; an epoch is "
+            f"{windows.windows:,} updates of {T} x {batch_size} characters, {windows.left_over:,} are left over"
+        )
+
+    def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, batch_size: int, part: str) -> Score:
+        """Scores every symbol of a part but its first, in several streams."""
+        del key
+        ids = self.parts.valid if part == "validation" else self.parts.test
+        streams = max(min(VALIDATION_STREAMS, (len(ids) - 1) // self.objective.steps), 1)
+        of = evaluate_ids(graphdef, params, ids, batch_size=streams, document_end=self.objective.document_end)
+        line = (
+            f"{part} {of.loss_nats:.4f} nats, {of.bits_per_char:.4f} bits/char over {of.characters:,} characters in "
+            f"{streams} streams"
+        )
+        return Score(of.loss_nats, of.accuracy, line)
+
+    def write(
+        self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, length: int, temperature: float, prime: str = ""
+    ) -> str:
+        ids = self.vocabulary.encode_prompt(prime) if prime else None
+        end = self.objective.document_end
+        parts = sample_ids(
+            graphdef, params, length=length, key=key, temperature=temperature, prime=ids, document_end=end
+        )
+        return self.vocabulary.display_text(np.concatenate(list(parts)))

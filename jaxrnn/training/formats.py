@@ -1,0 +1,53 @@
+"""Checkpoints of older versions, read into today's state.
+
+Format 1 (until November 2026) named the losses after nats also where they were squared errors, held the traced values
+beside each other, and knew neither the mean loss of an epoch nor that a run can be stopped from outside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.storage.checkpoint import Reader
+from jaxrnn.training.state import TrainState
+from jaxrnn.training.values import TracedValues
+
+FORMAT = 2
+MAY_BE_NAN = frozenset({"valid_loss", "valid_loss_nats"})  # before the first validation
+_NAMES_OF_1 = {
+    "smooth_loss": "smooth_loss_nats",
+    "best_smooth_loss": "best_smooth_loss_nats",
+    "valid_loss": "valid_loss_nats",
+}
+_NEW_IN_2 = ("values", "epoch_loss_sum", "epoch_loss", "stopped")
+
+
+def readers(template: TrainState) -> dict[int, Reader]:
+    """How a checkpoint of each format becomes a state like `template` (shapes and dtypes)."""
+    return {
+        FORMAT: Reader(template, lambda state: state, MAY_BE_NAN),
+        1: Reader(as_format_1(template), from_format_1, MAY_BE_NAN),
+    }
+
+
+def as_format_1(state: TrainState) -> dict[str, Any]:
+    """The leaves of a state under the names of format 1."""
+    kept = {_NAMES_OF_1.get(name, name): value for name, value in state._asdict().items() if name not in _NEW_IN_2}
+    return kept | state.values._asdict()
+
+
+def from_format_1(saved: dict[str, Any]) -> TrainState:
+    """Today's state from one of format 1, alone or stacked."""
+    values = TracedValues(**{name: saved[name] for name in TracedValues._fields})
+    loss = saved["smooth_loss_nats"]
+    known = {name: saved[_NAMES_OF_1.get(name, name)] for name in TrainState._fields if name not in _NEW_IN_2}
+    return TrainState(
+        values=values,
+        epoch_loss_sum=jnp.zeros_like(loss),
+        epoch_loss=jnp.full_like(loss, jnp.inf),
+        stopped=jnp.zeros(jax.numpy.shape(loss), bool),
+        **known,
+    )

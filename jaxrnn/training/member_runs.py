@@ -1,0 +1,162 @@
+"""Train several runs of one structure together, each in a run directory of its own, as one compiled program."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxrnn.config import TrainConfig
+from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.devices.hosts import is_writer
+from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.tasks.protocol import Score, Task
+from jaxrnn.terminal.progress import Progress
+from jaxrnn.terminal.stop_request import StopRequest
+from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.loop import Loop, Report, Rounds
+from jaxrnn.training.run_files import RunFiles
+from jaxrnn.training.state import TrainState
+from jaxrnn.training.step import recent_accuracy
+
+
+class MemberResult(NamedTuple):
+    """How one member ended.
+
+    Attributes:
+      end: "finished", "solved", "stopped early", "stopped" (such as by halving), or "diverged".
+      updates: updates done.
+      epochs: epochs done; 0 where there are none.
+      best_update: the update whose parameters are kept as the best; 0 for none.
+      train_loss: mean training loss of the last epoch; the smoothed loss where there are no epochs.
+      valid_loss: the lowest validation loss; infinity without validation.
+      recent_accuracy: mean of the latest 100 updates; NaN where it is not measured.
+      test: on the test data of a text, or on fresh sequences; None where there is none, or for what diverged.
+      skipped: updates left out as not finite.
+    """
+
+    end: str
+    updates: int
+    epochs: int
+    best_update: int
+    train_loss: float
+    valid_loss: float
+    recent_accuracy: float
+    test: Score | None
+    skipped: int
+
+
+def train_members(
+    configs: Sequence[TrainConfig],
+    directories: Sequence[Path],
+    rounds: Path,
+    *,
+    corpus: Corpus | None = None,
+    devices: int | None = None,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
+    report: Callable[[Loop, Report], None] = lambda loop, report: None,
+    halving: bool = False,
+) -> list[MemberResult] | None:
+    """Trains members to their ends. Each directory opens with `open_run`, and holds what the run alone would.
+
+    Args:
+      configs: settings that fit into one program: see `jaxrnn.training.values.group_by_structure`.
+      directories: the run directory of each; what is found there is gone on with.
+      rounds: a file beside them: which updates were saved together last.
+      corpus: the text, if it was read already.
+      devices: how many devices share the work; all if None.
+      progress: what a person sees.
+      stop: asked between chunks; a request of this call's own if None.
+      report: called with the loop after epochs, validations and ends.
+      halving: after epochs 2, 4, 8, ... the worse half of what still runs is stopped.
+
+    Returns:
+      How each ended, or None if it was stopped before; the same call then goes on.
+
+    Raises:
+      JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
+    """
+    progress = progress or Progress()
+    with contextlib.ExitStack() as stack:
+        stop = stop or stack.enter_context(StopRequest())
+        if corpus is None and configs[0].task == "text":
+            corpus = load_corpus(configs[0].text, configs[0].reading_options())
+        tasks = dict[int, Task]()
+        jobs = []
+        for config in configs:
+            job = make_job(config, corpus)
+            jobs.append(job._replace(task=tasks.setdefault(config.fold, job.task)))  # one copy of a fold's streams
+        trainer = make_trainer(jobs, devices)
+        runs = [RunDirectory(path) for path in directories]
+        for run, config in zip(runs, configs, strict=True):
+            if is_writer():
+                if run.exists():
+                    run.refuse_other_settings(config)
+                run.prepare()
+                stack.enter_context(run.lock())
+        files = [RunFiles(job, run, trainer.layout.devices) for job, run in zip(jobs, runs, strict=True)]
+        noted = Rounds(rounds, [path.name for path in directories])
+        loop = Loop(
+            jobs,
+            trainer,
+            files,
+            progress,
+            stop,
+            rounds=noted,
+            report=lambda told: report(loop, told),
+            select=worse_half if halving else lambda glances: [],
+        )
+        with contextlib.closing(loop):
+            if loop.begin():
+                loop.run()
+            else:
+                trainer.begin()
+            return None if None in loop.ends else results_of(loop)
+
+
+def results_of(loop: Loop) -> list[MemberResult]:
+    """How each member of a loop has ended; the test data is read here and nowhere else."""
+    glances, members = loop.glances(), range(len(loop.jobs))
+    tested = [m for m in members if loop.jobs[m].config.test_fraction or not loop.jobs[m].windows]
+    tested = [m for m in tested if loop.ends[m] != "diverged" or int(glances[m].valid_update)]
+    scores = dict[int, Score]()
+    for checkpoint in ("best", "latest"):
+        of = [m for m in tested if (int(glances[m].valid_update) > 0) == (checkpoint == "best")]
+        scores |= dict(zip(of, loop.trainer.score(of, "test", checkpoint), strict=True)) if of else {}
+    return [_result(loop, m, glances[m], scores.get(m)) for m in members]
+
+
+def _result(loop: Loop, member: int, glance: TrainState, test: Score | None) -> MemberResult:
+    end = loop.ends[member]
+    assert end is not None
+    return MemberResult(
+        end=end,
+        updates=int(glance.update),
+        epochs=int(glance.epoch),
+        best_update=int(glance.best_update),
+        train_loss=float(glance.epoch_loss if loop.jobs[member].windows else glance.smooth_loss),
+        valid_loss=float(glance.early_stopping.best),
+        recent_accuracy=math.nan if glance.recent_accuracy is None else recent_accuracy(glance),
+        test=test,
+        skipped=int(glance.skipped),
+    )
+
+
+def worse_half(glances: Sequence[TrainState]) -> list[int]:
+    """Successive halving (Jamieson and Talwalkar, 2016), asked after an epoch: the members that stop.
+
+    After epochs 2, 4, 8, ... it is the half of those at that epoch with the higher lowest validation loss; of an odd
+    number the one in the middle goes on.
+    """
+    epoch = max(int(glance.epoch) for glance in glances)
+    at = [m for m, glance in enumerate(glances) if int(glance.epoch) == epoch and int(glance.window) == 0]
+    at = [m for m in at if not bool(glances[m].stopped)]
+    if len(at) < 2 or epoch < 2 or epoch & (epoch - 1):
+        return []
+    order = np.array(at)[np.argsort([float(glances[m].early_stopping.best) for m in at], kind="stable")]
+    return order[(len(order) + 1) // 2 :].tolist()

@@ -1,0 +1,224 @@
+"""Who is trained: one state alone, or those of several members stacked, each advanced by the same training program.
+
+On a CPU each device takes its members one after another, since batched products are slow there; on an accelerator they
+are batched with `vmap`. A run alone calls the program itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from jaxrnn.devices.compile_cache import compiled
+from jaxrnn.devices.hosts import on_this_host
+from jaxrnn.devices.mesh import BATCH_AXIS, MEMBER_AXIS, Layout, jit_on, place
+from jaxrnn.random_streams import run_key_from_data
+from jaxrnn.training.state import TrainState
+from jaxrnn.training.step import ChunkMetrics
+
+LARGE = ("params", "optimizer_state", "best_params", "carry", "seed")
+Chunk = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, ChunkMetrics]]
+
+
+def lift(train_chunk: Chunk, batched: bool, several_streams: bool = False) -> Callable[..., Any]:
+    """Maps the training program over members: `advance(states, streams, folds, updates) -> (states, metrics)`.
+
+    Args:
+      train_chunk: from `train_chunk_of`.
+      batched: all at once with `vmap`, or one after another, where a member of 0 updates costs nothing.
+      several_streams: whether `streams` are those of several folds, stacked, of which each member reads one.
+
+    Every argument but the streams has a leading axis, one place a member; the updates of each are a number of its own.
+    """
+
+    def one(state: TrainState, streams: jax.Array, fold: jax.Array, updates: jax.Array) -> Any:
+        return train_chunk(state, streams[fold] if several_streams else streams, updates)
+
+    def advance(states: TrainState, streams: jax.Array, folds: jax.Array, updates: jax.Array) -> Any:
+        if batched:
+            return jax.vmap(one, in_axes=(0, None, 0, 0))(states, streams, folds, updates)
+        return jax.lax.map(lambda member: one(member[0], streams, *member[1:]), (states, folds, updates))
+
+    return advance
+
+
+class Alone:
+    """One state, advanced by the training program itself.
+
+    Args:
+      train_chunk: from `train_chunk_of`.
+      layout: its `share` devices split the batch.
+      streams: of the task, on the host.
+      state: before its first update, or as it was saved.
+    """
+
+    def __init__(self, train_chunk: Chunk, layout: Layout, streams: np.ndarray, state: TrainState):
+        self.layout, self.specs = layout, _state_specs()
+        along = PartitionSpec(None, BATCH_AXIS)
+        in_specs = (self.specs, along, PartitionSpec())
+        program = jit_on(train_chunk, layout, in_specs, (self.specs, PartitionSpec()), donate_argnums=0)
+        self._chunk = compiled(program, _shapes(state), streams, np.int32(1))
+        self._streams = place(layout, along, streams)
+        self.put(0, state)
+
+    def put(self, member: int, state: TrainState) -> None:
+        """Replaces the state."""
+        self._state = place(self.layout, self.specs, state)
+
+    def state(self, member: int) -> TrainState:
+        """The state, on its devices."""
+        return self._state
+
+    def glance(self, member: int) -> TrainState:
+        """The state without its large parts, as NumPy arrays."""
+        return jax.tree.map(np.asarray, _without_large(self._state))
+
+    def advance(self, updates: np.ndarray) -> list[ChunkMetrics]:
+        """So many updates, fewer where it ends on the way; what each of them measured."""
+        before = int(self._state.update)
+        self._state, metrics = self._chunk(self._state, self._streams, np.int32(updates[0]))
+        return [_measured(metrics, int(self._state.update) - before)]
+
+
+class Members:
+    """The states of several members: on the host one stacked tree, on the devices those that run.
+
+    Args:
+      train_chunk: from `train_chunk_of`.
+      layout: how members and their batches are spread.
+      streams: of each fold, on the host.
+      folds: the fold that each member reads.
+      states: stacked, as NumPy arrays, with the keys as their integers.
+    """
+
+    def __init__(
+        self, train_chunk: Chunk, layout: Layout, streams: list[np.ndarray], folds: list[int], states: TrainState
+    ):
+        self.layout, self.folds, self._full = layout, np.asarray(folds, np.int32), states
+        self._specs, self._along = _state_specs(MEMBER_AXIS), PartitionSpec(MEMBER_AXIS)
+        several = len(streams) > 1
+        of_streams = PartitionSpec(None, None, BATCH_AXIS) if several else PartitionSpec(None, BATCH_AXIS)
+        in_specs = (self._specs, of_streams, self._along, self._along)
+        advance = lift(train_chunk, layout.batched, several)
+        self._advance = jit_on(advance, layout, in_specs, (self._specs, self._along), donate_argnums=0)
+        self._streams = place(layout, of_streams, np.stack(streams) if several else streams[0])
+        self._slots: list[int] = []
+        self._placed: TrainState | None = None
+        self._compiled: set[int] = set()
+        self._is_fetched = True
+        self._compile_for(slots_for(np.ones(len(folds), bool), layout))
+
+    def put(self, member: int, state: TrainState) -> None:
+        """Replaces the state of one member."""
+        self._fetch_all()
+        self._placed = None
+        state = state._replace(seed=jax.random.key_data(state.seed))
+        for leaf, new in zip(jax.tree.leaves(self._full), jax.tree.leaves(state), strict=True):
+            leaf[member] = np.asarray(new)
+
+    def state(self, member: int) -> TrainState:
+        """The state of one member, on the host but for its key."""
+        self._fetch_all()
+        state = jax.tree.map(lambda leaf: leaf[member], self._full)
+        return state._replace(seed=run_key_from_data(jax.numpy.asarray(state.seed)))
+
+    def glance(self, member: int) -> TrainState:
+        """The state of one member without its large parts, which are left where they are."""
+        return jax.tree.map(lambda leaf: leaf[member], _without_large(self._full))
+
+    def advance(self, updates: np.ndarray) -> list[ChunkMetrics]:
+        """So many updates of each member, fewer where one ends on the way; what each of them measured."""
+        slots = slots_for(updates > 0, self.layout)
+        self._compile_for(slots)
+        before = self._full.update.copy()
+        metrics = self._call(np.where(np.array(slots) >= 0, updates[slots], 0).astype(np.int32))
+        ended: list[ChunkMetrics] = [_measured(metrics, 0, 0)] * len(updates)
+        for slot, member in enumerate(slots):
+            if member >= 0:
+                ended[member] = _measured(metrics, int(self._full.update[member] - before[member]), slot)
+        return ended
+
+    def _compile_for(self, slots: list[int]) -> None:
+        if self._placed is None or slots != self._slots:
+            self._place(slots)
+        if len(slots) not in self._compiled:  # by a call of no updates, so that the others can be timed
+            self._compiled.add(len(slots))
+            self._call(np.zeros(len(slots), np.int32))
+
+    def _call(self, updates: np.ndarray) -> ChunkMetrics:
+        assert self._placed is not None
+        folds = place(self.layout, self._along, self.folds[np.maximum(self._slots, 0)])
+        counts = place(self.layout, self._along, updates)
+        self._placed, metrics = self._advance(self._placed, self._streams, folds, counts)
+        self._fetch(_without_large)  # who runs is decided by it
+        self._is_fetched = False
+        return on_this_host(metrics)
+
+    def _place(self, slots: list[int]) -> None:
+        self._fetch_all()
+        chosen = jax.tree.map(lambda leaf: leaf[np.maximum(slots, 0)], self._full)
+        placed = place(self.layout, self._specs, chosen)
+        self._placed, self._slots = placed._replace(seed=run_key_from_data(placed.seed)), slots
+
+    def _fetch_all(self) -> None:
+        # Once after each call: several processes fetch together, but only one of them may ask again.
+        if not self._is_fetched:
+            self._fetch(lambda state: state)
+            self._is_fetched = True
+
+    def _fetch(self, part: Callable[[TrainState], TrainState]) -> None:
+        # What lies on the devices, in the place of its older self on the host. What is placed stays valid.
+        assert self._placed is not None
+        state = part(self._placed._replace(seed=jax.random.key_data(self._placed.seed)))
+        real = [slot for slot, member in enumerate(self._slots) if member >= 0]
+        members = [self._slots[slot] for slot in real]
+        for leaf, new in zip(jax.tree.leaves(part(self._full)), jax.tree.leaves(on_this_host(state)), strict=True):
+            leaf[members] = new[real]
+
+
+def slots_for(running: np.ndarray, layout: Layout) -> list[int]:
+    """Which member lies in which place of the devices; -1 where none does.
+
+    All that run are spread evenly, since a call takes as long as the device with the most. One after another the number
+    of places stays, so that nothing is compiled again, and an empty place costs nothing; batched it is the power of two
+    that holds what still runs.
+
+    Example:
+      >>> import numpy as np
+      >>> slots_for(np.array([True, False, True, True]), Layout(spread=2))
+      [0, 3, 2, -1]
+    """
+    numbers = np.flatnonzero(running).tolist()
+    devices = layout.spread
+    places = -(-len(running) // devices)
+    if layout.batched:
+        places = 1 << (-(-len(numbers) // devices) - 1).bit_length()
+    return [
+        numbers[place * devices + device] if place * devices + device < len(numbers) else -1
+        for device in range(devices)
+        for place in range(places)
+    ]
+
+
+def _without_large(state: TrainState) -> TrainState:
+    nothing: dict[str, Any] = dict.fromkeys(LARGE, ())
+    return state._replace(**nothing)
+
+
+def _state_specs(*along: str) -> TrainState:
+    """How a state lies on the mesh: its carry by rows of the batch, all else whole; stacked states by member first."""
+    whole: Any = PartitionSpec(*along)
+    fields = {name: whole for name in TrainState._fields}
+    return TrainState(**{**fields, "carry": PartitionSpec(*along, BATCH_AXIS)})
+
+
+def _measured(metrics: ChunkMetrics, updates: int, slot: int | None = None) -> ChunkMetrics:
+    return jax.tree.map(lambda values: np.asarray(values if slot is None else values[slot])[:updates], metrics)
+
+
+def _shapes(state: TrainState) -> TrainState:
+    return jax.eval_shape(lambda: state)

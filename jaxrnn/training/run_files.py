@@ -1,0 +1,97 @@
+"""The files of one run while it trains: its record, its logs, its checkpoints. Only one process of all writes them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jaxrnn.devices.hosts import is_writer
+from jaxrnn.storage import checkpoint as checkpoints
+from jaxrnn.storage.logs import AppendLog, sample_entry
+from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
+from jaxrnn.training.job import TrainJob
+from jaxrnn.training.record import identity_of, record_of, restore
+from jaxrnn.training.state import TrainState
+
+
+class RunFiles:
+    """What `loop` writes of one run.
+
+    Args:
+      job: what is trained.
+      directory: the run directory, prepared and locked where this process writes.
+      devices: how many share the work.
+
+    Attributes:
+      saved_update: that of the latest checkpoint; -1 for none.
+      begun_before: whether the directory held a run.
+    """
+
+    def __init__(self, job: TrainJob, directory: RunDirectory, devices: int):
+        self.job, self.directory, self.devices = job, directory, devices
+        self.saved_update = -1
+        self.begun_before = False
+        self._logs: dict[str, AppendLog] = {}
+
+    def begin(self, template: TrainState, newest: int | None = None) -> tuple[TrainState | None, list[str]]:
+        """Opens the logs where the latest checkpoint left them.
+
+        Args:
+          template: shapes and dtypes of the state.
+          newest: no checkpoint of a later update is gone on with.
+
+        Returns:
+          The state to go on from, or None for a fresh one, and warnings.
+
+        Raises:
+          CheckpointError, ConfigurationError: see `restore`.
+        """
+        record, saved, warnings = record_of(self.job, self.devices), None, list[str]()
+        self.begun_before = self.directory.exists()
+        if self.begun_before:
+            record, saved, warnings = restore(self.directory, self.job, record, template, newest)
+        elif self.job.task.vocabulary is not None:
+            self.job.task.vocabulary.save(self.directory.vocabulary_path)
+        self.directory.write_config(record)
+        paths = [self.directory.metrics_path, *([self.directory.samples_path] if self.job.task.writes else [])]
+        for path in paths:
+            self._logs[path.name] = AppendLog(path, saved.metadata["files"].get(path.name) if saved else None)
+        if saved is None:
+            return None, warnings
+        self.saved_update = saved.metadata["update"]
+        return saved.state, warnings
+
+    def log(self, rows: list[dict[str, Any]]) -> None:
+        """Adds rows to metrics.jsonl."""
+        if rows and self._logs:
+            lines = (json.dumps(row, allow_nan=False) for row in rows)
+            self._logs["metrics.jsonl"].append("\n".join(lines) + "\n")
+
+    def add_sample(self, update: int, temperature: float, text: str) -> None:
+        """Adds a sample to samples.txt."""
+        if self._logs:
+            self._logs["samples.txt"].append(sample_entry(update, temperature, text))
+
+    def save(self, state: TrainState) -> None:
+        """Saves a checkpoint, with where the logs stand.
+
+        Raises:
+          StorageError: if it could not be written; older checkpoints are untouched.
+        """
+        update = int(state.update)
+        if not is_writer():
+            checkpoints.take_part_in_save(self.directory.checkpoints, state, update, MAY_BE_NAN)
+            self.saved_update = update
+            return
+        files = {}
+        for name, log in self._logs.items():
+            log.sync()
+            files[name] = log.position()
+        extra = {"files": files, **identity_of(self.job)}
+        checkpoints.save_checkpoint(self.directory.checkpoints, state, update, extra, FORMAT, MAY_BE_NAN)
+        self.saved_update = update
+
+    def close(self) -> None:
+        for log in self._logs.values():
+            log.close()
