@@ -13,6 +13,7 @@ import numpy as np
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.devices.hosts import is_writer
+from jaxrnn.devices.numerics import numerics
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.tasks.protocol import Score, Task
 from jaxrnn.terminal.progress import Progress
@@ -111,7 +112,7 @@ def train_members(
             report=lambda told: report(loop, told),
             select=worse_half if halving else lambda glances: [],
         )
-        with contextlib.closing(loop):
+        with contextlib.closing(loop), numerics(configs[0].dtype):
             if loop.begin():
                 loop.run()
             else:

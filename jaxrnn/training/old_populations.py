@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxrnn.config import TrainConfig
+from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.random_streams import run_key_from_data
 from jaxrnn.storage.checkpoint import Reader, load_latest
@@ -42,6 +43,11 @@ def import_old_population(
       ConfigurationError: if it is a population of other settings.
       CheckpointError: if no checkpoint can be used.
     """
+    with numerics(jobs[0].config.dtype):
+        return _import(old, jobs, directories, devices)
+
+
+def _import(old: Path, jobs: Sequence[TrainJob], directories: Sequence[Path], devices: int) -> list[str]:
     config, task = jobs[0].config, jobs[0].task
     template = state_template(config, task.objective)
     dtype, members = np.dtype(config.dtype), len(jobs)

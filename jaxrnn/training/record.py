@@ -188,7 +188,8 @@ def _dict(value: Any) -> dict[str, Any]:
 def with_environment(stored: dict[str, Any], record: dict[str, Any], update: int) -> tuple[dict[str, Any], list[str]]:
     """The record to keep when a run goes on, and what changed in its environment since (each may change the bits)."""
     changed = changes(stored["environment"], record["environment"])
-    record = stored | {"config": record["config"], "environment": record["environment"]}
+    data = stored["data"] | {"sha256": record["data"]["sha256"]}  # older versions gave generated data another
+    record = stored | {"config": record["config"], "data": data, "environment": record["environment"]}
     if changed:
         history = [*stored.get("environment_changes", []), {"update": update, "changes": changed}]
         record["environment_changes"] = history

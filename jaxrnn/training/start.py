@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory, default_run_path
 from jaxrnn.storage.small_files import write_atomically
@@ -69,7 +70,7 @@ def train(
         job = make_job(config, corpus)
         trainer = make_trainer([job], devices)
         directory.prepare()
-        with directory.lock():
+        with directory.lock(), numerics(config.dtype):
             files = RunFiles(job, directory, trainer.layout.share)
             loop = Loop([job], trainer, [files], progress, stop)
             with contextlib.closing(loop):
