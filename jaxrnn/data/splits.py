@@ -21,13 +21,15 @@ def held_out(characters: int, share: float) -> int:
 
     Args:
       characters: N.
-      share: from 0 to below 1; it means the shortest decimal number that Python prints for it.
+      share: from 0 to below 1; it means the shortest decimal number that Python prints for it. Where it is the quotient
+        k / N as Python computes it, it means k characters.
 
     Example:
-      >>> held_out(100, 0.29)
-      29
+      >>> held_out(100, 0.29), held_out(720, 80 / 720)
+      (29, 80)
     """
-    return math.floor(exactly(share) * characters)
+    count = math.floor(exactly(share) * characters)
+    return count + 1 if (count + 1) / characters <= share else count
 
 
 def smallest_share(characters: int, least: int, most: int) -> str | None:

@@ -13,6 +13,14 @@ def test_a_share_of_four_digits_is_exact(characters, share):
     assert held_out(characters, float(f"0.{share:04}")) == characters * share // 10_000
 
 
+@given(LENGTHS, st.integers(0, 10**10))
+def test_a_computed_share_holds_out_what_it_was_computed_from(characters, count):
+    count %= characters
+    assert (
+        held_out(characters, count / characters) == count
+    )  # 80 / 720 is printed as 0.1111111111111111, 79.99.. of 720
+
+
 @given(st.data(), LENGTHS.filter(lambda n: n > 1))
 def test_the_smallest_share_works_as_typed_and_one_digit_less_does_not(data, characters):
     least = data.draw(st.integers(1, characters - 1))
