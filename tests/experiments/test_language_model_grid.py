@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from jaxrnn.training.population_run import PopulationRun
 
 from experiments import grid_run
 from experiments.grid_members import Recipe, member_rows, settings_of, size_table, with_hidden_size
@@ -21,7 +22,6 @@ from experiments.result_rows import read_rows
 from jaxrnn.data.corpus import corpus_from_text, load_corpus
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.terminal.command import exit_code_of
-from jaxrnn.training.population_run import PopulationRun
 
 TEXT = "Well, prince. So war and peace are now no more than estates. " * 12
 RECIPE = Recipe(text="python-reference", characters=900, epochs=3, batch_size=4, bptt_length=5)

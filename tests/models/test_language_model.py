@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jaxrnn.training.population import score
 
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.windows import scored_streams
@@ -14,7 +15,6 @@ from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.optim.optimizer import OptimizerSettings
 from jaxrnn.sample import sample_ids
-from jaxrnn.training.population import score
 from jaxrnn.training.state import model_with, params_of
 from tests.reference.random_cell import quick_jit
 from tests.reference.small_model import random_model, to_reference

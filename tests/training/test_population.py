@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxrnn.training.population import data_specs, initial_members, make_advance, make_score, member_specs, score
+from jaxrnn.training.population_data import population_data, split_in_order
+from jaxrnn.training.population_devices import PopulationSettings, device_layout, place_on
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.data.windows import scored_streams, to_streams
 from jaxrnn.evaluate import evaluate_ids
 from jaxrnn.training.job import make_job, model_structure, step_settings
-from jaxrnn.training.population import data_specs, initial_members, make_advance, make_score, member_specs, score
-from jaxrnn.training.population_data import population_data, split_in_order
-from jaxrnn.training.population_devices import PopulationSettings, device_layout, place_on
 from jaxrnn.training.step import make_train_chunk
 from tests.trees import assert_trees_close, assert_trees_equal
 

@@ -6,10 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from jaxrnn.config import TrainConfig
-from jaxrnn.training.early_stopping import EarlyStopping
-from jaxrnn.training.job import step_settings
 from jaxrnn.training.population import initial_members, member_specs
 from jaxrnn.training.population_devices import PopulationSettings
 from jaxrnn.training.population_host import (
@@ -21,6 +17,10 @@ from jaxrnn.training.population_host import (
     slots_for,
     worse_half_stopped,
 )
+
+from jaxrnn.config import TrainConfig
+from jaxrnn.training.early_stopping import EarlyStopping
+from jaxrnn.training.job import step_settings
 from tests.trees import assert_trees_equal
 
 CONFIG = TrainConfig(cell="gru", hidden=2, bptt_length=3, batch_size=2, optimizer="rmsprop", epochs=3)

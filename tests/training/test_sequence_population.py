@@ -6,14 +6,6 @@ import functools
 import jax
 import numpy as np
 import pytest
-
-from jaxrnn.config import TrainConfig
-from jaxrnn.errors import ConfigurationError
-from jaxrnn.evaluate import evaluate_sequences
-from jaxrnn.random_streams import STREAM_VALIDATION
-from jaxrnn.tasks.protocol import row_numbers
-from jaxrnn.training import sequence_population_run as host
-from jaxrnn.training.job import make_job
 from jaxrnn.training.population import MAX_SKIPPED_IN_A_ROW
 from jaxrnn.training.population_host import on_host, place_members, slots_for
 from jaxrnn.training.sequence_population import (
@@ -24,6 +16,14 @@ from jaxrnn.training.sequence_population import (
     sequence_settings,
 )
 from jaxrnn.training.sequence_population_run import SequencePopulationRun
+
+from jaxrnn.config import TrainConfig
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.evaluate import evaluate_sequences
+from jaxrnn.random_streams import STREAM_VALIDATION
+from jaxrnn.tasks.protocol import row_numbers
+from jaxrnn.training import sequence_population_run as host
+from jaxrnn.training.job import make_job
 from jaxrnn.training.state import RECENT_UPDATES
 from jaxrnn.training.step import make_train_chunk
 from tests.trees import assert_trees_close, assert_trees_equal

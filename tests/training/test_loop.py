@@ -14,14 +14,14 @@ from flax import nnx
 from jaxrnn import train_loop
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.progress import Progress
 from jaxrnn.random_streams import STREAM_INIT, STREAM_SAMPLES, run_key, stream_key
 from jaxrnn.run import open_run
-from jaxrnn.run_logs import read_metrics, read_samples
 from jaxrnn.sample import sample_ids
-from jaxrnn.train_job import make_model
-from jaxrnn.train_loop import train
-from jaxrnn.train_state import params_of
+from jaxrnn.storage.logs import read_metrics, read_samples
+from jaxrnn.terminal.progress import Progress
+from jaxrnn.training.job import make_model
+from jaxrnn.training.loop import train
+from jaxrnn.training.state import params_of
 
 SEED, HIDDEN, WINDOW, CHARACTERS, HELD_OUT, PATIENCE = 3, 8, 25, 300, 39, 2
 WINDOWS = (CHARACTERS - HELD_OUT - 1) // 2 // WINDOW  # an epoch of two streams
