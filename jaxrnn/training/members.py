@@ -7,6 +7,7 @@ are batched with `vmap`. A run alone calls the program itself.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -53,17 +54,28 @@ class Alone:
       train_chunk: from `train_chunk_of`.
       layout: its `share` devices split the batch.
       streams: of the task, on the host.
-      state: before its first update, or as it was saved.
+      template: shapes and dtypes of the state.
+      start: gives the state before its first update, or as it was saved; called beside the compiler, which leaves a
+        core idle for most of its time.
     """
 
-    def __init__(self, train_chunk: Chunk, layout: Layout, streams: np.ndarray, state: TrainState):
+    def __init__(
+        self,
+        train_chunk: Chunk,
+        layout: Layout,
+        streams: np.ndarray,
+        template: TrainState,
+        start: Callable[[], TrainState],
+    ):
         self.layout, self.specs = layout, _state_specs()
         along = PartitionSpec(None, BATCH_AXIS)
         in_specs = (self.specs, along, PartitionSpec())
         program = jit_on(train_chunk, layout, in_specs, (self.specs, PartitionSpec()), donate_argnums=0)
-        self._chunk = compiled(program, _shapes(state), streams, np.int32(1))
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            started = thread.submit(start)
+            self._chunk = compiled(program, template, streams, np.int32(1))
+            self.put(0, started.result())
         self._streams = place(layout, along, streams)
-        self.put(0, state)
 
     def put(self, member: int, state: TrainState) -> None:
         """Replaces the state."""
@@ -218,7 +230,3 @@ def _state_specs(*along: str) -> TrainState:
 
 def _measured(metrics: ChunkMetrics, updates: int, slot: int | None = None) -> ChunkMetrics:
     return jax.tree.map(lambda values: np.asarray(values if slot is None else values[slot])[:updates], metrics)
-
-
-def _shapes(state: TrainState) -> TrainState:
-    return jax.eval_shape(lambda: state)

@@ -101,8 +101,9 @@ class Trainer:
         with numerics(self.dtype):
             chunk, tasks = train_chunk_of(self.graphdef, self.settings), [member.task for member in self.members]
             if len(self.members) == 1 and jax.process_count() == 1:
-                start = given[0] if given[0] is not None else self.initial_state()
-                self._states = Alone(chunk, self.layout, tasks[0].streams(self.batch_size), start)
+                state, rows = given[0], tasks[0].streams(self.batch_size)
+                start = self.initial_state if state is None else lambda: state
+                self._states = Alone(chunk, self.layout, rows, self.template(), start)
                 return
             distinct = list({id(task): task for task in tasks}.values())
             folds = [next(i for i, task in enumerate(distinct) if task is of) for of in tasks]
