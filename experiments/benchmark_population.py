@@ -23,6 +23,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxrnn.training.population import data_specs, initial_members, make_advance, member_specs
+from jaxrnn.training.population_data import population_data, split_in_order
+from jaxrnn.training.population_devices import PopulationSettings, device_layout, place_on
 
 from experiments.timing import in_rounds, median_ratio
 from jaxrnn.config import TrainConfig
@@ -30,9 +33,6 @@ from jaxrnn.data.corpus import load_corpus
 from jaxrnn.devices.mesh import cores, use_cpu_devices
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.training.job import make_job, model_structure, step_settings
-from jaxrnn.training.population import data_specs, initial_members, make_advance, member_specs
-from jaxrnn.training.population_data import population_data, split_in_order
-from jaxrnn.training.population_devices import PopulationSettings, device_layout, place_on
 from jaxrnn.training.step import make_train_chunk, place
 
 AT_LEAST = {"one after another, one device": 1.5, "one after another, batch split": 1.0}

@@ -27,6 +27,14 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 from cyclopts import Parameter
+from jaxrnn.training.population_host import on_host, place_members, slots_for
+from jaxrnn.training.sequence_population import (
+    MAX_CALL_UPDATES,
+    initial_sequence_members,
+    make_sequence_advance,
+    sequence_member_specs,
+    sequence_settings,
+)
 
 from experiments.palindrome_recipe import Count, Recipe, members
 from experiments.timing import in_rounds, median_ratio
@@ -36,14 +44,6 @@ from jaxrnn.devices.mesh import cores, use_cpu_devices
 from jaxrnn.tasks.protocol import row_numbers
 from jaxrnn.terminal.command import whole_number
 from jaxrnn.training.job import make_job
-from jaxrnn.training.population_host import on_host, place_members, slots_for
-from jaxrnn.training.sequence_population import (
-    MAX_CALL_UPDATES,
-    initial_sequence_members,
-    make_sequence_advance,
-    sequence_member_specs,
-    sequence_settings,
-)
 from jaxrnn.training.step import make_train_chunk, place
 
 

@@ -28,10 +28,10 @@ from experiments.grid_drawings import (
     validation_gap,
 )
 from experiments.grid_results import identity
-from experiments.result_rows import read_rows
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.plots import Figure
 from jaxrnn.storage.logs import read_metrics
+from jaxrnn.sweeps import read_rows
 from jaxrnn.terminal.printable import printable
 
 

@@ -94,8 +94,15 @@ def with_hidden_size(row: dict[str, Any], vocabulary_size: int) -> dict[str, Any
     return row | {"hidden": hidden, "parameters": parameters}
 
 
-def settings_of(row: dict[str, Any], recipe: Recipe) -> TrainConfig:
-    """The settings of a member, as `jaxrnn train` takes them."""
+def settings_of(row: dict[str, Any], recipe: Recipe, epochs: int | None = None, **samples: int) -> TrainConfig:
+    """The settings of a member, as `jaxrnn train` takes them.
+
+    Args:
+      row: the member, with its hidden size.
+      recipe: what all share.
+      epochs: passes over its training data; the recipe's if None.
+      samples: settings of the samples that it writes.
+    """
     is_lstm = row["cell"].startswith(("lstm", "temporal"))
     sites = [site for site in row["dropout_sites"].split("+") if site]
     by_cell: dict[str, Any] = {f"dropout_{site}": row["dropout_rate"] for site in sites}
@@ -117,12 +124,17 @@ def settings_of(row: dict[str, Any], recipe: Recipe) -> TrainConfig:
         clip_value=recipe.clip_value,
         decay_rate=recipe.decay_rate,
         decay_after_epochs=recipe.decay_after_epochs,
-        early_stopping=recipe.early_stopping,
+        early_stopping="none" if row["retrained"] else recipe.early_stopping,
         patience=recipe.patience,
         loss_reduction="mean",
-        epochs=recipe.epochs,
+        epochs=epochs or recipe.epochs,
         seed=row["seed"],
         validation_fraction=recipe.split[1],
+        test_fraction=recipe.split[2],
+        folds=recipe.folds,
+        fold=row["fold"],
+        retrain=row["retrained"],
+        **samples,
         **by_cell,
     )
 

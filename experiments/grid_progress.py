@@ -5,12 +5,29 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from jaxrnn.terminal.progress import duration
-from jaxrnn.training.population_run import EpochReport, MemberResult
 
 Row = dict[str, Any]
+
+
+class EpochReport(NamedTuple):
+    """What there is to tell after an epoch.
+
+    Attributes:
+      epoch: epochs done.
+      rows: the losses of each member that did it, as in metrics.jsonl.
+      seconds: that it took.
+      running: members that go on.
+    """
+
+    epoch: int
+    rows: list[Row]
+    seconds: float
+    running: int
+
+
 SHOWN = 20  # rows at most of what has ended, and as many of what runs
 
 
@@ -75,14 +92,14 @@ class GridProgress:
             f"about {duration(left * self.seconds_of_work)} left"
         )
 
-    def finished(self, group: list[Row], results: list[MemberResult]) -> None:
-        """A population is done and recorded."""
+    def finished(self, group: list[Row], results: list[Row]) -> None:
+        """A population is done and recorded, a row of the results each."""
         self.states["done"] += len(group)
         self.states["running"] = 0
         self.running = []
         for result in results:
-            losses = (f"{result.valid_loss_nats:.4f}", f"{result.test_loss_nats:.4f}")
-            self.ended.append((*_names(group[result.number]), result.status, str(result.best_epoch), *losses))
+            losses = (f"{result['valid_loss_nats']:.4f}", f"{result['test_loss_nats']:.4f}")
+            self.ended.append((*_names(result), result["status"], str(result["best_epoch"]), *losses))
             self._say("  ".join(self.ended[-1]))
         self._say(self._counts())
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from experiments.grid_published import of_thesis, published
-from experiments.result_rows import add_rows
 
 # What tells one member from another; the other columns are what came out.
 IDENTITY = (
@@ -16,18 +14,13 @@ IDENTITY = (
 )  # fmt: skip
 COLUMNS = (
     *IDENTITY, "parameters", "status", "epochs", "best_epoch", "train_loss_nats", "valid_loss_nats", "test_loss_nats",
-    "skipped", "seconds",
+    "skipped", "seconds", "member",
 )  # fmt: skip
 
 
 def identity(row: dict[str, Any]) -> str:
     """What tells this member from another, as one string."""
     return json.dumps({name: row[name] for name in IDENTITY}, sort_keys=True)
-
-
-def add_results(directory: Path, rows: list[dict[str, Any]]) -> None:
-    """Adds the rows of a finished population, all in one rename, and writes results.csv anew."""
-    add_rows(directory, rows, COLUMNS)
 
 
 def best_by_validation(rows: list[dict[str, Any]]) -> dict[tuple[str, str, int, int], dict[str, Any]]:

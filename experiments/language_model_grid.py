@@ -23,13 +23,13 @@ from cyclopts import Parameter
 
 from experiments.grid_members import Recipe, member_rows, size_table
 from experiments.grid_results import thesis_table
-from experiments.result_rows import read_rows
 from jaxrnn.checks import check_count, parse_devices
 from jaxrnn.devices.environment import use_compile_cache
 from jaxrnn.devices.hosts import is_writer, join_hosts
 from jaxrnn.devices.mesh import cores, use_cpu_devices
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.small_files import read_json
+from jaxrnn.sweeps import read_rows
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app
 
 app = cyclopts.App(

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
+from jaxrnn.training.population_structure import group_by_structure
+from jaxrnn.training.sequence_population_run import SequencePopulationRun, SequenceReport, SequenceResult
 
 from experiments.result_rows import add_rows, read_rows
 from jaxrnn.config import TrainConfig
@@ -25,8 +27,6 @@ from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.terminal.progress import duration
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import make_job
-from jaxrnn.training.population_structure import group_by_structure
-from jaxrnn.training.sequence_population_run import SequencePopulationRun, SequenceReport, SequenceResult
 
 SETTINGS = (
     "cell", "sequence_length", "input", "pooling", "hidden", "batch_size", "optimizer", "learning_rate", "init",

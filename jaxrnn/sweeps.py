@@ -119,7 +119,7 @@ class Sweep:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(RunLock(self.directory))
                 self._keep_record()
-            done = {row["member"] for row in of_writer(self._results())}
+            done = {row.get("member") for row in of_writer(self._results())}
             left = [config for name, (config, _) in named.items() if name not in done]
             for settings in group_by_structure(left):
                 ids = [member_id(config) for config in settings]
@@ -130,11 +130,11 @@ class Sweep:
 
     def rows(self) -> list[Row]:
         """The rows of every finished member, in the order in which they ended."""
-        return read_metrics(self.directory / "results.jsonl")
+        return read_rows(self.directory)
 
     def rows_of(self, configs: Sequence[TrainConfig]) -> list[Row]:
         """The rows of these members, in their order, as far as they are finished."""
-        known = {row["member"]: row for row in self.rows()}
+        known = {row.get("member"): row for row in self.rows()}
         names = [member_id(config) for config in configs]
         return [known[name] for name in names if name in known]
 
@@ -210,6 +210,11 @@ class Sweep:
             f"{self.directory} holds a sweep of another recipe; choose another --run, or the same {', '.join(names)}",
             [f"{name}: there {there.get(name)!r}, asked {here.get(name)!r}" for name in names],
         )
+
+
+def read_rows(directory: Path) -> list[Row]:
+    """The rows of every finished member of the sweep in a directory."""
+    return read_metrics(directory / "results.jsonl")
 
 
 def member_id(config: TrainConfig) -> str:

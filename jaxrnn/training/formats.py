@@ -1,7 +1,7 @@
 """Checkpoints of older versions, read into today's state.
 
 Format 1 (until November 2026) named the losses after nats also where they were squared errors, held the traced values
-beside each other, and knew neither the mean loss of an epoch nor that a run can be stopped from outside.
+beside each other, counted only those updates as bad that were not finite, and knew neither the mean loss of an epoch nor that a run can be stopped from outside.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _NAMES_OF_1 = {
     "smooth_loss": "smooth_loss_nats",
     "best_smooth_loss": "best_smooth_loss_nats",
     "valid_loss": "valid_loss_nats",
+    "bad_in_a_row": "skipped_in_a_row",
 }
 _NEW_IN_2 = ("values", "epoch_loss_sum", "epoch_loss", "stopped")
 

@@ -28,7 +28,7 @@ from jaxrnn.training.job import TrainJob
 from jaxrnn.training.report import metric_row, status_of
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
-from jaxrnn.training.step import MAX_CHUNK_UPDATES, ChunkMetrics
+from jaxrnn.training.step import EXPLOSION, MAX_CHUNK_UPDATES, ChunkMetrics
 from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.validation import end_of
 
@@ -128,7 +128,7 @@ class Loop:
             self._note_ends(moved)
             self._log(moved, measured)
             self._show(moved, measured)
-            self._refuse_divergence()
+            self._refuse_divergence(float(measured[moved[0]].loss[-1]) if done[moved[0]] else math.nan)
             for member, params in untrained.items():  # drawn after the first update: its numbers are seen sooner
                 self._sample(member, params, 0)
             due = [member for member in moved if self._is_due(member, self.validation_every)]
@@ -241,20 +241,16 @@ class Loop:
             status = status._replace(numbers=f"{int(self._running().sum())} of {len(self.jobs)} run  {status.numbers}")
         self.progress.show(status, update == 1 or update == total)
 
-    def _refuse_divergence(self) -> None:
+    def _refuse_divergence(self, latest_loss: float) -> None:
         if not self.alone or self.ends[0] != "diverged":
             return
-        update, glance = int(self.updates[0]), self.trainer.glance(0)
-        intact = f"the checkpoint of update {max(self.files[0].saved_update, 0)} is intact"
-        if int(glance.skipped_in_a_row):
-            raise NumericError(
-                f"the loss or its gradient was not finite for {int(glance.skipped_in_a_row)} updates up to update "
-                f"{update}; they were left out, and {intact}: lower --learning-rate or set --clip-value in a new run"
-            )
+        update, bad = int(self.updates[0]), int(self.trainer.glance().bad_in_a_row)
+        what = "the loss or its gradient was not finite"
+        if math.isfinite(latest_loss):
+            what = f"the loss, {latest_loss:.3g}, was above {EXPLOSION:g} times that of a model that knows nothing"
         raise NumericError(
-            f"the smoothed loss has grown to {float(glance.smooth_loss):.3g} at update {update}, where a model that "
-            f"knows nothing has {self.trainer.settings.objective.chance:.3g}; {intact}: lower --learning-rate or set "
-            "--clip-value in a new run"
+            f"{what} for {bad} updates up to update {update}; the checkpoint of update "
+            f"{max(self.files[0].saved_update, 0)} is intact: lower --learning-rate or set --clip-value in a new run"
         )
 
     def _validate(self, due: list[int]) -> None:

@@ -33,6 +33,7 @@ class MemberResult(NamedTuple):
       updates: updates done.
       epochs: epochs done; 0 where there are none.
       best_update: the update whose parameters are kept as the best; 0 for none.
+      best_epoch: epochs done when they were kept; without validation those of the latest parameters.
       train_loss: mean training loss of the last epoch; the smoothed loss where there are no epochs.
       valid_loss: the lowest validation loss; infinity without validation.
       recent_accuracy: mean of the latest 100 updates; NaN where it is not measured.
@@ -44,6 +45,7 @@ class MemberResult(NamedTuple):
     updates: int
     epochs: int
     best_update: int
+    best_epoch: int
     train_loss: float
     valid_loss: float
     recent_accuracy: float
@@ -140,12 +142,19 @@ def _result(loop: Loop, member: int, glance: TrainState, test: Score | None) -> 
         updates=int(glance.update),
         epochs=int(glance.epoch),
         best_update=int(glance.best_update),
+        best_epoch=_best_epoch(glance, loop.jobs[member].windows, end),
         train_loss=float(glance.epoch_loss if loop.jobs[member].windows else glance.smooth_loss),
         valid_loss=float(glance.early_stopping.best),
         recent_accuracy=math.nan if glance.recent_accuracy is None else recent_accuracy(glance),
         test=test,
         skipped=int(glance.skipped),
     )
+
+
+def _best_epoch(glance: TrainState, windows: int, end: str) -> int:
+    if int(glance.valid_update):
+        return int(glance.best_update) // windows if windows else 0
+    return 0 if end == "diverged" else int(glance.epoch)
 
 
 def worse_half(glances: Sequence[TrainState]) -> list[int]:

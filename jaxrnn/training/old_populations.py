@@ -21,7 +21,7 @@ from jaxrnn.training.formats import MAY_BE_NAN, as_format_1, from_format_1
 from jaxrnn.training.job import TrainJob, state_template
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
-from jaxrnn.training.step import MAX_SKIPPED_IN_A_ROW
+from jaxrnn.training.step import MAX_BAD_IN_A_ROW
 from jaxrnn.training.values import traced_values
 
 
@@ -91,7 +91,7 @@ def _state_of(saved: dict[str, Any], job: TrainJob) -> TrainState:
         state = state._replace(epoch_loss_sum=saved["member_loss_sum_nats"], epoch_loss=saved["member_train_loss_nats"])
     ended = not bool(saved["member_running"]) and int(state.update) < job.updates
     if bool(saved["member_diverged"]):  # by a rule of its own, of which the state told nothing
-        return state._replace(skipped_in_a_row=jax.numpy.full_like(state.skipped_in_a_row, MAX_SKIPPED_IN_A_ROW))
+        return state._replace(bad_in_a_row=jax.numpy.full_like(state.bad_in_a_row, MAX_BAD_IN_A_ROW))
     return state._replace(stopped=jax.numpy.asarray(ended))
 
 

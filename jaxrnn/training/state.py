@@ -39,7 +39,7 @@ class TrainState(NamedTuple):
       best_smooth_loss: the smoothed loss then; infinity before the first update.
       best_update: that update.
       skipped: updates left out because their loss or gradient was not finite.
-      skipped_in_a_row: how many of them just now.
+      bad_in_a_row: how many just now were left out or had a loss far above that of a model that knows nothing.
       valid_loss: the latest validation loss; NaN before there is one.
       valid_update: the update it was taken at; 0 before there is one.
       early_stopping: the validation losses that the stopping rule looks at.
@@ -64,7 +64,7 @@ class TrainState(NamedTuple):
     best_smooth_loss: jax.Array
     best_update: jax.Array
     skipped: jax.Array
-    skipped_in_a_row: jax.Array
+    bad_in_a_row: jax.Array
     valid_loss: jax.Array
     valid_update: jax.Array
     early_stopping: EarlyStopping
@@ -116,7 +116,7 @@ def initial_train_state(
         best_smooth_loss=jnp.full((), jnp.inf, dtype),
         best_update=count(),
         skipped=count(),
-        skipped_in_a_row=count(),
+        bad_in_a_row=count(),
         valid_loss=jnp.full((), jnp.nan, dtype),
         valid_update=count(),
         early_stopping=initial_early_stopping(dtype),

@@ -20,10 +20,10 @@ from jaxrnn.training.state import RECENT_UPDATES, TrainState
 
 SMOOTHING = 0.999
 MAX_CHUNK_UPDATES = 8192
-MAX_SKIPPED_IN_A_ROW = 10
-# A smoothed loss so many times that of a model that knows nothing is divergence; char-rnn stops at three times its
-# first loss. A single bad batch does not reach it, since it moves the smoothed loss by a thousandth of its own.
+# An update is bad if its loss or gradient is not finite, or its loss so many times that of a model that knows nothing
+# (char-rnn stops at three times its first loss). So many in a row are divergence; a single bad batch is not.
 EXPLOSION = 3.0
+MAX_BAD_IN_A_ROW = 10
 
 
 class StepSettings(NamedTuple):
@@ -166,7 +166,7 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
         best_smooth_loss=jnp.where(better, smooth, state.best_smooth_loss),
         best_update=jnp.where(better, update, state.best_update),
         skipped=state.skipped + jnp.where(finite, 0, 1),
-        skipped_in_a_row=jnp.where(finite, 0, state.skipped_in_a_row + 1),
+        bad_in_a_row=jnp.where(finite & (loss <= EXPLOSION * task.chance), 0, state.bad_in_a_row + 1),
     )
     return state, loss
 
@@ -203,14 +203,13 @@ def is_solved(settings: StepSettings, state: TrainState) -> jax.Array:
     return (state.update >= RECENT_UPDATES) & (latest_accuracy(state)[1] >= settings.stop_at_accuracy)
 
 
-def is_diverged(settings: StepSettings, state: TrainState) -> jax.Array:
+def is_diverged(state: TrainState) -> jax.Array:
     """Whether training left what can be learned from: the one rule for single runs and members.
 
-    True after `MAX_SKIPPED_IN_A_ROW` updates in a row whose loss or gradient was not finite (they were left out, the
-    parameters are the last finite ones), and where the smoothed loss is above `EXPLOSION` times `Objective.chance`.
+    True after `MAX_BAD_IN_A_ROW` updates in a row whose loss or gradient was not finite (they were left out, the
+    parameters are the last finite ones), or whose loss was above `EXPLOSION` times `Objective.chance`.
     """
-    exploded = state.smooth_loss > EXPLOSION * settings.objective.chance
-    return (state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW) | exploded
+    return state.bad_in_a_row >= MAX_BAD_IN_A_ROW
 
 
 def _resets(settings: StepSettings, state: TrainState, streams: jax.Array) -> jax.Array | None:
@@ -248,7 +247,7 @@ def train_chunk_of(
 
         def goes_on(loop: Any) -> jax.Array:
             i, state, _ = loop
-            return (i < updates) & ~is_solved(settings, state) & ~is_diverged(settings, state)
+            return (i < updates) & ~is_solved(settings, state) & ~is_diverged(state)
 
         def body(loop: Any) -> Any:
             i, state, metrics = loop

@@ -39,7 +39,7 @@ def end_of(config: TrainConfig, settings: StepSettings, state: TrainState, total
 
     It follows from the state, so that a run that is opened again knows it too.
     """
-    if bool(is_diverged(settings, state)):
+    if bool(is_diverged(state)):
         return "diverged"
     if bool(is_solved(settings, state)):
         return "solved"

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from experiments.grid_members import Recipe, member_rows
-from experiments.grid_results import IDENTITY, add_results
+from experiments.grid_results import COLUMNS, IDENTITY
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.sweeps import Sweep
 
 pytest.importorskip("matplotlib")
 
@@ -44,7 +45,7 @@ def rows_of(
 def write_grid(directory, rows, epochs=4):
     (directory / "populations" / "one").mkdir(parents=True)
     (directory / "grid.json").write_text("{}")
-    add_results(directory, rows)
+    Sweep(directory, COLUMNS, {}, "grid.json").add(rows)
     members = [{name: row[name] for name in (*IDENTITY, "parameters")} for row in rows]
     (directory / "populations" / "one" / "members.json").write_text(json.dumps(members))
     log = [

@@ -3,8 +3,7 @@
 import io
 import re
 
-from experiments.grid_progress import GridProgress
-from jaxrnn.training.population_run import EpochReport, MemberResult
+from experiments.grid_progress import EpochReport, GridProgress
 
 
 class Terminal(io.StringIO):
@@ -21,8 +20,8 @@ def member(seed, parameters=100):
     }
 
 
-def result(number, status="finished", valid=1.25, test=1.5):
-    return MemberResult(number, status, 4, 3, 1.0, valid, test, 0)
+def result(row, status="finished", valid=1.25, test=1.5):
+    return row | {"status": status, "best_epoch": 3, "valid_loss_nats": valid, "test_loss_nats": test}
 
 
 def epoch_rows(*losses):
@@ -37,10 +36,10 @@ def told(stream):
         progress.epoch("small", first, EpochReport(1, epoch_rows(2.5, 2.25), 60.0, 2))
         progress.epoch("small", first, EpochReport(2, epoch_rows(2.0), 30.0, 1))
         progress.epoch("small", first, EpochReport(3, [], 30.0, 0))
-        progress.finished(first, [result(0), result(1, "diverged", float("inf"), float("nan"))])
+        progress.finished(first, [result(first[0]), result(first[1], "diverged", float("inf"), float("nan"))])
         progress.begin("large", second)
         progress.epoch("large", second, EpochReport(1, epoch_rows("nan"), 100.0, 1))
-        progress.finished(second, [result(0)])
+        progress.finished(second, [result(second[0])])
 
 
 def test_lines_say_what_is_done_running_and_left_and_for_how_long():

@@ -4,10 +4,10 @@ import numpy as np
 
 from experiments.grid_members import Recipe, member_rows, with_hidden_size
 from experiments.grid_published import PUBLISHED, of_thesis, published, rate_name
-from experiments.grid_results import add_results, best_by_validation, thesis_table
-from experiments.result_rows import read_rows
+from experiments.grid_results import COLUMNS, best_by_validation, thesis_table
 from jaxrnn.storage.lock import RunLock
 from jaxrnn.storage.small_files import remove_temporary_files
+from jaxrnn.sweeps import Sweep, read_rows
 
 
 def test_the_table_puts_published_numbers_beside_ours(tmp_path):
@@ -23,7 +23,7 @@ def test_the_table_puts_published_numbers_beside_ours(tmp_path):
     worse = row | came_out | {"valid_loss_nats": 1.45, "test_loss_nats": 1.40}
     better = row | came_out | {"seed": 1, "valid_loss_nats": 1.43, "test_loss_nats": 1.436}
     diverged = row | came_out | {"seed": 2, "status": "diverged", "valid_loss_nats": 1.0, "test_loss_nats": np.nan}
-    add_results(tmp_path, [worse, better, diverged])
+    Sweep(tmp_path, COLUMNS, {}, "grid.json").add([worse, better, diverged])
     rows = read_rows(tmp_path)
     assert best_by_validation(rows)["warpeace", "lstm", 1, 64]["seed"] == 1  # by validation, not by test data
     assert "| 1.430 | 1.436 | +0.006 | 1.531 | -0.095 | 1.449 | -0.013 |" in thesis_table(rows)

@@ -11,17 +11,19 @@ import time
 
 import numpy as np
 import pytest
-from jaxrnn.training.population_run import PopulationRun
 
-from experiments import grid_run
 from experiments.grid_members import Recipe, member_rows, settings_of, size_table, with_hidden_size
+from experiments.grid_progress import GridProgress
 from experiments.grid_results import identity
 from experiments.grid_run import Grid, first_characters, group_name, groups_of
 from experiments.language_model_grid import app
-from experiments.result_rows import read_rows
+from jaxrnn import open_run, sweeps
 from jaxrnn.data.corpus import corpus_from_text, load_corpus
 from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.storage.logs import read_samples
+from jaxrnn.sweeps import read_rows
 from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.training.loop import Loop
 
 TEXT = "Well, prince. So war and peace are now no more than estates. " * 12
 RECIPE = Recipe(text="python-reference", characters=900, epochs=3, batch_size=4, bptt_length=5)
@@ -59,44 +61,42 @@ def test_every_member_is_in_the_results(finished):
         number = next(i for i, member in enumerate(number) if identity(member) == identity(row))
         best = min(history, key=lambda h: h["valid/loss_nats"] if h["member"] == number else np.inf)
         assert (row["best_epoch"], row["valid_loss_nats"]) == (best["epoch"], best["valid/loss_nats"])
-    assert (population / "samples.txt").read_text().count("=== member") == 12
+    for row in rows:
+        run = open_run(finished / "members" / row["member"])
+        assert (run.config.learning_rate, run.config.seed) == (row["learning_rate"], row["seed"])
+        assert [update for update, _, _ in read_samples(run.directory.samples_path)][-1] == int(run.state.update)
+        assert len(run.sample(length=5)) == 5
 
 
 class Killed(BaseException):
     """Stands for a kill: nothing below catches it."""
 
 
-@pytest.mark.parametrize("calls", [1, 2, 4])
-def test_killed_and_started_again_gives_the_same_results(finished, tmp_path, monkeypatch, calls):
-    """Killed after so many calls of the compiled program, each of which was saved."""
-    monkeypatch.setattr("jaxrnn.training.population_run.CHECKPOINT_SECONDS", 0)
-    place, left = PopulationRun._place, [calls]
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_killed_and_started_again_gives_the_same_results(finished, tmp_path, monkeypatch, rounds):
+    """Killed after so many rounds of saves."""
+    save, left = Loop._save, [rounds]
 
-    def counted(self, *args):
-        left[0] -= 1
-        if left[0] < 0:
+    def counted(self, final=False):
+        if left[0] == 0:
             raise Killed
-        return place(self, *args)
+        left[0] -= 1
+        save(self, final)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PopulationRun, "_place", counted)
+        patch.setattr(Loop, "_save", counted)
+        patch.setattr("jaxrnn.training.loop.parse_interval", lambda text: (7, None))
         with pytest.raises(Killed):
             grid(tmp_path).train(rows_of())
     assert not read_rows(tmp_path)
-    started = []
-    train = PopulationRun._train
-
-    def watched(self, full):
-        started.append(full)
-        return train(self, full)
-
-    monkeypatch.setattr(PopulationRun, "_train", watched)
+    members = list((tmp_path / "members").iterdir())
+    assert {int(open_run(member).state.update) for member in members} == {7 * rounds}
     assert grid(tmp_path).train(rows_of()) is None
-    assert started[0].train.update.sum() > 0  # it went on, and did not begin anew
     assert without_seconds(tmp_path) == without_seconds(finished)
-    for name in ("metrics.jsonl", "samples.txt"):
-        (mine,), (other,) = (list(d.glob(f"populations/*/{name}")) for d in (tmp_path, finished))
-        assert mine.read_text() == other.read_text()
+    (mine,), (other,) = (list(d.glob("populations/*/metrics.jsonl")) for d in (tmp_path, finished))
+    assert mine.read_text() == other.read_text()
+    for member in members:
+        assert (member / "samples.txt").read_text() == (finished / "members" / member.name / "samples.txt").read_text()
 
 
 def without_seconds(directory):
@@ -107,13 +107,13 @@ def test_no_finished_member_runs_twice_and_new_ones_are_added(finished, tmp_path
     first = rows_of(rates=RATES[:1])
     assert grid(tmp_path).train(first) is None
     begun = []
-    begin = Grid._train_group
+    begin = GridProgress.begin
 
-    def watched(self, group, *rest):
+    def watched(self, name, group):
         begun.append(group)
-        return begin(self, group, *rest)
+        return begin(self, name, group)
 
-    monkeypatch.setattr(Grid, "_train_group", watched)
+    monkeypatch.setattr(GridProgress, "begin", watched)
     assert grid(tmp_path).train(rows_of()) is None
     assert [row["learning_rate"] for group in begun for row in group] == [RATES[1]] * 2
     assert grid(tmp_path).train(rows_of()) is None
@@ -125,7 +125,7 @@ def test_no_finished_member_runs_twice_and_new_ones_are_added(finished, tmp_path
 def test_a_stop_request_leaves_what_the_same_command_goes_on_with(finished, tmp_path, monkeypatch):
     asked = []
 
-    class StopAfterSome(grid_run.StopRequest):
+    class StopAfterSome(sweeps.StopRequest):
         @property
         def reason(self):
             asked.append(1)
@@ -136,7 +136,7 @@ def test_a_stop_request_leaves_what_the_same_command_goes_on_with(finished, tmp_
             pass
 
     with monkeypatch.context() as patch:
-        patch.setattr(grid_run, "StopRequest", StopAfterSome)
+        patch.setattr(sweeps, "StopRequest", StopAfterSome)
         assert grid(tmp_path).train(rows_of()) == "stopped"
     assert not read_rows(tmp_path)
     assert grid(tmp_path).train(rows_of()) is None
@@ -179,7 +179,7 @@ def command(directory, *more):
 def test_killed_at_random_instants_no_member_is_lost_or_trained_twice(tmp_path):
     """SIGKILL of the process itself: two populations, of two depths, saved after each call of the program."""
     generator = random.Random(7)
-    code = "import jaxrnn.training.population_run as p; p.CHECKPOINT_SECONDS = 0; p.CALL_SECONDS = 0.002\n"
+    code = "import jaxrnn.training.loop as p; p.parse_interval = lambda text: (5, None)\n"
     code += "from experiments.language_model_grid import app; from jaxrnn.terminal.command import run_app; run_app(app)"
     words = ["--learning-rates", "0.01", "0.03", "--layers", "1", "2"]
     settings = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
@@ -208,7 +208,7 @@ def test_killed_at_random_instants_no_member_is_lost_or_trained_twice(tmp_path):
     assert process.returncode == 0 and killed >= 3
     assert f"{done_before} done" in out
     assert without_seconds(tmp_path / "killed") == without_seconds(tmp_path / "whole")
-    for path in (tmp_path / "whole").glob("populations/*/*.*"):
+    for path in [*(tmp_path / "whole").glob("populations/*/*.*"), *(tmp_path / "whole").glob("members/*/samples.txt")]:
         if path.name in ("metrics.jsonl", "samples.txt", "members.json"):
             other = tmp_path / "killed" / path.relative_to(tmp_path / "whole")
             assert other.read_text() == path.read_text(), path
