@@ -144,6 +144,7 @@ class _Program:
         self.epochs: dict[tuple[Any, Any], Row] = {}
         self.started = time.perf_counter()
         self.logs: MemberLogs | None = None
+        self.has_reported = False
         progress.begin(self.name, group.rows)
         if not is_writer():
             return
@@ -171,6 +172,9 @@ class _Program:
             }
             for m, glance in glances.items()
         ]
+        if not self.has_reported:  # epochs that are trained again after a kill
+            self.has_reported = True
+            self.epochs = {key: row for key, row in self.epochs.items() if row["epoch"] < epoch}
         self.epochs |= {(row["epoch"], row["member"]): row for row in rows}
         lines = [json.dumps(self.epochs[key]) + "\n" for key in sorted(self.epochs)]
         write_atomically(self.directory / "metrics.jsonl", "".join(lines))

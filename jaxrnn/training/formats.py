@@ -1,7 +1,8 @@
 """Checkpoints of older versions, read into today's state.
 
 Format 1 (until November 2026) named the losses after nats also where they were squared errors, held the traced values
-beside each other, counted only those updates as bad that were not finite, and knew neither the mean loss of an epoch nor that a run can be stopped from outside.
+beside each other, counted as bad only updates that were not finite, and knew neither the mean loss of an epoch nor that
+a run can be stopped from outside.
 """
 
 from __future__ import annotations
