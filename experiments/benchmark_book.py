@@ -30,17 +30,14 @@ from typing import Annotated, Any
 
 import cyclopts
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.baselines import BPTT_LENGTH, HIDDEN, Baseline, FlaxBook, NumpyBook, TorchBook
 from experiments.timing import ROOT, interleaved_rates, median_ratio, seconds_and_loss, seconds_of
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.data.windows import to_streams
 from jaxrnn.devices.environment import fingerprint
-from jaxrnn.training.job import make_job
-from jaxrnn.training.step import make_train_chunk, train_updates
+from jaxrnn.training.job import make_job, make_trainer
 
 JAXRNN = [sys.executable, "-c", "from jaxrnn.cli import main; main()"]
 FLAX = [sys.executable, str(ROOT / "experiments" / "baselines.py")]
@@ -59,13 +56,10 @@ class JaxrnnBook:
 
     def __init__(self, corpus: Corpus):
         job = make_job(TrainConfig(text=corpus.name, hidden=HIDDEN, bptt_length=BPTT_LENGTH), corpus)
-        self.state = job.initial_state()
-        self.streams = jnp.asarray(to_streams(job.train_ids, job.config.batch_size))
-        self.train_chunk = make_train_chunk(job.graphdef, job.settings)
+        self.trainer = make_trainer([job])
 
     def advance(self, updates: int) -> float:
-        self.state, loss = train_updates(self.train_chunk, self.state, self.streams, updates)
-        return loss * BPTT_LENGTH
+        return float(self.trainer.advance(updates)[0].loss[-1]) * BPTT_LENGTH
 
 
 def cache_settings(directory: Path) -> dict[str, str]:

@@ -23,18 +23,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxrnn.training.population import data_specs, initial_members, make_advance, member_specs
-from jaxrnn.training.population_data import population_data, split_in_order
-from jaxrnn.training.population_devices import PopulationSettings, device_layout, place_on
 
 from experiments.timing import in_rounds, median_ratio
 from jaxrnn.config import TrainConfig
-from jaxrnn.data.corpus import load_corpus
+from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.devices.mesh import cores, use_cpu_devices
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.training.job import make_job, model_structure, step_settings
-from jaxrnn.training.step import make_train_chunk, place
+from jaxrnn.training.job import make_job, make_trainer
 
+LONGEST = 1_000_000  # never reached
 AT_LEAST = {"one after another, one device": 1.5, "one after another, batch split": 1.0}
 
 
@@ -53,6 +50,9 @@ def member_settings(text: str, members: int, hidden: int, batch_size: int, bptt_
             batch_size=batch_size,
             bptt_length=bptt_length,
             seed=seed,
+            validation_fraction=0.1,
+            test_fraction=0.1,
+            updates=LONGEST,
         )
         for seed in range(members)
     ]
@@ -87,13 +87,12 @@ def population(
     use_cpu_devices(devices)
     configs = member_settings(text, members, hidden, batch_size, bptt_length)
     corpus = load_corpus(text)
-    ids = split_in_order(corpus.ids).train
     ways: dict[str, Callable[[], list[Any]]] = {
         "together": _together(configs, corpus, devices, updates),
-        "one after another, one device": _in_turn(configs, ids, corpus, 1, updates),
+        "one after another, one device": _in_turn(configs, corpus, 1, updates),
     }
     if devices > 1 and batch_size % devices == 0:
-        ways["one after another, batch split"] = _in_turn(configs, ids, corpus, devices, updates)
+        ways["one after another, batch split"] = _in_turn(configs, corpus, devices, updates)
     ended = {name: way() for name, way in ways.items()}  # compiled here
     found = in_rounds({name: _seconds(way) for name, way in ways.items()}, rounds)
     print(
@@ -116,36 +115,30 @@ def _seconds(way: Callable[[], list[Any]]) -> Callable[[], float]:
     return measure
 
 
-def _together(configs: list[TrainConfig], corpus: Any, devices: int, updates: int) -> Callable[[], list[Any]]:
-    config, symbols = configs[0], len(corpus.vocabulary)
-    spread, share = device_layout(len(configs), devices, config.batch_size)
-    batched = jax.default_backend() != "cpu"
-    settings = PopulationSettings(step_settings(config, None, share), spread, batched)
-    data, _ = population_data([split_in_order(corpus.ids)], config.batch_size, config.bptt_length)
-    data = place_on(settings, data_specs(), data)
-    advance = make_advance(model_structure(config, symbols)[0], settings)
-    start = initial_members(configs, [0] * len(configs), [1] * len(configs), symbols)
+def _together(configs: list[TrainConfig], corpus: Corpus, devices: int, updates: int) -> Callable[[], list[Any]]:
+    trainer = make_trainer([make_job(config, corpus) for config in configs], devices)
+    members = range(len(configs))
+    starts = [trainer.initial_state(member) for member in members]
 
     def way() -> list[Any]:
-        members = place_on(settings, member_specs(), jax.tree.map(jnp.copy, start))
-        members = advance(members, data, np.int32(updates), np.bool_(False))
-        return [jax.tree.map(lambda leaf, k=k: leaf[k], members.train.params) for k in range(len(configs))]
+        for member in members:
+            trainer.put(member, starts[member])
+        trainer.advance(updates)
+        return [trainer.params(member) for member in members]
 
     return way
 
 
-def _in_turn(
-    configs: list[TrainConfig], ids: np.ndarray, corpus: Any, devices: int, updates: int
-) -> Callable[[], list[Any]]:
-    jobs = [make_job(config, corpus, devices)._replace(train_ids=ids) for config in configs]
-    chunk = make_train_chunk(jobs[0].graphdef, jobs[0].settings)
-    starts = [job.initial_state() for job in jobs]
+def _in_turn(configs: list[TrainConfig], corpus: Corpus, devices: int, updates: int) -> Callable[[], list[Any]]:
+    trainer = make_trainer([make_job(configs[0], corpus)], devices)  # one program for all
+    starts = [make_trainer([make_job(config, corpus)], 1).initial_state() for config in configs]
 
     def way() -> list[Any]:
         ended = []
-        for job, start in zip(jobs, starts, strict=True):
-            state, streams = place(jax.tree.map(jnp.copy, start), job.streams(), devices)
-            ended.append(chunk(state, streams, np.int32(updates))[0].params)
+        for start in starts:
+            trainer.put(0, jax.tree.map(jnp.copy, start))
+            trainer.advance(updates)
+            ended.append(trainer.params())
         return ended
 
     return way

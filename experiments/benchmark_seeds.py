@@ -5,7 +5,7 @@ Command: python -m experiments.benchmark seeds [--cell lstm] [--length 20] [--se
 Measured in one process, in turn, every other round in reverse order; medians of the rounds. Compiling and the first
 update are left out.
     together      a population of all seeds over the devices
-    one device    `make_train_chunk` for one seed after another, on one device
+    one device    one seed after another, on one device
     split         the same, the batch of each seed split over all devices
 
 Obtained on two cores of an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-21, times as long as together (asked: 1.5 for
@@ -22,43 +22,27 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
-import numpy as np
 from cyclopts import Parameter
-from jaxrnn.training.population_host import on_host, place_members, slots_for
-from jaxrnn.training.sequence_population import (
-    MAX_CALL_UPDATES,
-    initial_sequence_members,
-    make_sequence_advance,
-    sequence_member_specs,
-    sequence_settings,
-)
 
 from experiments.palindrome_recipe import Count, Recipe, members
 from experiments.timing import in_rounds, median_ratio
 from jaxrnn.checks import check_count, parse_devices
 from jaxrnn.config import TrainConfig
 from jaxrnn.devices.mesh import cores, use_cpu_devices
-from jaxrnn.tasks.protocol import row_numbers
 from jaxrnn.terminal.command import whole_number
-from jaxrnn.training.job import make_job
-from jaxrnn.training.step import make_train_chunk, place
+from jaxrnn.training.job import make_job, make_trainer
 
 
 def together(configs: list[TrainConfig], devices: int, updates: int) -> Callable[[], float]:
-    """Measures seconds for so many updates of all seeds as one population."""
-    settings = sequence_settings(configs, devices, jax.default_backend() != "cpu")
-    advance = make_sequence_advance(make_job(configs[0], devices=settings.step.devices).graphdef, settings)
-    full, rows = on_host(initial_sequence_members(configs)), row_numbers(configs[0].batch_size)
-    slots = slots_for(np.ones(len(configs), bool), settings)
-    state: list[Any] = [place_members(settings, sequence_member_specs(), full, slots)]
+    """Measures seconds for so many updates of all seeds as one program."""
+    trainer = make_trainer([make_job(config) for config in configs], devices)
 
     def seconds(updates: int = updates) -> float:
         started = time.perf_counter()
-        state[0], metrics = advance(state[0], rows, np.int32(updates))
-        jax.block_until_ready(metrics)
+        trainer.advance(updates)
         return time.perf_counter() - started
 
     seconds(1)
@@ -67,16 +51,15 @@ def together(configs: list[TrainConfig], devices: int, updates: int) -> Callable
 
 def one_after_another(configs: list[TrainConfig], devices: int, updates: int) -> Callable[[], float]:
     """Measures seconds for so many updates of each seed, the batch split over so many devices."""
-    jobs = [make_job(config, devices=devices) for config in configs]
-    chunk = make_train_chunk(jobs[0].graphdef, jobs[0].settings)
-    states = [place(job.initial_state(), job.streams(), devices) for job in jobs]
+    trainer = make_trainer([make_job(configs[0])], devices)  # one program for all
+    states = [make_trainer([make_job(config)], 1).initial_state() for config in configs]
 
     def seconds(updates: int = updates) -> float:
         started = time.perf_counter()
-        for number, (state, streams) in enumerate(states):
-            state, metrics = chunk(state, streams, np.int32(updates))
-            jax.block_until_ready(metrics)
-            states[number] = (state, streams)
+        for number, state in enumerate(states):
+            trainer.put(0, state)
+            trainer.advance(updates)
+            states[number] = trainer.state()
         return time.perf_counter() - started
 
     seconds(1)
@@ -106,7 +89,7 @@ def seeds(
       batch_size: B; the devices must divide it.
       devices: auto or a number.
     """
-    check_count("updates", updates, 1, MAX_CALL_UPDATES)
+    check_count("updates", updates, 1)
     check_count("rounds", rounds, 1)
     number = parse_devices(devices) or cores()
     use_cpu_devices(number)

@@ -47,11 +47,8 @@ class JaxrnnCells:
 
     def __init__(self, corpus: Corpus, setting: CellSetting, devices: str):
         from jaxrnn.config import TrainConfig
-        from jaxrnn.data.windows import to_streams
-        from jaxrnn.devices.compile_cache import compiled
-        from jaxrnn.training.job import make_job
+        from jaxrnn.training.job import make_job, make_trainer
         from jaxrnn.training.run_devices import prepare_devices
-        from jaxrnn.training.step import make_train_chunk, place
 
         settings: dict[str, Any] = {
             "text": corpus.name,
@@ -70,26 +67,19 @@ class JaxrnnCells:
         }
         config = TrainConfig(**settings)
         prepare_devices(config)
-        self.job = make_job(config, corpus)
-        streams = to_streams(self.job.train_ids, setting.batch_size)
-        self.state, self.streams = place(self.job.initial_state(), streams, self.job.settings.devices)
-        train_chunk = make_train_chunk(self.job.graphdef, self.job.settings)
-        self.train_chunk = compiled(train_chunk, self.state, self.streams, np.int32(1))
+        self.trainer = make_trainer([make_job(config, corpus)])
+        self.trainer.begin()
 
     def advance(self, updates: int) -> float:
-        from jaxrnn.training.step import train_updates
-
-        self.state, loss = train_updates(self.train_chunk, self.state, self.streams, updates)
-        return loss
+        return float(self.trainer.advance(updates)[0].loss[-1])
 
     def sample(self, length: int) -> np.ndarray:
         import jax
 
-        from jaxrnn.devices.mesh import on_first_device
         from jaxrnn.sample import sample_ids
 
-        params = on_first_device(self.state.params)
-        chunks = sample_ids(self.job.graphdef, params, length=length, key=jax.random.key(0))
+        graphdef, params = self.trainer.graphdef, self.trainer.params()
+        chunks = sample_ids(graphdef, params, length=length, key=jax.random.key(0))
         return np.concatenate(list(chunks))
 
 
