@@ -1,5 +1,6 @@
 """Vocabularies: encode and decode exactly, refuse the unknown, survive a file."""
 
+import hashlib
 import json
 import os
 
@@ -202,3 +203,9 @@ def test_byte_mode_prompts_are_utf8_and_shown_as_utf8():
 def test_a_prompt_with_surrogates_is_refused_as_unknown():
     with pytest.raises(DataError, match=r"U\+D800"):
         Vocabulary.from_text("ab").encode_prompt("a\ud800")
+
+
+def test_the_digest_is_over_kind_and_symbols_in_order() -> None:
+    expected = hashlib.sha256(b"characters\n" + b"a\0\0\0" + b"\xac\x20\0\0").hexdigest()
+    assert Vocabulary(("a", "€")).digest == expected
+    assert len({Vocabulary(s, b).digest for s, b in ((("a",), False), (("a",), True), (("a", "b"), False))}) == 3
