@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jaxrnn.cells.initializers import INITIALIZER_NAMES
+from jaxrnn.cells.table import CELL_TABLE
 from jaxrnn.checks import (
     LARGEST_COUNT,
     LARGEST_SEED,
@@ -18,9 +20,10 @@ from jaxrnn.checks import (
     parse_devices,
     parse_interval,
 )
-from jaxrnn.contradictions import INITIALIZER_NAMES, LSTM_NAMES, refuse_contradictions
+from jaxrnn.contradictions import refuse_contradictions
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.optim.table import OPTIMIZERS, rules_with
 from jaxrnn.tasks.settings import TASK_NAMES, refuse_what_the_task_lacks
 from jaxrnn.terminal.printable import printable
 
@@ -34,8 +37,9 @@ LARGEST_LAYERS = 1000
 LARGEST_SAMPLE = 1_000_000  # held in memory while training; `jaxrnn sample` streams any length
 SMALLEST_EPSILON = 1e-30  # a float32 below 1e-38 is flushed to 0, and 0 / 0 follows
 
-CELL_NAMES = ("vanilla", *LSTM_NAMES[:3], "gru", "gru-flax", "gru-reset-before", *LSTM_NAMES[3:])
-OPTIMIZER_NAMES = ("adagrad", "rmsprop", "adam", "sgd")
+CELL_NAMES = tuple(CELL_TABLE)
+LSTM_NAMES = tuple(name for name, cell in CELL_TABLE.items() if cell.forget_bias)
+OPTIMIZER_NAMES = tuple(OPTIMIZERS)
 ENGINE_NAMES = ("auto", "scan", "hoisted", "reference")
 EARLY_STOPPING_NAMES = ("none", "patience", "thesis")
 CHOICES = {
@@ -68,6 +72,8 @@ SWITCHES = (
     "retrain",
 )
 DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_recurrent")
+DECAYS = ("rmsprop_decay", "momentum", "adam_b1", "adam_b2")
+SHARES = ("validation_fraction", "test_fraction", *DECAYS, *DROPOUT_SITES)  # from 0 up to, but not, 1
 
 # What `jaxrnn resume` and a repeated `jaxrnn train` may change: totals and intervals. Nothing else, since anything
 # else would make another run of it.
@@ -89,9 +95,7 @@ class TrainConfig:
     text: str = setting(DEFAULT_TEXT, "a file, a known text, `python-reference` or `python-stdlib`")
     task: str = setting("text", "what is learned: " + ", ".join(TASK_NAMES))
     sequence_length: int | None = setting(None, "T, steps of each generated sequence of a task that is not text")
-    input: str | None = setting(
-        None, "how palindromes are read: number (a digit is one number, if not given) or one-hot"
-    )
+    input: str | None = setting(None, "how palindromes are read: number (one a digit, if not given) or one-hot")
     pooling: str = setting("last", "what a class is read from: the last step, or the mean over all")
     cell: str = setting("vanilla", "name of the recurrent cell: " + ", ".join(CELL_NAMES))
     hidden: int = setting(100, "H, hidden features of each layer")
@@ -120,16 +124,14 @@ class TrainConfig:
     bptt_length: int = setting(25, "T, symbols in a window: the steps that the gradient flows through")
     batch_size: int = setting(1, "B, streams read side by side")
     accumulate: int = setting(1, "windows whose mean gradient makes one change of the parameters")
-    optimizer: str = setting("adagrad", "adagrad, rmsprop, adam or sgd")
+    optimizer: str = setting("adagrad", "the rule: " + ", ".join(OPTIMIZER_NAMES))
     learning_rate: float = setting(0.1, "the learning rate")
-    epsilon: float | None = setting(
-        None, "what keeps the divisor of adagrad, rmsprop and adam from 0; 1e-8 if not given"
-    )
+    epsilon: float | None = setting(None, f"keeps the divisor of {', '.join(rules_with('epsilon'))} from 0; 1e-8")
     epsilon_in_root: bool | None = setting(
         None, "epsilon inside the root or outside; if not given, inside for adagrad, outside for rmsprop and adam"
     )
     rmsprop_decay: float = setting(0.95, "decay of rmsprop's mean square")
-    momentum: float = setting(0.0, "momentum of rmsprop or sgd")
+    momentum: float = setting(0.0, "momentum of " + ", ".join(rules_with("momentum")))
     nesterov: bool = setting(False, "Nesterov's form of the momentum")
     adam_b1: float = setting(0.9, "decay of adam's mean")
     adam_b2: float = setting(0.999, "decay of adam's mean square")
@@ -193,15 +195,7 @@ class TrainConfig:
                 check_count(name, getattr(self, name), least)
         for name in ("learning_rate", "clip_value", "clip_global_norm", "clip_backward", "init_scale", "decay_rate"):
             check_number(name, getattr(self, name), 0.0)
-        for name in (
-            "validation_fraction",
-            "test_fraction",
-            "rmsprop_decay",
-            "momentum",
-            "adam_b1",
-            "adam_b2",
-            *DROPOUT_SITES,
-        ):
+        for name in SHARES:
             check_number(name, getattr(self, name), 0.0, 1.0)
         check_number("forget_bias", self.forget_bias, -math.inf)
         if self.epsilon is not None:

@@ -4,37 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxrnn.cells.initializers import SCALED
+from jaxrnn.cells.table import CELL_TABLE
 from jaxrnn.checks import flag
 from jaxrnn.errors import ConfigurationError
-
-LSTM_NAMES = (
-    "lstm",
-    "lstm-peephole",
-    "lstm-peephole-full",
-    "temporal-gate-lstm",
-    "lstm-multiplicative",
-    "lstm-layer-norm",
-)
-SCALED_INITIALIZERS = ("normal", "uniform")  # those that `init_scale` is for
-INITIALIZER_NAMES = (
-    *SCALED_INITIALIZERS,
-    "orthogonal",
-    "glorot-uniform",
-    "glorot-normal",
-    "lecun-normal",
-    "he-normal",
-)
-
-# The rules that use a constant; with another rule, a value that is not the default is a mistake.
-RULES_WITH = {
-    "rmsprop_decay": ("rmsprop",),
-    "epsilon": ("adagrad", "rmsprop", "adam"),
-    "epsilon_in_root": ("adagrad", "rmsprop", "adam"),
-    "momentum": ("rmsprop", "sgd"),
-    "nesterov": ("rmsprop", "sgd"),
-    "adam_b1": ("adam",),
-    "adam_b2": ("adam",),
-}
+from jaxrnn.optim.table import CONSTANTS, OPTIMIZERS, rules_with
 
 
 def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> None:
@@ -51,14 +25,16 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
     def is_given(name: str) -> bool:
         return values[name] != defaults[name]
 
-    for name, rules in RULES_WITH.items():
-        if values["optimizer"] not in rules and is_given(name):
+    optimizer = values["optimizer"]
+    for name in CONSTANTS:
+        if name not in OPTIMIZERS[optimizer] and is_given(name):
+            belongs = ", ".join(rules_with(name))
             raise ConfigurationError(
-                f"{flag(name)} has no effect with --optimizer {values['optimizer']}; it belongs to {', '.join(rules)}"
+                f"{flag(name)} has no effect with --optimizer {optimizer}; it belongs to {belongs}"
             )
     init, recurrent_init = values["init"], values["recurrent_init"]
     drawn_by = f"--init {init}" + (f" and --recurrent-init {recurrent_init}" if recurrent_init else "")
-    scaled = " or ".join(SCALED_INITIALIZERS)
+    scaled = " or ".join(SCALED)
     validation = "validation-fraction" if values["task"] == "text" else "validation-every"
     fractions = values["validation_fraction"] + values["test_fraction"]
     contradictions = {
@@ -74,13 +50,13 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
             values["updates"] is not None and values["epochs"] is not None
         ),
         f"--forget-bias has no effect with --cell {values['cell']}, which has no forget gate": (
-            is_given("forget_bias") and values["cell"] not in LSTM_NAMES
+            is_given("forget_bias") and not CELL_TABLE[values["cell"]].forget_bias
         ),
         f"--init-scale has no effect with {drawn_by}; it belongs to {scaled}": (
-            is_given("init_scale") and not {init, recurrent_init} & set(SCALED_INITIALIZERS)
+            is_given("init_scale") and not {init, recurrent_init} & set(SCALED)
         ),
         f"--init-biases needs --init {scaled}: {init} draws matrices only": (
-            values["init_biases"] and init not in SCALED_INITIALIZERS
+            values["init_biases"] and init not in SCALED
         ),
         "--dropout-between needs at least two --layers; with one there is nothing between": (
             values["dropout_between"] > 0 and values["layers"] == 1

@@ -1,58 +1,45 @@
-"""One cell a file. `CELLS` makes them by name; `jaxrnn.config.CELL_NAMES` lists the same names for the settings."""
+"""One cell a file. `table.CELL_TABLE` says what there is; `CELLS` makes them by name.
+
+The classes are loaded when they are first used, so that the settings can read the table without loading JAX.
+"""
 
 from __future__ import annotations
 
-import functools
-import inspect
+import importlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from jaxrnn.cells.base import Cell
-from jaxrnn.cells.gru import GRUCarry, GRUCell
-from jaxrnn.cells.gru_reset_before import ResetBeforeGRUCell
-from jaxrnn.cells.inner_product import InnerProduct
-from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
-from jaxrnn.cells.lstm_layer_norm import LayerNormLSTMCell
-from jaxrnn.cells.lstm_multiplicative import MultiplicativeLSTMCell
-from jaxrnn.cells.lstm_peephole import PeepholeLSTMCell
-from jaxrnn.cells.lstm_peephole_full import FullPeepholeLSTMCell
-from jaxrnn.cells.parameter_count import parameter_count
-from jaxrnn.cells.temporal_gate_lstm import TemporalGateCarry, TemporalGateLSTMCell, openness
-from jaxrnn.cells.vanilla import VanillaCarry, VanillaCell
+from jaxrnn.cells.table import CELL_TABLE, cell_options, parameter_count
 
-# Called as (in_features, hidden_features, *, kernel_init, param_dtype, rngs, **options); see `Cell` and `cell_options`.
-CELLS: dict[str, Callable[..., Cell]] = {
-    "vanilla": VanillaCell,
-    "lstm": LSTMCell,
-    "lstm-peephole": PeepholeLSTMCell,
-    "lstm-peephole-full": FullPeepholeLSTMCell,
-    "gru": GRUCell,
-    "gru-flax": functools.partial(GRUCell, recurrent_bias=False),
-    "gru-reset-before": ResetBeforeGRUCell,
-    "temporal-gate-lstm": TemporalGateLSTMCell,
-    "lstm-multiplicative": MultiplicativeLSTMCell,
-    "lstm-layer-norm": LayerNormLSTMCell,
+_MODULE_OF = {entry.cell_type: entry.module for entry in CELL_TABLE.values()} | {
+    "Cell": "base",
+    "GRUCarry": "gru",
+    "InnerProduct": "inner_product",
+    "LSTMCarry": "lstm",
+    "TemporalGateCarry": "temporal_gate_lstm",
+    "VanillaCarry": "vanilla",
+    "openness": "temporal_gate_lstm",
 }
 
+if TYPE_CHECKING:
+    from jaxrnn.cells.base import Cell
+    from jaxrnn.cells.gru import GRUCarry, GRUCell
+    from jaxrnn.cells.gru_reset_before import ResetBeforeGRUCell
+    from jaxrnn.cells.inner_product import InnerProduct
+    from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
+    from jaxrnn.cells.lstm_layer_norm import LayerNormLSTMCell
+    from jaxrnn.cells.lstm_multiplicative import MultiplicativeLSTMCell
+    from jaxrnn.cells.lstm_peephole import PeepholeLSTMCell
+    from jaxrnn.cells.lstm_peephole_full import FullPeepholeLSTMCell
+    from jaxrnn.cells.temporal_gate_lstm import TemporalGateCarry, TemporalGateLSTMCell, openness
+    from jaxrnn.cells.vanilla import VanillaCarry, VanillaCell
 
-def cell_options(name: str) -> frozenset[str]:
-    """Which of the options `forget_bias` and `use_bias` a cell takes.
-
-    Raises:
-      ValueError: if there is no such cell.
-
-    Example:
-      >>> sorted(cell_options("lstm")), sorted(cell_options("gru"))
-      (['forget_bias', 'use_bias'], ['use_bias'])
-    """
-    if name not in CELLS:
-        raise ValueError(f"cell_options expects a cell out of {', '.join(CELLS)}; got {name!r}")
-    cell_type = getattr(CELLS[name], "func", CELLS[name])  # past a functools.partial
-    takes_forget_bias = "forget_bias" in inspect.signature(cell_type.__init__).parameters
-    return frozenset({"use_bias", "forget_bias"} if takes_forget_bias else {"use_bias"})
-
+    # Called as (in_features, hidden_features, *, kernel_init, param_dtype, rngs, **options); see `Cell`.
+    CELLS: dict[str, Callable[..., Cell]]
 
 __all__ = [
     "CELLS",
+    "CELL_TABLE",
     "Cell",
     "FullPeepholeLSTMCell",
     "GRUCarry",
@@ -72,3 +59,15 @@ __all__ = [
     "openness",
     "parameter_count",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    value: Any
+    if name == "CELLS":
+        value = {cell: entry.load() for cell, entry in CELL_TABLE.items()}
+    elif name in _MODULE_OF:
+        value = getattr(importlib.import_module(f"jaxrnn.cells.{_MODULE_OF[name]}"), name)
+    else:
+        raise AttributeError(f"module 'jaxrnn.cells' has no attribute {name!r}")
+    globals()[name] = value
+    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxrnn.cells import parameter_count
+from jaxrnn.cells.table import parameter_count
 
 
 def model_parameters(
@@ -21,7 +21,7 @@ def model_parameters(
     P is `parameter_count` of the cell.
 
     Args:
-      cell: a key of `CELLS`.
+      cell: a key of `jaxrnn.CELLS`.
       layers: L.
       hidden: H of every layer.
       vocabulary_size: V.
@@ -51,7 +51,7 @@ def hidden_size_for(
     The LSTM has biases, no peepholes, and the same vocabulary. Of two sizes equally near the smaller is taken.
 
     Args:
-      cell: a key of `CELLS`.
+      cell: a key of `jaxrnn.CELLS`.
       layers: how many.
       model_size: hidden units of the LSTM that sets the budget.
       vocabulary_size: V.

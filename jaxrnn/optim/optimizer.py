@@ -11,33 +11,26 @@ is never read. Where the transformation is there, its limit is above 0.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxrnn.optim import rules
 from jaxrnn.optim.accumulation import accumulated
 from jaxrnn.optim.clipping import clip_by_norm, clip_by_value
 from jaxrnn.optim.schedule import epoch_decay, step_decay, warm_up
-
-OPTIMIZERS = ("adagrad", "rmsprop", "adam", "sgd")
-
-EPSILON = 1e-8
-# AdaGrad as in the reports: theta -= eta g / sqrt(M + eps) with M = sum of g^2 from the first update on. Optax's own
-# defaults (M starts at 0.1, eps 1e-7) are another rule. RMSprop as in Torch: theta -= eta g / (sqrt(m) + eps).
-EPSILON_IN_ROOT = {"adagrad": True, "rmsprop": False, "adam": False, "sgd": False}
-ADAGRAD_INITIAL_ACCUMULATOR = 0.0
-RMSPROP_INITIAL_SCALE = 0.0
+from jaxrnn.optim.table import OPTIMIZERS
 
 
 class OptimizerSettings(NamedTuple):
     """What is static of an optimizer: hashable, part of the compiled program.
 
     Attributes:
-      name: one of `OPTIMIZERS`.
-      epsilon: eps of adagrad, rmsprop and adam; None is `EPSILON`.
-      epsilon_in_root: sqrt(M + eps) if true, sqrt(M) + eps if false; None is the rule's own, `EPSILON_IN_ROOT`.
+      name: one of `jaxrnn.optim.table.OPTIMIZERS`, where stands which of the constants it uses.
+      epsilon: eps of adagrad, rmsprop and adam; None is 1e-8.
+      epsilon_in_root: sqrt(M + eps) if true, sqrt(M) + eps if false; None is the rule's own habit.
       rmsprop_decay: rho, char-rnn's by default.
       momentum: mu of rmsprop and sgd; 0 is none.
       nesterov: look ahead by mu, for sgd and rmsprop with momentum.
@@ -150,46 +143,16 @@ def make_optimizer(
     References: Duchi, Hazan and Singer, 2011 (AdaGrad); Tieleman and Hinton, 2012 (RMSprop); Kingma and Ba, 2015
     (Adam).
     """
+    if settings.name not in OPTIMIZERS:
+        raise ValueError(f"make_optimizer expects a name out of {', '.join(OPTIMIZERS)}; got {settings.name!r}")
     steps = []
     if settings.clips_value:
         steps.append(clip_by_value(hyperparameters.clip_value))
     if settings.clips_global_norm:
         steps.append(clip_by_norm(hyperparameters.clip_global_norm, settings.clip_norm))
-    steps.append(_rule(settings))
-    if settings.momentum and settings.name in ("rmsprop", "sgd"):
+    steps.append(getattr(rules, settings.name)(settings))
+    if settings.momentum and "momentum" in OPTIMIZERS[settings.name]:
         steps.append(optax.trace(settings.momentum, settings.nesterov))
     steps.append(optax.scale_by_learning_rate(learning_rate_at(hyperparameters, epoch, update)))
     chain = optax.chain(*steps)
     return chain if settings.accumulate == 1 else accumulated(chain, settings.accumulate)
-
-
-def _scale_by_rss_with_eps_outside(epsilon: float) -> optax.GradientTransformation:
-    # Optax has AdaGrad with eps inside the root only.
-    def init(params: Any) -> Any:
-        return optax.ScaleByRssState(jax.tree.map(jnp.zeros_like, params))
-
-    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        del params
-        sums = jax.tree.map(lambda g, M: M + g * g, gradients, state.sum_of_squares)
-        steps = jax.tree.map(lambda g, M: g / (jnp.sqrt(M) + epsilon), gradients, sums)
-        return steps, optax.ScaleByRssState(sums)
-
-    return optax.GradientTransformation(init, update)
-
-
-def _rule(settings: OptimizerSettings) -> optax.GradientTransformation:
-    name = settings.name
-    if name not in OPTIMIZERS:
-        raise ValueError(f"make_optimizer expects a name out of {', '.join(OPTIMIZERS)}; got {name!r}")
-    epsilon = EPSILON if settings.epsilon is None else settings.epsilon
-    in_root = EPSILON_IN_ROOT[name] if settings.epsilon_in_root is None else settings.epsilon_in_root
-    if name == "adagrad" and in_root:
-        return optax.scale_by_rss(ADAGRAD_INITIAL_ACCUMULATOR, epsilon)
-    if name == "adagrad":
-        return _scale_by_rss_with_eps_outside(epsilon)
-    if name == "rmsprop":
-        return optax.scale_by_rms(settings.rmsprop_decay, epsilon, RMSPROP_INITIAL_SCALE, eps_in_sqrt=in_root)
-    if name == "adam":
-        outside, inside = (0.0, epsilon) if in_root else (epsilon, 0.0)
-        return optax.scale_by_adam(settings.adam_b1, settings.adam_b2, eps=outside, eps_root=inside)
-    return optax.identity()
