@@ -27,7 +27,7 @@ from typing import Annotated
 import jax
 from cyclopts import Parameter
 
-from experiments.palindrome_recipe import Count, Recipe, members
+from experiments.palindromes.recipe import Count, Recipe, members
 from experiments.timing import in_rounds, median_ratio
 from jaxrnn.checks import check_count, parse_devices
 from jaxrnn.config import TrainConfig

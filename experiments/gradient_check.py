@@ -19,10 +19,11 @@ C) and 2.6e-14 of the value (B).
 48 s, two cores of an AMD EPYC, no GPU, 2026-11-21.
 
 What the reports leave open, and what is taken here: A's "difference method" and C's "difference" are central
-differences; the seeds of A and B are 0; C's "25 random characters" are drawn one by one from the text; the order of C's
-four tables is (seed 40: first, random; seed 8: first, random). The literal window is read with A's K = 78, of which 14
-symbols occur. U, W and V are printed, as the reports name them: our W_x, W_h and W_y transposed. Differences are taken
-of each character's loss and then summed, which loses less to rounding than the difference of two sums.
+differences; the seeds of A and B are 0; C's "25 random characters" are drawn one by one from the text. C's Tables 1 to 4
+are seed 40 and seed 8 on the first characters, then seed 40 and seed 8 on random ones. The literal window is read with
+A's K = 78, of which 14 symbols occur. U, W and V are printed, as the reports name them: our W_x, W_h and W_y transposed.
+Differences are taken of each character's loss and then summed, which loses less to rounding than the difference of two
+sums.
 C's U (6e-12) is below what second-order differences resolve in float64 (the loss is about 109, its last digit 1.4e-14,
 divided by twice the step), so C is also taken with the five-point formula.
 """
@@ -52,8 +53,8 @@ PUBLISHED = {
     "A": {"b": 6.6e-10, "c": 7.3e-10, "U": 3.7e-10, "W": 4.2e-10, "V": 4.4e-10},
     "B": {"b": 1.3e-5, "c": 2.5e-5, "U": 7.1e-5, "W": 5.0e-4, "V": 5.0e-6},
     "C seed 40, first": {"b": 9.1e-11, "c": 5.0e-10, "U": 5.0e-10, "W": 4.8e-11, "V": 4.4e-11},
-    "C seed 40, random": {"b": 6.3e-11, "c": 5.0e-10, "U": 7.0e-12, "W": 4.7e-11, "V": 4.6e-11},
-    "C seed 8, first": {"b": 7.0e-11, "c": 5.0e-10, "U": 5.8e-12, "W": 4.1e-11, "V": 4.4e-11},
+    "C seed 8, first": {"b": 6.3e-11, "c": 5.0e-10, "U": 7.0e-12, "W": 4.7e-11, "V": 4.6e-11},
+    "C seed 40, random": {"b": 7.0e-11, "c": 5.0e-10, "U": 5.8e-12, "W": 4.1e-11, "V": 4.4e-11},
     "C seed 8, random": {"b": 1.1e-10, "c": 5.2e-10, "U": 7.1e-12, "W": 4.8e-11, "V": 4.3e-11},
 }
 
@@ -74,8 +75,8 @@ TABLES = (
     Table("A", 100, 0, ("central",)),
     Table("B", 5, 0, ("forward",), "max_relative"),
     Table("C seed 40, first", 5, 40, ("central", "five-point")),
-    Table("C seed 40, random", 5, 40, ("central", "five-point"), random_window=True),
     Table("C seed 8, first", 5, 8, ("central", "five-point")),
+    Table("C seed 40, random", 5, 40, ("central", "five-point"), random_window=True),
     Table("C seed 8, random", 5, 8, ("central", "five-point"), random_window=True),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,7 @@ class Loop:
       rounds: the updates of the members that were saved together last, and how to note the next; None for a run alone.
       report: called where a `Report` is due.
       select: numbers of members that are stopped after a validation, such as by successive halving.
+      at: what is called with the trainer when so many updates are done, before they are saved; chunks end there.
 
     Attributes:
       ends: how each has ended, see `end_of`; None while it goes on.
@@ -81,9 +82,10 @@ class Loop:
         rounds: Rounds | None = None,
         report: Callable[[Report], None] = lambda report: None,
         select: Callable[[Sequence[TrainState]], list[int]] = lambda glances: [],
+        at: Mapping[int, Callable[[Trainer], None]] | None = None,
     ):
         self.jobs, self.trainer, self.files, self.progress, self.stop = jobs, trainer, files, progress, stop
-        self.rounds, self.report, self.select = rounds, report, select
+        self.rounds, self.report, self.select, self.at = rounds, report, select, at or {}
         self.config, self.alone = jobs[0].config, len(jobs) == 1
         self.sample_every = self.config.sample_every if jobs[0].task.writes else 0
         self.validation_every = jobs[0].validation_every
@@ -137,6 +139,8 @@ class Loop:
             for member in moved:
                 if self.sample_every and (self.updates[member] == 1 or self._is_due(member, self.sample_every)):
                     self._sample(member, self.trainer.state(member).params, int(self.updates[member]))
+            for update in sorted(set(self.updates[moved].tolist()) & self.at.keys()):
+                self.at[update](self.trainer)
             told = [m for m in moved if m in due or self.ends[m] or self._is_due(m, self.jobs[0].windows)]
             if told:
                 self.report(Report(int(self.updates[moved].max()), told, self.seconds_an_update))
@@ -202,7 +206,8 @@ class Loop:
         update = int(self.updates[running].min())
         first = running & (self.updates == update)
         ahead = self.updates[running & (self.updates > update)]
-        ends = [*self.totals[first].tolist(), *ahead.tolist(), update + MAX_CHUNK_UPDATES]
+        points = [point for point in self.at if point > update]
+        ends = [*self.totals[first].tolist(), *ahead.tolist(), *points, update + MAX_CHUNK_UPDATES]
         for interval in (self.jobs[0].windows, self.validation_every, self.sample_every, self.save_updates):
             if interval:
                 ends.append(update + interval - update % interval)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from jaxrnn.training.report import describe_job
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import RECENT_UPDATES
 from jaxrnn.training.step import recent_accuracy
+from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.validation import reason_in_words
 
 FINAL_SAMPLE_TEMPERATURE = 0.6
@@ -48,6 +50,7 @@ def train(
     run: str | Path | None = None,
     progress: Progress | None = None,
     corpus: Corpus | None = None,
+    at: Mapping[int, Callable[[Trainer], None]] | None = None,
 ) -> TrainResult:
     """Trains in a run directory, going on from its latest checkpoint if there is one.
 
@@ -56,6 +59,8 @@ def train(
       run: the run directory; runs/TEXT-CELL-HIDDEN or runs/TASK-LENGTH-CELL-HIDDEN if not given.
       progress: what shows the progress; by default a bar or lines on stdout.
       corpus: the text, if it was read already.
+      at: what is called with the trainer when so many updates are done. It may look, not change the state. It is called
+        before they are saved, so what it has left undone when it is killed is called for again.
 
     Raises:
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
@@ -72,7 +77,7 @@ def train(
         directory.prepare()
         with directory.lock(), numerics(config.dtype):
             files = RunFiles(job, directory, trainer.layout.share)
-            loop = Loop([job], trainer, [files], progress, stop)
+            loop = Loop([job], trainer, [files], progress, stop, at=at)
             with contextlib.closing(loop):
                 _say_how_it_begins(loop, job, directory)
                 if not loop.begin():

@@ -43,6 +43,15 @@ def test_the_published_numbers_are_those_of_the_printed_table():
         assert [max(groups[group] for groups in tables) for group in GROUPS] == lines[report, "published"]
 
 
+def test_report_cs_tables_stand_under_their_own_captions():
+    """Errors of the gradient of b in its Tables 1 to 4, and the seed and the window that each caption names."""
+    captions = {9.1e-11: (40, False), 6.3e-11: (8, False), 7.0e-11: (40, True), 1.1e-10: (8, True)}
+    of_c = [table for table in TABLES if table.name.startswith("C")]
+    assert {PUBLISHED[table.name]["b"]: (table.seed, table.random_window) for table in of_c} == captions
+    for table in of_c:
+        assert table.name == f"C seed {table.seed}, {'random' if table.random_window else 'first'}"
+
+
 @pytest.mark.parametrize("table", SMALL, ids=lambda table: table.name)
 def test_published_maxima_are_reached(table):
     rows = rows_of(table)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import palindrome_gradients
-from experiments.palindrome_gradients import app, law, norm_table
+from experiments.palindromes import gradients
+from experiments.palindromes.gradients import app, law, norm_table
 from jaxrnn.run import open_run
 from jaxrnn.tasks.protocol import Sequences
 from jaxrnn.terminal.command import exit_code_of
@@ -21,7 +21,7 @@ OPTIONS = {"--length": 7, "--hidden": 4, "--updates": 3, "--short-updates": 2, "
 def call(output, **changed):
     options = OPTIONS | {f"--{name}": value for name, value in changed.items()} | {"--output": output}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(palindrome_gradients, "use_compile_cache", lambda: None)
+        patch.setattr(gradients, "use_compile_cache", lambda: None)
         return exit_code_of(app, [str(part) for option in options.items() for part in option])
 
 

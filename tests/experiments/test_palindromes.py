@@ -9,11 +9,11 @@ import re
 import numpy as np
 import pytest
 
-from experiments import palindrome_runs, palindromes
-from experiments.palindrome_figures import Curve, accuracies, curve_table, length_table, smoothed
-from experiments.palindrome_parameters import count_table, gradient_through_each_step
-from experiments.palindrome_recipe import Recipe, members
-from experiments.palindrome_runs import PalindromeRuns
+from experiments.palindromes import palindromes
+from experiments.palindromes.figures import Curve, accuracies, curve_table, length_table, smoothed
+from experiments.palindromes.parameters import count_table, gradient_through_each_step
+from experiments.palindromes.recipe import Recipe, members
+from experiments.palindromes.runs import PalindromeRuns, group_name
 from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.training import sequence_population_run as host
 
@@ -198,8 +198,8 @@ def test_an_lstm_has_four_n_times_d_plus_n_plus_one_parameters():
 
 def test_other_members_make_another_population():
     configs = members(TINY, ["lstm"], [3], 2)
-    assert palindrome_runs.group_name(configs) != palindrome_runs.group_name(configs[:1])
-    assert palindrome_runs.group_name(configs).startswith("lstm-T-3-rmsprop-")
+    assert group_name(configs) != group_name(configs[:1])
+    assert group_name(configs).startswith("lstm-T-3-rmsprop-")
 
 
 def test_the_gradients_are_a_command():

@@ -11,11 +11,11 @@ from flax import nnx
 
 pytest.importorskip("matplotlib")
 
-from experiments import temporal_gate
-from experiments.temporal_gate_figures import gate_example
-from experiments.temporal_gate_learner import GATED, Learner, Size
-from experiments.temporal_gate_tasks import NoisyWaves, Sines, TimedClassifier, TimedTask
-from experiments.temporal_gate_units import Curve, Units, noise_of_gates, openness_in_noise, weighted_median
+from experiments.temporal_gate import __main__ as temporal_gate
+from experiments.temporal_gate.figures import gate_example
+from experiments.temporal_gate.learner import GATED, Learner, Size
+from experiments.temporal_gate.tasks import NoisyWaves, Sines, TimedClassifier, TimedTask
+from experiments.temporal_gate.units import Curve, Units, noise_of_gates, openness_in_noise, weighted_median
 from jaxrnn.tasks.timed_signals import Bursts
 from jaxrnn.terminal.command import exit_code_of
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.palindrome_runs import Curve
+from experiments.palindromes.runs import Curve
 
 CHANCE = 0.1  # of ten digits
 NEAR_PERFECT = 0.99  # D's line

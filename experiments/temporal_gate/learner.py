@@ -1,4 +1,4 @@
-"""What `temporal_gate.py` trains: one network a seed, with its accuracy and its gates along the way."""
+"""What the temporal gate's commands train: one network a seed, with its accuracy and its gates along the way."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.temporal_gate_tasks import TimedClassifier, TimedTask
-from experiments.temporal_gate_units import Curve, Units
+from experiments.temporal_gate.tasks import TimedClassifier, TimedTask
+from experiments.temporal_gate.units import Curve, Units
 from jaxrnn.optim.optimizer import OptimizerSettings, make_hyperparameters
 from jaxrnn.random_streams import STREAM_VALIDATION, stream_key
 from jaxrnn.tasks.protocol import row_numbers

@@ -1,4 +1,4 @@
-"""The pictures of `temporal_gate.py`: numbers in, figures out."""
+"""The pictures of the temporal gate: numbers in, figures out."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.temporal_gate_learner import INIT
-from experiments.temporal_gate_tasks import NoisyWaves
-from experiments.temporal_gate_units import Curve, Units
+from experiments.temporal_gate.learner import INIT
+from experiments.temporal_gate.tasks import NoisyWaves
+from experiments.temporal_gate.units import Curve, Units
 from jaxrnn.cells import TemporalGateLSTMCell, openness
 from jaxrnn.engines import unroll
 from jaxrnn.plots import Figure

@@ -1,4 +1,4 @@
-"""The tasks of `temporal_gate.py`: sequences whose samples have times, and a classifier that is told the times."""
+"""The tasks of the temporal gate: sequences whose samples have times, and a classifier that is told the times."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from experiments.palindrome_gradients import app as gradients
-from experiments.palindrome_recipe import Count, LongRecipe, OneHotRecipe, Recipe, members
+from experiments.palindromes.gradients import app as gradients
+from experiments.palindromes.recipe import Count, LongRecipe, OneHotRecipe, Recipe, members
 from jaxrnn.checks import check_choice, check_count, parse_devices
 from jaxrnn.config import TrainConfig
 from jaxrnn.devices.environment import use_compile_cache
@@ -119,7 +119,7 @@ def steps(
     runs, stopped = _trained(run, devices, [config for group in groups.values() for config in group])
     if stopped:
         return EXIT_OF_STOP[stopped]
-    from experiments.palindrome_figures import curve_table, draw_curves
+    from experiments.palindromes.figures import curve_table, draw_curves
 
     curves = {name: [runs.curve(row) for row in runs.rows_of(group)] for name, group in groups.items()}
     draw_curves(curves, run / "steps.png", f"T = {length}")
@@ -150,7 +150,7 @@ def lengths(
     runs, stopped = _trained(run, devices, configs)
     if stopped:
         return EXIT_OF_STOP[stopped]
-    from experiments.palindrome_figures import draw_lengths, length_table
+    from experiments.palindromes.figures import draw_lengths, length_table
 
     rows = runs.rows_of(configs)
     draw_lengths(rows, run / "lengths.png")
@@ -221,7 +221,7 @@ def parameters(
       init: ours, deviation or variance; see the top of this file.
     """
     check_count("length", length, 1)
-    from experiments.palindrome_parameters import count_table, step_table
+    from experiments.palindromes.parameters import count_table, step_table
 
     recipe = Recipe(hidden=hidden, input=input, init=init)
     print(f"{count_table(recipe, length)}\n\n{step_table(recipe, cells, length)}")
@@ -235,7 +235,7 @@ def _trained(run: Path, devices: str, configs: list[TrainConfig]):
     use_compile_cache()
     import jax
 
-    from experiments.palindrome_runs import PalindromeRuns
+    from experiments.palindromes.runs import PalindromeRuns
 
     runs = PalindromeRuns(run, number if jax.default_backend() == "cpu" else jax.device_count(), sys.stdout)
     return runs, runs.train(configs)
@@ -245,7 +245,7 @@ def _curves_and_rows(run: Path, devices: str, configs: list[TrainConfig], pictur
     runs, stopped = _trained(run, devices, configs)
     if stopped:
         return EXIT_OF_STOP[stopped]
-    from experiments.palindrome_figures import (
+    from experiments.palindromes.figures import (
         RECENT_UPDATES,
         by_cell_and_length,
         curve_table,

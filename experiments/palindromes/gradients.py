@@ -1,6 +1,6 @@
 """Vanishing gradients, seen on palindromes (report D): |dL/dh_t| of a vanilla RNN and an LSTM, and the law behind it.
 
-    python -m experiments.palindrome_gradients --length 100 --updates 1000 --output DIR
+    python -m experiments.palindromes gradients --length 100 --updates 1000 --output DIR
 
 Trains a vanilla RNN, an LSTM with forget bias 1 and one with forget bias 5 ("lstm-open", rate 4e-3), and a vanilla
 RNN at T = 5, which it solves; the same command goes on after a kill, a larger --updates goes on from the end.
@@ -53,7 +53,7 @@ from jaxrnn.random_streams import STREAM_VALIDATION, run_key, stream_key
 from jaxrnn.run import Run, open_run
 from jaxrnn.storage.logs import json_number
 from jaxrnn.storage.small_files import write_atomically
-from jaxrnn.terminal.command import EXIT_OF_STOP, run_app
+from jaxrnn.terminal.command import EXIT_OF_STOP
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.job import make_job, task_of
@@ -261,7 +261,3 @@ def law_figure(law_norms: dict[str, dict[str, list[float]]], spectra: dict[str, 
 
 def _paint(marker: str, color: str) -> dict[str, str]:
     return {"color": color} if marker == "x" else {"facecolors": "none", "edgecolors": color}
-
-
-if __name__ == "__main__":
-    run_app(app)

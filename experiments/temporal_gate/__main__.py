@@ -50,7 +50,7 @@ import cyclopts
 import numpy as np
 from cyclopts import Parameter
 
-from experiments.temporal_gate_report import print_gates, report_accuracies, save
+from experiments.temporal_gate.report import print_gates, report_accuracies, save
 from jaxrnn.checks import check_count, check_number, flag
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.command import run_app
@@ -70,7 +70,7 @@ def draw_openness(*, run: Path = RUN) -> int:
     Args:
       run: directory of the picture and its numbers.
     """
-    from experiments.temporal_gate_figures import gate_example, openness_figure
+    from experiments.temporal_gate.figures import gate_example, openness_figure
 
     times = np.arange(2401) / 100
     k, xs, h = gate_example(times, PERIOD, SHIFT, OPEN_RATIO, 0.0)
@@ -126,10 +126,10 @@ def noise(
       period_range: least and greatest period that a gate starts with.
       open_ratio: open share that a gate starts with.
     """
-    from experiments.temporal_gate_figures import noise_figure
-    from experiments.temporal_gate_learner import GATED, Learner, Size, learn
-    from experiments.temporal_gate_tasks import NoisyWaves, TimedTask
-    from experiments.temporal_gate_units import noise_of_gates
+    from experiments.temporal_gate.figures import noise_figure
+    from experiments.temporal_gate.learner import GATED, Learner, Size, learn
+    from experiments.temporal_gate.tasks import NoisyWaves, TimedTask
+    from experiments.temporal_gate.units import noise_of_gates
     from jaxrnn.tasks.timed_signals import Bursts
 
     check_counts(seeds=seeds, updates=updates, hidden=hidden, batch_size=batch_size, length=length)
@@ -192,9 +192,9 @@ def sines(
       period_range: least and greatest period that a gate starts with.
       open_ratio: open share that a gate starts with.
     """
-    from experiments.temporal_gate_figures import sines_figure
-    from experiments.temporal_gate_learner import GATED, Learner, Size, learn
-    from experiments.temporal_gate_tasks import Sines, TimedTask
+    from experiments.temporal_gate.figures import sines_figure
+    from experiments.temporal_gate.learner import GATED, Learner, Size, learn
+    from experiments.temporal_gate.tasks import Sines, TimedTask
 
     ways = ("coarse", "fine", "random")
     if not sampling or not set(sampling) <= set(ways):
@@ -257,8 +257,8 @@ def speed(
       rounds: interleaved rounds.
       seconds: that each takes in each round.
     """
-    from experiments.temporal_gate_learner import GATED, Learner, Size
-    from experiments.temporal_gate_tasks import Sines, TimedTask
+    from experiments.temporal_gate.learner import GATED, Learner, Size
+    from experiments.temporal_gate.tasks import Sines, TimedTask
     from experiments.timing import interleaved_rates, median_ratio
 
     check_counts(hidden=hidden, batch_size=batch_size, length=length, rounds=rounds)

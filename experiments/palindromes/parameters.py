@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.palindrome_recipe import Recipe
+from experiments.palindromes.recipe import Recipe
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.random_streams import STREAM_DATA, stream_key
 from jaxrnn.tasks.protocol import Sequences
