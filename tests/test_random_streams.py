@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxrnn.training.population import initial_states
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.random_streams import KIND, run_key
+from jaxrnn.training.job import make_job, make_trainer
 
 SEEDS = (0, 1, 2**31 - 1, 2**31 + 5, 2**32 - 1)
 
