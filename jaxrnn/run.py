@@ -23,6 +23,7 @@ from jaxrnn.sample import sample_ids
 from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage.logs import read_metrics
 from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.vocabulary_file import load_vocabulary
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.formats import readers
@@ -64,7 +65,7 @@ class Run:
         self.directory = RunDirectory(path)
         self.record = self.directory.read_config()
         self.config = TrainConfig.from_json(self.record["config"])
-        self._vocabulary = Vocabulary.load(self.directory.vocabulary_path) if self.config.task == "text" else None
+        self._vocabulary = load_vocabulary(self.directory.vocabulary_path) if self.config.task == "text" else None
         self._state: TrainState | None = None
         self._state_update = -1
 

@@ -28,13 +28,14 @@ COUNTS = [name for name, field in FIELDS.items() if field.type in ("int", "int |
 NUMBERS = [name for name, field in FIELDS.items() if field.type in ("float", "float | None")]
 SWITCHES = [name for name, field in FIELDS.items() if field.type in ("bool", "bool | None")]
 NAMES = list(CHOICES)
-BELOW_ONE = [name for name in NUMBERS if name.startswith(("dropout_", "adam_", "momentum", "rmsprop_", "validation_"))]
+SHARES = ("dropout_", "adam_", "momentum", "rmsprop_", "validation_", "test_")
+BELOW_ONE = [name for name in NUMBERS if name.startswith(SHARES)]
 OF_ANY_SIGN = ["forget_bias"]
 NO_NUMBERS = [math.nan, math.inf, -math.inf, 10**400, True, "0.1", 1j, [1.0]]
 
 
 def test_the_fields_are_known_to_this_test() -> None:
-    assert len(COUNTS) == 18 and len(NUMBERS) == 18 and len(SWITCHES) == 9 and len(BELOW_ONE) == 9
+    assert len(COUNTS) == 20 and len(NUMBERS) == 19 and len(SWITCHES) == 10 and len(BELOW_ONE) == 10
     kinds = [COUNTS, NUMBERS, SWITCHES, NAMES, ["text", "checkpoint_every", "devices", "encoding"]]
     assert sorted(name for kind in kinds for name in kind) == sorted(FIELDS)
     assert set(FIELDS) > CHANGEABLE
@@ -128,6 +129,17 @@ VALIDATED = {"validation_fraction": 0.1}
 CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     # settings, the error's words, what makes them agree
     ({"updates": 3, "epochs": 3}, "give one of them", {"epochs": None}),
+    ({"retrain": True}, "--retrain needs a --validation-fraction", VALIDATED),
+    (
+        VALIDATED | {"retrain": True, "early_stopping": "patience"},
+        "--early-stopping has no validation to look at with --retrain",
+        {"early_stopping": "none"},
+    ),
+    (
+        {"validation_fraction": 0.5, "test_fraction": 0.5},
+        "--validation-fraction and --test-fraction leave nothing to train on: their sum is 1, it must be below 1",
+        {"test_fraction": 0.4},
+    ),
     ({"forget_bias": 0.0}, "--cell vanilla, which has no forget gate", LSTM),
     ({"cell": "gru", "forget_bias": -2.0}, "--cell gru, which has no forget gate", LSTM),
     ({"dropout_between": 0.5}, "nothing between", {"layers": 2}),

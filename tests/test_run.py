@@ -16,7 +16,7 @@ import jaxrnn
 from jaxrnn.config import TrainConfig
 from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
 from jaxrnn.terminal.progress import Progress
-from jaxrnn.training.loop import train
+from jaxrnn.training.start import train
 
 TEXT = "the cat sat on the mat, and the dog sat on the cat.\n" * 8
 

@@ -1,25 +1,18 @@
-"""The symbols of a text and their ids: sorted by code point, saved as JSON, never guessed."""
+"""The symbols of a text and their ids: sorted by code point, never guessed."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxrnn.errors import CheckpointError, DataError
-from jaxrnn.storage.files_inside import read_inside
 from jaxrnn.terminal.printable import printable
 
-FORMAT = 1
-MAX_FILE_BYTES = 8 * 1024 * 1024
 _BLOCK = 1 << 20
 
 
@@ -67,7 +60,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbols", tuple(self.symbols))
-        fault = _fault(self.symbols, self.bytes_mode)
+        fault = fault_in_symbols(self.symbols, self.bytes_mode)
         if fault:
             raise ValueError(f"expected a vocabulary of sorted single characters, got {fault}")
 
@@ -208,54 +201,8 @@ class Vocabulary:
             details,
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the vocabulary as JSON, all of it or nothing."""
-        path = Path(path)
-        content = {"format": FORMAT, "bytes_mode": self.bytes_mode, "symbols": self.symbols}
-        data = json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
-        if len(data) > MAX_FILE_BYTES:
-            raise DataError(f"a vocabulary of {len(self)} characters is too large to save; use byte mode (--bytes)")
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
-        """Reads what `save` wrote. Raises CheckpointError for anything else."""
-        shown = printable(os.fspath(path), keep="")
-        try:
-            data = read_inside(Path(path), MAX_FILE_BYTES)
-        except OSError as error:
-            raise CheckpointError(f"cannot read the vocabulary {shown}: {error.strerror}; restore the file") from None
-        try:
-            content = json.loads(data)
-        except (ValueError, RecursionError):
-            raise CheckpointError(f"expected JSON in {shown}, got something else; restore the file") from None
-        if not isinstance(content, dict) or type(content.get("format")) is not int or content["format"] != FORMAT:
-            found = printable(str(content.get("format")), keep="")[:20] if isinstance(content, dict) else "none"
-            raise CheckpointError(f"expected vocabulary format {FORMAT} in {shown}, got {found}; use a newer jaxrnn?")
-        symbols, bytes_mode = content.get("symbols"), content.get("bytes_mode", False)
-        if not isinstance(symbols, list) or not isinstance(bytes_mode, bool):
-            raise CheckpointError(f"expected a list of symbols in {shown}, got something else; restore the file")
-        fault = _fault(symbols, bytes_mode)
-        if fault:
-            raise CheckpointError(f"expected sorted single characters in {shown}, got {fault}; restore the file")
-        return cls(tuple(symbols), bytes_mode)
-
-
-def _fault(symbols: Sequence[Any], bytes_mode: bool) -> str:
+def fault_in_symbols(symbols: Sequence[Any], bytes_mode: bool) -> str:
     """What is wrong with these symbols, or nothing."""
     if not symbols:
         return "no symbols"

@@ -11,6 +11,7 @@ from jaxrnn.devices.environment import changes, fingerprint
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.checkpoint import Checkpoint, load_latest, remove_leftovers
 from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.vocabulary_file import load_vocabulary
 from jaxrnn.terminal.printable import printable
 from jaxrnn.training.formats import readers
 from jaxrnn.training.job import TrainJob
@@ -120,7 +121,7 @@ def refuse_other_data(stored: dict[str, Any], job: TrainJob, directory: RunDirec
         )
     if job.task.vocabulary is None:
         return
-    job.task.vocabulary.require_same(Vocabulary.load(directory.vocabulary_path), "this run")
+    job.task.vocabulary.require_same(load_vocabulary(directory.vocabulary_path), "this run")
     for name in ("document_end", "reading"):
         if then[name] != now[name]:
             raise CheckpointError(

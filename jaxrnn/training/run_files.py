@@ -9,6 +9,7 @@ from jaxrnn.devices.hosts import is_writer
 from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage.logs import AppendLog, sample_entry
 from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.vocabulary_file import save_vocabulary
 from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.record import identity_of, record_of, restore
@@ -52,7 +53,7 @@ class RunFiles:
         if self.begun_before:
             record, saved, warnings = restore(self.directory, self.job, record, template, newest)
         elif self.job.task.vocabulary is not None:
-            self.job.task.vocabulary.save(self.directory.vocabulary_path)
+            save_vocabulary(self.job.task.vocabulary, self.directory.vocabulary_path)
         self.directory.write_config(record)
         paths = [self.directory.metrics_path, *([self.directory.samples_path] if self.job.task.writes else [])]
         for path in paths:

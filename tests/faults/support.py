@@ -10,15 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from jaxrnn.cli import app
 from jaxrnn.config import TrainConfig
-from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.storage.checkpoint import load_latest, to_leaves
+from jaxrnn.devices.numerics import numerics
+from jaxrnn.storage.checkpoint import Reader, load_latest
+from jaxrnn.storage.checkpoint_leaves import to_leaves
 from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.vocabulary_file import load_vocabulary
 from jaxrnn.terminal.command import exit_code_of
-from jaxrnn.training.job import state_template
+from jaxrnn.training.formats import readers
+from jaxrnn.training.job import objective_of, state_template
 
 MAIN = "from jaxrnn.cli import main; main()"
 WORDS = ["the", "cat", "sat", "on", "mat", "dog", "ran", "far", "away", "home", "and", "then", "slept."]
@@ -125,12 +126,24 @@ def tree(root: Path) -> dict[str, tuple[int, str]]:
     return files
 
 
-def template_of(run: Path) -> Any:
-    """Shapes and dtypes of a run's state."""
-    directory = RunDirectory(run)
-    config = TrainConfig.from_json(directory.read_config()["config"])
-    with jax.enable_x64(config.dtype == "float64"):
-        return state_template(config, len(Vocabulary.load(directory.vocabulary_path)))
+def config_of(run: Path) -> TrainConfig:
+    """The settings of a run."""
+    return TrainConfig.from_json(RunDirectory(run).read_config()["config"])
+
+
+def readers_of(run: Path) -> dict[int, Reader]:
+    """What a run's checkpoints are read with."""
+    config, vocabulary = config_of(run), RunDirectory(run).vocabulary_path
+    symbols = len(load_vocabulary(vocabulary)) if config.task == "text" else 0
+    return readers(state_template(config, objective_of(config, symbols)))
+
+
+def leaves_of(run: Path) -> tuple[int, dict[str, Any]]:
+    """The update of the newest checkpoint, which must be good, and every leaf in it."""
+    with numerics(config_of(run).dtype):
+        checkpoint, warnings = load_latest(run / "checkpoints", readers_of(run))
+        assert checkpoint is not None and not warnings, warnings
+        return checkpoint.metadata["update"], to_leaves(checkpoint.state)
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
@@ -142,15 +155,13 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
 
 def five_parts(run: Path) -> dict[str, Any]:
     """Parameters, optimizer state and the whole carried state; best parameters; log; samples: what must be equal."""
-    template = template_of(run)
-    checkpoint, warnings = load_latest(run / "checkpoints", template)
-    assert checkpoint is not None and not warnings, warnings
+    update, values = leaves_of(run)
     leaves = {
         name: hashlib.sha256(f"{value.dtype} {value.shape}".encode() + value.tobytes()).hexdigest()
-        for name, value in to_leaves(checkpoint.state).items()
+        for name, value in values.items()
     }
     return {
-        "update": checkpoint.metadata["update"],
+        "update": update,
         "state": {name: digest for name, digest in leaves.items() if not name.startswith("best_")},
         "best": {name: digest for name, digest in leaves.items() if name.startswith("best_")},
         "rows": rows_of(run),

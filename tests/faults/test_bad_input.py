@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxrnn.training import loop as train_loop
+from jaxrnn.training.trainer import Trainer
 
 from .support import Answer, assert_refused, call, command, rows_of, tiny_options, tiny_text, tree
 
@@ -39,7 +39,7 @@ def refused(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Ite
     def never(*_: Any, **__: Any) -> None:
         raise Never
 
-    monkeypatch.setattr(train_loop._Loop, "_compile", never)
+    monkeypatch.setattr(Trainer, "begin", never)
 
     def run(code: int, arguments: list[object], *said: str) -> Answer:
         before = tree(home)
@@ -155,7 +155,7 @@ def test_line_ends_and_byte_order_mark_are_kept_or_converted_as_asked(
     def stop(*_: Any) -> None:  # all that is looked at is written by then
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_loop._Loop, "_compile", stop)
+    monkeypatch.setattr(Trainer, "begin", stop)
     path = tmp_path / "text.txt"
     path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\xc2\x85four\xe2\x80\xa8" * 3)
     for options, symbols, said in (

@@ -17,9 +17,11 @@ from jaxrnn.errors import CheckpointError, JaxrnnError
 from jaxrnn.run import open_run
 from jaxrnn.storage.checkpoint import load_checkpoint, save_checkpoint
 from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.vocabulary_file import load_vocabulary, save_vocabulary
+from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
 from jaxrnn.training.record import refuse_other_run
 
-from .support import assert_refused, assert_same_run, command, template_of, tree
+from .support import assert_refused, assert_same_run, command, readers_of, tree
 
 
 @pytest.fixture
@@ -130,13 +132,14 @@ def change(run: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def test_another_vocabulary_of_the_same_size_is_refused_and_shown(run: Path, text: Path, capsys: Any) -> None:
-    symbols = Vocabulary.load(run / "vocabulary.json").symbols
-    Vocabulary(tuple(sorted({*symbols} - {"a"} | {"\u202e"}))).save(run / "vocabulary.json")
+    symbols = load_vocabulary(run / "vocabulary.json").symbols
+    other = Vocabulary(tuple(sorted({*symbols} - {"a"} | {"\u202e"})))
+    save_vocabulary(other, run / "vocabulary.json")
     for arguments in (["sample", run], ["evaluate", run, text], ["plot", run], ["resume", run]):
         answer = command(capsys, *arguments)
         assert_refused(answer, 4, "'a' (U+0061)", "'\\u202e' (U+202E)")
         assert answer.out == "" or arguments[0] == "resume"
-    Vocabulary(symbols, bytes_mode=True).save(run / "vocabulary.json")
+    save_vocabulary(Vocabulary(symbols, bytes_mode=True), run / "vocabulary.json")
     assert_refused(command(capsys, "sample", run), 4, "bytes or characters")
 
 
@@ -170,10 +173,10 @@ def test_a_changed_record_is_not_taken_over_by_a_resumed_run(run: Path, capsys: 
 
 
 def test_a_checkpoint_of_an_earlier_version_is_read(run: Path, capsys: Any, finished_run: Path) -> None:
-    saved = load_checkpoint(run / "checkpoints", 115, template_of(run))
+    saved = load_checkpoint(run / "checkpoints", 115, readers_of(run))
     known = {name: saved.metadata[name] for name in ("files", "config", "data")}
     assert {"vocabulary", "document_end", "reading"} <= set(saved.metadata)
-    save_checkpoint(run / "checkpoints", saved.state, 115, known)
+    save_checkpoint(run / "checkpoints", saved.state, 115, known, FORMAT, MAY_BE_NAN)
     answer = command(capsys, "sample", run, "--length", 50)
     assert answer.code == 0 and len(answer.out) == 50
     assert command(capsys, "resume", run).code == 0
@@ -182,8 +185,8 @@ def test_a_checkpoint_of_an_earlier_version_is_read(run: Path, capsys: Any, fini
 
 def test_no_flipped_bit_of_a_vocabulary_gives_another_one(run: Path) -> None:
     path, generator = run / "vocabulary.json", random.Random(11)
-    whole, symbols = path.read_bytes(), Vocabulary.load(path).symbols
-    metadata = load_checkpoint(run / "checkpoints", 115, template_of(run)).metadata
+    whole, symbols = path.read_bytes(), load_vocabulary(path).symbols
+    metadata = load_checkpoint(run / "checkpoints", 115, readers_of(run)).metadata
     refused = other_symbols = 0
     for _ in range(200):
         bit, damaged = generator.randrange(8 * len(whole)), bytearray(whole)
@@ -270,13 +273,14 @@ def test_nothing_that_a_terminal_obeys_is_printed(run: Path, text: Path, capsys:
         record["environment"]["versions"]["jaxlib"] = EVIL
 
     change(run, edit)
-    saved = load_checkpoint(run / "checkpoints", 115, template_of(run))
+    saved = load_checkpoint(run / "checkpoints", 115, readers_of(run))
     extra = {name: saved.metadata[name] for name in ("files", "config", "data")}
     outputs = [command(capsys, "resume", run), command(capsys, "plot", run)]
     assert outputs[0].code == 0 and "jaxlib x\\x1b[2J\\u202e\\x9b31m\\nx -> " in outputs[0].err
     assert len(outputs[0].err.splitlines()) == 1
     extra["config"] |= {"init": EVIL, EVIL: EVIL}
-    save_checkpoint(run / "checkpoints", saved.state, 115, extra | {"reading": {"encoding": EVIL}})
+    extra |= {"reading": {"encoding": EVIL}}
+    save_checkpoint(run / "checkpoints", saved.state, 115, extra, FORMAT, MAY_BE_NAN)
     outputs += [command(capsys, *arguments) for arguments in (["resume", run], ["sample", run])]
     change(run, lambda record: record["config"].update(task=EVIL))
     outputs += [command(capsys, *arguments) for arguments in (["resume", run], ["plot", run])]

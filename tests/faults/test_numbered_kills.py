@@ -50,23 +50,27 @@ SAVES = (
     + """
 import json
 import numpy as np
-from jaxrnn.storage.checkpoint import checkpoint_updates, load_checkpoint, load_latest, remove_leftovers, save_checkpoint
+from jaxrnn.storage.checkpoint import (
+    Reader, checkpoint_updates, load_checkpoint, load_latest, remove_leftovers, save_checkpoint
+)
 from orbax.checkpoint import v1
 
 def state(update):
     values = np.random.default_rng(update)
     return {"x": values.normal(size=(20, 30)).astype(np.float32), "update": np.asarray(update, np.int32)}
 
+readers = {1: Reader(state(0), lambda saved: saved)}
+
 def verify(directory, least):
-    checkpoint, warnings = load_latest(directory, state(0))
+    checkpoint, warnings = load_latest(directory, readers)
     assert checkpoint is not None and not warnings, warnings
     update = checkpoint.metadata["update"]
     assert update >= least, (update, least)
     for listed in checkpoint_updates(directory):  # each one that is offered is whole
-        load_checkpoint(directory, listed, state(0))
+        load_checkpoint(directory, listed, readers)
     for name, value in state(update).items():
         assert np.asarray(checkpoint.state[name]).tobytes() == value.tobytes(), name
-    save_checkpoint(directory, state(update + 1), update + 1, {})
+    save_checkpoint(directory, state(update + 1), update + 1, {}, 1)
     remove_leftovers(directory)
     names = sorted(os.listdir(directory))
     assert all(name.startswith("update_") for name in names) and len(names) <= 2, names
@@ -76,10 +80,10 @@ def numbered(root, first, step):
     for number in range(first, 400, step):
         directory = root / str(number)
         def work():
-            save_checkpoint(directory, state(1), 1, {})
-            save_checkpoint(directory, state(2), 2, {})
+            save_checkpoint(directory, state(1), 1, {}, 1)
+            save_checkpoint(directory, state(2), 2, {}, 1)
             kill_at(number)
-            save_checkpoint(directory, state(3), 3, {})
+            save_checkpoint(directory, state(3), 3, {}, 1)
         ended = forked(work)
         if ended == 0:
             break
@@ -97,7 +101,7 @@ def at_random(root, kills, seed):
         child = os.fork()
         if child == 0:
             for update in range(1, 10**6):
-                save_checkpoint(directory, state(update), update, {})
+                save_checkpoint(directory, state(update), update, {}, 1)
                 os.write(write, b"%d\\n" % update)
         os.close(write)
         first = os.read(read, 100)
@@ -139,7 +143,7 @@ def test_kills_at_random_instants_of_saves_lose_no_acknowledged_checkpoint(tmp_p
 RUNS = (
     SHIM
     + """
-import jaxrnn.plots, jaxrnn.run, jaxrnn.training.loop
+import jaxrnn.plots, jaxrnn.run, jaxrnn.training.start
 from jaxrnn.cli import app
 from jaxrnn.terminal.command import exit_code_of
 from orbax.checkpoint import v1

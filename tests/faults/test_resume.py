@@ -16,13 +16,17 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrnn import run_directory, train_loop
 from jaxrnn.run import open_run
 from jaxrnn.storage import checkpoint as checkpoints
+from jaxrnn.storage import run_directory
 from jaxrnn.storage.checkpoint import Checkpoint, checkpoint_updates, save_checkpoint
 from jaxrnn.storage.logs import AppendLog
 from jaxrnn.storage.run_directory import RunDirectory
-from jaxrnn.training.job import make_job
+from jaxrnn.training import members
+from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
+from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.loop import Loop
+from jaxrnn.training.values import TracedValues
 
 from .support import (
     MAIN,
@@ -33,9 +37,9 @@ from .support import (
     expected_rows,
     finish,
     five_parts,
+    readers_of,
     rows_of,
     start,
-    template_of,
     tiny_options,
     tree,
 )
@@ -54,15 +58,15 @@ def half(finished_run: Path, text: Path, tmp_path: Path, half_run: Path) -> Path
 @pytest.fixture(scope="module")
 def half_run(tmp_path_factory: pytest.TempPathFactory, text: Path, compile_cache: Path) -> Path:
     run = tmp_path_factory.mktemp("half") / "run"
-    before = train_loop._Loop._save
+    before = Loop._save
 
-    def save(self: Any, state: Any, update: int, final: bool = False) -> None:
-        before(self, state, update, final)
-        if update == 60:
+    def save(self: Any, final: bool = False) -> None:
+        before(self, final)
+        if self.updates[0] == 60:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_loop._Loop, "_save", save)
+        patch.setattr(Loop, "_save", save)
         from jaxrnn.cli import app
         from jaxrnn.terminal.command import exit_code_of
 
@@ -109,12 +113,12 @@ import signal, sys, time
 from jaxrnn.storage import checkpoint
 from jaxrnn.cli import main
 save = checkpoint.save_checkpoint
-def slow(directory, state, update, extra):
+def slow(directory, state, update, *more):
     if update == 10:
         signal.raise_signal(signal.SIGINT)
         print("first", flush=True)
         time.sleep(60)
-    save(directory, state, update, extra)
+    save(directory, state, update, *more)
 checkpoint.save_checkpoint = slow
 main()
 """
@@ -143,14 +147,14 @@ def test_ctrl_c_twice_leaves_at_once_with_the_last_checkpoint_intact(
 def test_a_signal_while_it_compiles_is_obeyed(
     text: Path, tmp_path: Path, finished_run: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, sent: int, code: int
 ) -> None:
-    run, before = tmp_path / "run", train_loop.compiled
+    run, before = tmp_path / "run", members.compiled
 
     def compiled(*arguments: Any) -> Callable:
         signal.raise_signal(sent)
         return before(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_loop, "compiled", compiled)
+        patch.setattr(members, "compiled", compiled)
         answer = command(capsys, "train", text, *tiny_options(run))
     assert answer.code == code and "saved at update 0;" in answer.out, answer
     assert rows_of(run) == []
@@ -162,15 +166,15 @@ def test_a_signal_in_evaluation_or_sampling_is_obeyed(
     text: Path, tmp_path: Path, finished_run: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    for name in ("_validate", "_write_sample"):
-        before = getattr(train_loop._Loop, name)
+    for name in ("_validate", "_sample"):
+        before = getattr(Loop, name)
 
         def interrupted(self: Any, *arguments: Any, before: Callable = before) -> Any:
             signal.raise_signal(signal.SIGTERM)
             return before(self, *arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(train_loop._Loop, name, interrupted)
+            patch.setattr(Loop, name, interrupted)
             assert command(capsys, "train", text, *tiny_options(run)).code == 75
     assert command(capsys, "train", text, *tiny_options(run)).code == 0
     assert_same_run(run, finished_run)
@@ -207,6 +211,10 @@ def _log_position(name: str) -> Callable[[Any, Any, Checkpoint], Checkpoint]:
     return drop
 
 
+def _twice_as_large(values: TracedValues) -> TracedValues:
+    return values._replace(hyperparameters=jax.tree.map(lambda x: x * 2, values.hyperparameters))
+
+
 ABLATIONS = {
     "nothing": lambda _, __, saved: saved,
     "parameters": _part("params"),
@@ -218,10 +226,11 @@ ABLATIONS = {
     "seed": lambda _, __, saved: saved._replace(state=saved.state._replace(seed=jax.random.key(0))),
     "update": _part("update"),
     "hyperparameters": lambda _, __, saved: saved._replace(
-        state=saved.state._replace(hyperparameters=jax.tree.map(lambda x: x * 2, saved.state.hyperparameters))
+        state=saved.state._replace(values=_twice_as_large(saved.state.values))
     ),
-    "smoothed loss": _part("smooth_loss_nats"),
-    "validation loss": _part("valid_loss_nats"),
+    "smoothed loss": _part("smooth_loss"),
+    "losses of the epoch so far": _part("epoch_loss_sum"),
+    "validation loss": _part("valid_loss"),
     "validation update": _part("valid_update"),
     "position in the log": _log_position("metrics.jsonl"),
     "position in the samples": _log_position("samples.txt"),
@@ -233,10 +242,10 @@ def test_what_is_not_restored_is_noticed(
     part: str, half: Path, finished_run: Path, text: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = checkpoints.load_checkpoint
-    initial = make_job(open_run(half).config).initial_state()
+    initial = make_trainer([make_job(open_run(half).config)]).initial_state()
 
-    def ablated(directory: Path, update: int, template: Any) -> Checkpoint:
-        return ABLATIONS[part](initial, template, load(directory, update, template))
+    def ablated(directory: Path, update: int, readers: Any) -> Checkpoint:
+        return ABLATIONS[part](initial, readers, load(directory, update, readers))
 
     monkeypatch.setattr(checkpoints, "load_checkpoint", ablated)
     answer = command(capsys, "train", text, *tiny_options(half))
@@ -250,7 +259,7 @@ def test_what_is_not_restored_is_noticed(
         assert_same_run(half, finished_run)
 
 
-@pytest.mark.parametrize("part", ["best_params", "best_smooth_loss_nats", "best_update"])
+@pytest.mark.parametrize("part", ["best_params", "best_smooth_loss", "best_update"])
 def test_a_best_that_is_not_restored_is_noticed(
     part: str, text: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,9 +267,9 @@ def test_a_best_that_is_not_restored_is_noticed(
     options = {"learning_rate": 3, "decay_rate": 1, "updates": 8, "checkpoint_every": 4, "sample_every": 0}
     run = tmp_path / "run"
     assert command(capsys, "train", text, *tiny_options(run, **options)).code == 0
-    template, directory = template_of(run), run / "checkpoints"
-    assert int(checkpoints.load_checkpoint(directory, 8, template).state.best_update) < 4
-    initial = make_job(open_run(run).config).initial_state()
+    readers, directory = readers_of(run), run / "checkpoints"
+    assert int(checkpoints.load_checkpoint(directory, 8, readers).state.best_update) < 4
+    initial = make_trainer([make_job(open_run(run).config)]).initial_state()
     shutil.copytree(run, tmp_path / "again")
     shutil.rmtree(tmp_path / "again" / "checkpoints" / "update_0000000008")
     load = checkpoints.load_checkpoint
@@ -290,15 +299,15 @@ def test_updates_that_were_left_out_are_counted_over_a_restart(
     answer = command(capsys, "train", text, *tiny_options(tmp_path / "whole", **bad))
     assert_refused(answer, 5, "not finite for 10 updates", "--learning-rate")
     last = rows_of(tmp_path / "whole")[-1]["update"]
-    before = train_loop._Loop._save
+    before = Loop._save
 
-    def save(self: Any, state: Any, update: int, final: bool = False) -> None:
-        before(self, state, update, final)
-        if update == last - 4:
+    def save(self: Any, final: bool = False) -> None:
+        before(self, final)
+        if self.updates[0] == last - 4:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_loop._Loop, "_save", save)
+        patch.setattr(Loop, "_save", save)
         assert command(capsys, "train", text, *tiny_options(tmp_path / "cut", **bad)).code == 75
     assert_refused(command(capsys, "resume", tmp_path / "cut"), 5, "not finite for 10 updates")
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
@@ -469,15 +478,15 @@ def test_nothing_but_damaged_checkpoints_is_refused_in_few_lines(half: Path) -> 
 
 
 def test_not_a_number_in_every_checkpoint_is_refused_by_name(half: Path, capsys: Any) -> None:
-    template, directory = template_of(half), half / "checkpoints"
-    saved = [checkpoints.load_checkpoint(directory, update, template) for update in (55, 60)]
+    readers, directory = readers_of(half), half / "checkpoints"
+    saved = [checkpoints.load_checkpoint(directory, update, readers) for update in (55, 60)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "_has_nan", lambda *_: False)
         for checkpoint in saved:
             params = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(np.nan), checkpoint.state.params)
             state = checkpoint.state._replace(params=params, best_params=params)
             extra = {name: checkpoint.metadata[name] for name in ("files", "config", "data")}
-            save_checkpoint(directory, state, checkpoint.metadata["update"], extra)
+            save_checkpoint(directory, state, checkpoint.metadata["update"], extra, FORMAT, MAY_BE_NAN)
     for arguments in (["resume", half], ["sample", half, "--checkpoint", "latest"]):
         assert_refused(command(capsys, *arguments), 4, "params.", "not a number")
 
@@ -520,7 +529,7 @@ def test_another_text_or_vocabulary_is_refused(half: Path, text: Path, tmp_path:
         record["config"]["text"] = str(changed)
         (half / "config.json").write_text(json.dumps(record))
         answer = command(capsys, "resume", half)
-        assert_refused(answer, 4, "not the text this run was begun with", "--run")
+        assert_refused(answer, 4, "not the data this run was begun with", "--run")
     assert {k: v for k, v in tree(half).items() if k != "config.json"} == {
         k: v for k, v in before.items() if k != "config.json"
     }
@@ -596,14 +605,14 @@ def test_a_limit_on_file_size_stops_with_the_code_of_storage(half: Path, capsys:
 def test_a_directory_that_vanishes_stops_the_run_and_is_not_made_again(
     half: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = train_loop._Loop._save
+    before = Loop._save
 
-    def save(self: Any, state: Any, update: int, final: bool = False) -> None:
-        if update == 70 and half.exists():
+    def save(self: Any, final: bool = False) -> None:
+        if self.updates[0] == 70 and half.exists():
             shutil.rmtree(half)
-        before(self, state, update, final)
+        before(self, final)
 
-    monkeypatch.setattr(train_loop._Loop, "_save", save)
+    monkeypatch.setattr(Loop, "_save", save)
     answer = command(capsys, "resume", half)
     assert answer.code == 6 and answer.err.splitlines()[-1].startswith("jaxrnn: error: "), answer
     assert not half.exists()

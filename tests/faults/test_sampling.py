@@ -12,10 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.models.structure import params_of
 from jaxrnn.run import open_run
 from jaxrnn.storage.logs import read_samples
-from jaxrnn.training.state import params_of
+from jaxrnn.storage.vocabulary_file import load_vocabulary
 
 from .support import assert_refused, command, finish, five_parts, start, tiny_options, tree
 
@@ -91,7 +91,7 @@ def _flat(tree: Any) -> dict[str, Any]:
 
 def test_infinite_temperature_is_uniform(capsys: Any, finished_run: Path) -> None:
     text = sample(capsys, finished_run, "--length", 4000, "--temperature", "inf")
-    symbols = Vocabulary.load(finished_run / "vocabulary.json").symbols
+    symbols = load_vocabulary(finished_run / "vocabulary.json").symbols
     counts = np.array([text.count(symbol) for symbol in symbols])
     expected = 4000 / len(symbols)
     assert (np.abs(counts - expected) < 6 * np.sqrt(expected)).all()

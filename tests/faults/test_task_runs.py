@@ -14,13 +14,12 @@ import pytest
 from jaxrnn.cli import app
 from jaxrnn.config import TrainConfig
 from jaxrnn.run import open_run
-from jaxrnn.storage.checkpoint import checkpoint_updates, load_latest, to_leaves
-from jaxrnn.storage.run_directory import RunDirectory, default_run_path
+from jaxrnn.storage.checkpoint import checkpoint_updates
+from jaxrnn.storage.run_directory import default_run_path
 from jaxrnn.terminal.command import exit_code_of
-from jaxrnn.training import loop as train_loop
-from jaxrnn.training.job import state_template
+from jaxrnn.training.loop import Loop
 
-from .support import Answer, assert_refused, command, expected_rows
+from .support import Answer, assert_refused, command, expected_rows, leaves_of
 
 OPTIONS: dict[str, object] = {
     "task": "palindromes",
@@ -52,12 +51,7 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
 
 def assert_same_run(actual: Path, expected: Path) -> None:
     """The whole saved state, bit for bit, and the rows."""
-    states = []
-    for run in (actual, expected):
-        config = TrainConfig.from_json(RunDirectory(run).read_config()["config"])
-        latest, warnings = load_latest(run / "checkpoints", state_template(config))
-        assert latest is not None and not warnings
-        states.append(to_leaves(latest.state))
+    states = [leaves_of(run)[1] for run in (actual, expected)]
     assert states[0].keys() == states[1].keys()
     for name, value in states[1].items():
         assert states[0][name].tobytes() == value.tobytes(), name
@@ -65,15 +59,15 @@ def assert_same_run(actual: Path, expected: Path) -> None:
 
 
 def interrupted_run(run: Path, at: int, **changed: object) -> None:
-    before = train_loop._Loop._save
+    before = Loop._save
 
-    def save(self: Any, state: Any, update: int, final: bool = False) -> None:
-        before(self, state, update, final)
-        if update == at:
+    def save(self: Any, final: bool = False) -> None:
+        before(self, final)
+        if self.updates[0] == at:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_loop._Loop, "_save", save)
+        patch.setattr(Loop, "_save", save)
         assert exit_code_of(app, ["train", *options(run, **changed)]) == 75
     assert checkpoint_updates(run / "checkpoints")[-1] == at
 

@@ -24,14 +24,15 @@ import pytest
 from jaxrnn.errors import CheckpointError, NumericError, StorageError
 from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage.checkpoint import (
+    Checkpoint,
+    Reader,
     checkpoint_updates,
-    leaf_digest,
     load_checkpoint,
     load_latest,
     remove_leftovers,
     save_checkpoint,
-    to_leaves,
 )
+from jaxrnn.storage.checkpoint_leaves import leaf_digest, to_leaves
 from tests.trees import assert_trees_equal
 
 
@@ -58,7 +59,21 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:coroutine .* was never awaited:RuntimeWarning"
 )
 
-TEMPLATE = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, make_state(0)))
+FORMAT, MAY_BE_NAN = 1, frozenset({"valid_loss_nats"})
+
+
+def readers_for(state: Any) -> dict[int, Reader]:
+    """What reads a checkpoint of such a state."""
+    template = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, state))
+    return {FORMAT: Reader(template, lambda saved: saved, MAY_BE_NAN)}
+
+
+def save(directory: Path, state: Any, update: int, extra: dict[str, Any] | None = None) -> None:
+    """Saves a state as the loop does."""
+    save_checkpoint(directory, state, update, extra or {}, FORMAT, MAY_BE_NAN)
+
+
+READERS = readers_for(make_state(0))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +81,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the checkpoints of updates 10 and 20. Never changed, only copied."""
     directory = tmp_path_factory.mktemp("saved") / "checkpoints"
     for update in (10, 20):
-        save_checkpoint(directory, make_state(update), update, {"files": {"log": {"bytes": update}}})
+        save(directory, make_state(update), update, {"files": {"log": {"bytes": update}}})
     return directory
 
 
@@ -80,7 +95,7 @@ def files_of(directory: Path, update: int) -> list[Path]:
 
 
 def assert_falls_back(directory: Path, *said: str) -> None:
-    checkpoint, warnings = load_latest(directory, TEMPLATE)
+    checkpoint, warnings = load_latest(directory, READERS)
     assert checkpoint is not None and checkpoint.metadata["update"] == 10
     assert_trees_equal(checkpoint.state, make_state(10))
     assert warnings[-1] == "going on from the older checkpoint of update 10"
@@ -91,7 +106,7 @@ def assert_falls_back(directory: Path, *said: str) -> None:
 
 
 def test_what_was_saved_comes_back_to_the_last_bit(saved: Path) -> None:
-    checkpoint, warnings = load_latest(saved, TEMPLATE)
+    checkpoint, warnings = load_latest(saved, READERS)
     assert checkpoint is not None and not warnings
     assert_trees_equal(checkpoint.state, make_state(20))
     assert checkpoint.metadata["files"] == {"log": {"bytes": 20}}
@@ -100,21 +115,21 @@ def test_what_was_saved_comes_back_to_the_last_bit(saved: Path) -> None:
 def test_special_numbers_keep_their_bits(tmp_path: Path) -> None:
     bits = np.array([0x80000000, 0x00000001, 0x7F800000, 0xFF7FFFFF], np.uint32).view(np.float32)
     state = {"x": bits, "long": np.asarray(2**62 + 1, np.int64)}
-    save_checkpoint(tmp_path / "c", state, 1, {})
+    save(tmp_path / "c", state, 1)
     with jax.enable_x64(True):
-        loaded = load_checkpoint(tmp_path / "c", 1, jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, state)))
+        loaded = load_checkpoint(tmp_path / "c", 1, readers_for(state))
     assert_trees_equal(loaded.state, state)
 
 
 def test_no_checkpoint_is_not_an_error(tmp_path: Path) -> None:
-    assert load_latest(tmp_path, TEMPLATE) == (None, [])
-    assert load_latest(tmp_path / "missing", TEMPLATE) == (None, [])
+    assert load_latest(tmp_path, READERS) == (None, [])
+    assert load_latest(tmp_path / "missing", READERS) == (None, [])
 
 
 def test_only_the_latest_two_are_kept_and_leftovers_are_removed(tmp_path: Path) -> None:
     directory = tmp_path / "checkpoints"
     for update in (1, 2, 3, 4):
-        save_checkpoint(directory, make_state(update), update, {})
+        save(directory, make_state(update), update)
         (directory / f".saving-{update + 1:010d}").mkdir()
         (directory / f".deleting-update_{update:010d}").mkdir()
     assert checkpoint_updates(directory) == [3, 4]
@@ -124,22 +139,22 @@ def test_only_the_latest_two_are_kept_and_leftovers_are_removed(tmp_path: Path) 
 
 def test_what_was_passed_over_does_not_push_out_what_is_saved_next(tmp_path: Path) -> None:
     directory = tmp_path / "checkpoints"
-    save_checkpoint(directory, make_state(50), 50, {})
+    save(directory, make_state(50), 50)
     for bad in (99, 100):
         (directory / f"update_{bad:010d}").mkdir()
-    checkpoint, warnings = load_latest(directory, TEMPLATE)
+    checkpoint, warnings = load_latest(directory, READERS)
     assert checkpoint is not None and checkpoint.metadata["update"] == 50 and len(warnings) == 3
-    save_checkpoint(directory, make_state(60), 60, {})
+    save(directory, make_state(60), 60)
     assert checkpoint_updates(directory) == [50, 60]
-    assert load_latest(directory, TEMPLATE)[1] == []
+    assert load_latest(directory, READERS)[1] == []
 
 
 def test_a_damaged_one_of_the_same_update_is_replaced(copy: Path) -> None:
     files_of(copy, 20)[0].write_bytes(b"")
     assert_falls_back(copy)
-    save_checkpoint(copy, make_state(20), 20, {})
+    save(copy, make_state(20), 20)
     assert checkpoint_updates(copy) == [10, 20]
-    assert load_latest(copy, TEMPLATE)[1] == []
+    assert load_latest(copy, READERS)[1] == []
 
 
 # C1: one bit flipped anywhere.
@@ -159,7 +174,7 @@ def _flip_bits(directory: Path, flips: int, seed: int) -> dict[str, int]:
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         try:
-            checkpoint = load_checkpoint(directory, 20, TEMPLATE)
+            checkpoint = load_checkpoint(directory, 20, READERS)
         except CheckpointError as error:
             assert len(str(error)) < 600 and str(error).isprintable()
             counts["noticed"] += 1
@@ -171,7 +186,7 @@ def _flip_bits(directory: Path, flips: int, seed: int) -> dict[str, int]:
             except AssertionError:
                 counts["silent"] += 1
         path.write_bytes(whole)
-    assert load_checkpoint(directory, 20, TEMPLATE).metadata["update"] == 20
+    assert load_checkpoint(directory, 20, READERS).metadata["update"] == 20
     return counts
 
 
@@ -214,7 +229,7 @@ def _silent_without_digest(directory: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     ANY = Equal("any")
     read = checkpoints._read_metadata
-    monkeypatch.setattr(checkpoints, "_read_metadata", lambda path: read(path) | {"leaves": Anything()})
+    monkeypatch.setattr(checkpoints, "_read_metadata", lambda *given: read(*given) | {"leaves": Anything()})
     return _flip_bits(directory, 60, seed=5)["silent"]
 
 
@@ -223,7 +238,7 @@ import gc, logging, sys, time
 import asyncio
 from pathlib import Path
 from jaxrnn.storage import checkpoint
-from tests import test_checkpoint as saved
+from tests.storage import test_checkpoint as saved
 root = Path(sys.argv[1])
 make = asyncio.new_event_loop
 before = (sys.unraisablehook, list(logging.getLogger("asyncio").filters), logging.getLogger("absl").level)
@@ -231,9 +246,9 @@ def assert_as_before():
     after = (sys.unraisablehook, logging.getLogger("asyncio").filters, logging.getLogger("absl").level)
     assert after == before and asyncio.new_event_loop is make, after
 for update in (10, 20):
-    checkpoint.save_checkpoint(root, saved.make_state(update), update, {"files": {"log": {"bytes": update}}})
+    saved.save(root, saved.make_state(update), update, {"files": {"log": {"bytes": update}}})
 assert_as_before()
-checkpoint.load_checkpoint(root, 20, saved.TEMPLATE)
+checkpoint.load_checkpoint(root, 20, saved.READERS)
 assert_as_before()
 print(saved._flip_bits(root, 200, seed=5)["noticed"])
 assert_as_before()
@@ -245,7 +260,7 @@ def damaged(path, update, wanted):
 saved.checkpoints._read = damaged
 for update in range(30, 40):
     try:
-        checkpoint.save_checkpoint(root, saved.make_state(update), update, {})
+        saved.save(root, saved.make_state(update), update)
         raise SystemExit("saved")
     except saved.StorageError:
         pass
@@ -299,7 +314,7 @@ def test_a_missing_file_is_noticed(copy: Path) -> None:
 
 
 def _noticed_or_harmless(directory: Path) -> bool:
-    checkpoint, warnings = load_latest(directory, TEMPLATE)
+    checkpoint, warnings = load_latest(directory, READERS)
     assert checkpoint is not None
     assert_trees_equal(checkpoint.state, make_state(checkpoint.metadata["update"]))
     assert bool(warnings) == (checkpoint.metadata["update"] == 10)
@@ -331,7 +346,7 @@ def test_an_empty_or_renamed_or_half_copied_one_is_passed_over(copy: Path) -> No
     half = copy / "update_0000000032"
     shutil.copytree(copy / "update_0000000020", half)
     shutil.rmtree(half / "state" / "ocdbt.process_0")
-    checkpoint, warnings = load_latest(copy, TEMPLATE)
+    checkpoint, warnings = load_latest(copy, READERS)
     assert checkpoint is not None and checkpoint.metadata["update"] == 20
     assert [re.findall(r"update (\d+)", line)[0] for line in warnings] == ["32", "31", "30", "20"]
 
@@ -343,7 +358,7 @@ def test_all_bad_is_an_error_that_names_each(copy: Path) -> None:
     for update in (10, 20):
         (copy / f"update_{update:010d}" / "state" / "_METADATA").write_bytes(b"{")
     with pytest.raises(CheckpointError, match="none of the 2 checkpoints") as caught:
-        load_latest(copy, TEMPLATE)
+        load_latest(copy, READERS)
     assert [line[:23] for line in caught.value.details] == ["checkpoint of update 20", "checkpoint of update 10"]
     assert caught.value.exit_code == 4
 
@@ -371,16 +386,15 @@ def _with(name: str, value: Any) -> dict[str, Any]:
     ],
 )
 def test_another_shape_or_dtype_is_refused_by_name(saved: Path, template: Any, said: str) -> None:
-    template = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, template))
     with pytest.raises(CheckpointError, match=re.escape(said)):
-        load_checkpoint(saved, 20, template)
+        load_checkpoint(saved, 20, readers_for(template))
 
 
 def test_float64_is_never_read_as_float32(tmp_path: Path) -> None:
     wide = {"x": np.array([1e300])}
-    save_checkpoint(tmp_path / "c", wide, 1, {})
+    save(tmp_path / "c", wide, 1)
     with pytest.raises(CheckpointError, match="leaf x is float64"):
-        load_checkpoint(tmp_path / "c", 1, {"x": jax.ShapeDtypeStruct((1,), np.float32)})
+        load_checkpoint(tmp_path / "c", 1, readers_for({"x": np.zeros(1, np.float32)}))
 
 
 @pytest.mark.parametrize("name", ["params", "optimizer_state"])
@@ -389,10 +403,8 @@ def test_not_a_number_inside_is_refused_by_name(copy: Path, name: str) -> None:
     leaf = state["params"]["W"] if name == "params" else state["optimizer_state"][0]
     leaf[1, 2] = np.nan
     with pytest.raises(NumericError, match=f"leaf {name}.* is not a number at update 20"):
-        save_checkpoint(copy, state, 20, {})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "MAY_BE_NAN", frozenset(to_leaves(state)))
-        save_checkpoint(copy, state, 20, {})
+        save(copy, state, 20)
+    save_checkpoint(copy, state, 20, {}, FORMAT, frozenset(to_leaves(state)))
     assert_falls_back(copy, f"leaf {name}", "not a number")
 
 
@@ -401,7 +413,7 @@ def test_a_checkpoint_of_another_program_is_refused(tmp_path: Path) -> None:
 
     ocp.save((tmp_path / "update_0000000001").resolve(), to_leaves(make_state(1)), custom_metadata={"step": 1})
     with pytest.raises(CheckpointError, match="metadata"):
-        load_checkpoint(tmp_path, 1, TEMPLATE)
+        load_checkpoint(tmp_path, 1, READERS)
 
 
 def _rewrite_metadata(directory: Path, change: Callable[[dict[str, Any]], None], sign: bool = True) -> None:
@@ -416,6 +428,28 @@ def _rewrite_metadata(directory: Path, change: Callable[[dict[str, Any]], None],
 def test_a_newer_format_is_refused_by_number(copy: Path) -> None:
     _rewrite_metadata(copy, lambda metadata: metadata.update(format=2))
     assert_falls_back(copy, "its format is 2, this version reads 1")
+
+
+def test_each_format_is_read_as_it_was_written_and_becomes_todays_state(tmp_path: Path) -> None:
+    old, today = {"was": np.float32([1, 2])}, {"is": np.float32([3, 4]), "new": np.float32(0)}
+    readers = readers_for(old)[FORMAT]._replace(upgrade=lambda saved: {"is": saved["was"], "new": np.float32(0)})
+    both = {1: readers, 2: readers_for(today)[FORMAT]}
+    save_checkpoint(tmp_path, old, 1, {}, 1)
+    save_checkpoint(tmp_path, today, 2, {}, 2)
+    assert_trees_equal(load_checkpoint(tmp_path, 1, both).state, today | {"is": old["was"]})
+    assert_trees_equal(load_checkpoint(tmp_path, 2, both).state, today)
+    with pytest.raises(CheckpointError, match="its format is 2, this version reads 1$"):
+        load_checkpoint(tmp_path, 2, {1: both[1]})
+    # A file of one format is not taken for one of another, whatever its metadata say.
+    with pytest.raises(CheckpointError, match="its leaves are not those of this model"):
+        load_checkpoint(tmp_path, 1, {1: both[2]})
+
+
+def test_none_of_a_later_update_is_looked_at(copy: Path) -> None:
+    for update in (20, 10):
+        latest, warnings = load_latest(copy, READERS, newest=update)
+        assert isinstance(latest, Checkpoint) and latest.metadata["update"] == update and not warnings
+    assert load_latest(copy, READERS, newest=9) == (None, [])
 
 
 @pytest.mark.parametrize("change", [{"update": 19}, {"files": {}}, {"leaves": {}}, {"format": None}, {"extra": 1}])
@@ -486,11 +520,11 @@ def test_a_linked_directory_is_never_followed(copy: Path, tmp_path: Path) -> Non
 
 def test_leaf_names_come_from_the_template_only(tmp_path: Path) -> None:
     directory = tmp_path / "checkpoints"
-    save_checkpoint(directory, {"x": np.ones(3, np.float32), "y": np.ones(3, np.float32)}, 1, {})
+    save(directory, {"x": np.ones(3, np.float32), "y": np.ones(3, np.float32)}, 1)
     template = {"x": np.ones(3, np.float32), "../../other": np.ones(3, np.float32)}
     before = sorted(os.listdir(tmp_path))
     with pytest.raises(CheckpointError, match="leaves are not those"):
-        load_checkpoint(directory, 1, jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, template)))
+        load_checkpoint(directory, 1, readers_for(template))
     assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -498,20 +532,20 @@ def test_a_bomb_is_refused_from_its_declared_size(tmp_path: Path, monkeypatch: p
     from orbax.checkpoint import v1 as ocp
 
     directory = tmp_path / "checkpoints"
-    save_checkpoint(directory, {"x": np.zeros(16 << 20, np.uint8)}, 1, {})
+    save(directory, {"x": np.zeros(16 << 20, np.uint8)}, 1)
     monkeypatch.setattr(ocp, "load", lambda *_: pytest.fail("the arrays were read"))
     with pytest.raises(CheckpointError, match=re.escape("leaf x is uint8[16777216], this model's is uint8[4]")):
-        load_checkpoint(directory, 1, {"x": jax.ShapeDtypeStruct((4,), np.uint8)})
+        load_checkpoint(directory, 1, readers_for({"x": np.zeros(4, np.uint8)}))
 
 
 def test_a_lying_declaration_does_not_make_it_read_more(tmp_path: Path) -> None:
     # The tree's metadata say (4,), the array file holds 16 MiB.
     directory = tmp_path / "checkpoints"
-    save_checkpoint(directory, {"x": np.zeros(16 << 20, np.uint8)}, 1, {})
+    save(directory, {"x": np.zeros(16 << 20, np.uint8)}, 1)
     metadata = directory / "update_0000000001" / "state" / "_METADATA"
     metadata.write_text(metadata.read_text().replace("16777216", "4"))
     with pytest.raises(CheckpointError):
-        load_checkpoint(directory, 1, {"x": jax.ShapeDtypeStruct((4,), np.uint8)})
+        load_checkpoint(directory, 1, readers_for({"x": np.zeros(4, np.uint8)}))
 
 
 # P10, P11, P12, P13: errors while saving.
@@ -542,11 +576,11 @@ def test_an_error_at_any_call_of_a_save_is_reported_and_loses_nothing(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, name, _failing(getattr(os, name), at, number, count))
             try:
-                save_checkpoint(copy, make_state(30), 30, {})
+                save(copy, make_state(30), 30)
             except StorageError as error:
                 failed += 1
                 assert "update 30" in str(error) and error.exit_code == 6
-        checkpoint, warnings = load_latest(copy, TEMPLATE)
+        checkpoint, warnings = load_latest(copy, READERS)
         assert checkpoint is not None and not warnings
         assert_trees_equal(checkpoint.state, make_state(checkpoint.metadata["update"]))
         if next(count) <= at:
@@ -554,7 +588,7 @@ def test_an_error_at_any_call_of_a_save_is_reported_and_loses_nothing(
     else:
         pytest.fail("a save makes more than 100 calls")
     assert failed
-    save_checkpoint(copy, make_state(40), 40, {})
+    save(copy, make_state(40), 40)
     assert checkpoint_updates(copy)[-1] == 40
 
 
@@ -564,21 +598,21 @@ def test_a_directory_that_cannot_be_made_leaves_no_thread_behind(copy: Path, mon
     monkeypatch.setattr(os, "mkdir", _failing(os.mkdir, 0, errno.EROFS, itertools.repeat(0)))
     for update in (30, 31):
         with pytest.raises(StorageError, match="Read-only file system"):
-            save_checkpoint(copy, make_state(update), update, {})
+            save(copy, make_state(update), update)
     assert threading.active_count() == before
     assert checkpoint_updates(copy) == [10, 20]
 
 
 def test_a_vanished_run_directory_is_reported_and_not_made_again(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="could not be saved"):
-        save_checkpoint(tmp_path / "gone" / "checkpoints", make_state(1), 1, {})
+        save(tmp_path / "gone" / "checkpoints", make_state(1), 1)
     assert not (tmp_path / "gone").exists()
 
 
 def test_a_file_in_the_way_is_reported(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_bytes(b"mine")
     with pytest.raises(StorageError):
-        save_checkpoint(tmp_path / "checkpoints", make_state(1), 1, {})
+        save(tmp_path / "checkpoints", make_state(1), 1)
     assert (tmp_path / "checkpoints").read_bytes() == b"mine"
 
 
@@ -599,7 +633,7 @@ def test_everything_is_synced_before_the_checkpoint_gets_its_name(
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "rename", renamed)
     directory = tmp_path / "checkpoints"
-    save_checkpoint(directory, make_state(1), 1, {})
+    save(directory, make_state(1), 1)
     target = directory / "update_0000000001"
     named = events.index(("rename", str(target)))
     before = {path for kind, path in events[:named] if kind == "sync"}

@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
         return True
 
 
-STATUS = EvilStatus(1, 2, 1, 1.0, 1.0, 1.0)
+STATUS = EvilStatus(1, 2, EVIL, 1.0)
 
 
 def test_messages_and_status_are_escaped_and_keep_their_lines() -> None:
