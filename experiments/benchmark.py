@@ -4,6 +4,7 @@
     python -m experiments.benchmark cells    LSTM and GRU language models against PyTorch and Flax: `benchmark_cells.py`
     python -m experiments.benchmark population
                                              a population against its members one after another
+    python -m experiments.benchmark against  this checkout against another one: `benchmark_against.py`
     python -m experiments.benchmark seeds    seeds of palindromes together against one after another
 
 What was obtained, with device and date, stands at the top of those files.
@@ -13,6 +14,7 @@ import os
 
 import cyclopts
 
+from experiments.benchmark_against import against
 from experiments.benchmark_book import book
 from experiments.benchmark_cells import cells
 from experiments.benchmark_population import population
@@ -20,6 +22,7 @@ from experiments.benchmark_seeds import seeds
 from jaxrnn.terminal.command import run_app
 
 app = cyclopts.App(help="Measures jaxrnn against other stacks.")
+app.command(against)
 app.command(book)
 app.command(cells)
 app.command(population)
