@@ -61,15 +61,14 @@ def population(updates: int) -> Callable[[int], Any]:
     return lambda updates: jax.block_until_ready(way())
 
 
-def seeds(updates: int) -> Callable[[int], Any]:
+def seeds(updates: int) -> Callable[..., Any]:
     """Six LSTM of 128 units on palindromes of 20 digits."""
     devices = two_devices()
     recipe = first_of("experiments.palindromes.recipe", "experiments.palindrome_recipe")
     from experiments.benchmark_seeds import together
 
     configs = recipe.members(recipe.Recipe(hidden=128, batch_size=128, stop_at_accuracy=0.0), ["lstm"], [20], SEEDS)
-    seconds: Callable[[int], Any] = together(configs, devices, updates)
-    return seconds
+    return together(configs, devices, updates)  # its number of updates is an argument that has a default
 
 
 def main(name: str, updates: int) -> None:
