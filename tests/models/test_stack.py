@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -209,7 +210,7 @@ def test_a_stack_that_does_not_fit_the_model_is_refused(make):
 
 
 def test_cells_that_do_not_fit_are_refused():
-    made = {"rngs": nnx.Rngs(0)}
+    made: dict[str, Any] = {"rngs": nnx.Rngs(0)}
     lstm, gru = LSTMCell(5, 4, **made), GRUCell(4, 3, **made)
     assert Stack([lstm, gru]).out_features == 3
     with pytest.raises(ValueError, match="layer 1 of a Stack reads 3 features; its LSTMCell has in_features=5"):
@@ -220,6 +221,7 @@ def test_cells_that_do_not_fit_are_refused():
         Stack([])
     with pytest.raises(ValueError, match="expects cells with initial_carry; layer 0, a GRUCell, has not"):
         Stack([nnx.GRUCell(5, 4, **made)])
+    no_cells: Any
     for no_cells in ("lstm", 5):
         with pytest.raises(ValueError, match="Stack expects a sequence of cells, got .*; Stack.of makes one"):
             Stack(no_cells)
@@ -233,7 +235,7 @@ class FlaxCell(nnx.GRUCell):
 
 
 def test_another_librarys_cell_is_a_layer_too(rng):
-    made = {"rngs": nnx.Rngs(0)}
+    made: dict[str, Any] = {"rngs": nnx.Rngs(0)}
     lstm, gru = LSTMCell(5, 4, **made), FlaxCell(4, 3, **made)
     stack, xs = Stack([lstm, gru]), jnp.asarray(rng.normal(size=(T, B, 5)), jnp.float32)
     ys, carries = stack(xs, stack.initial_carry(B))
