@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer
-from jaxrnn.models.stack import Stack
+from jaxrnn.models.stack import Stack, stack_below
 
 
 class LanguageModel(nnx.Module):
@@ -23,21 +22,20 @@ class LanguageModel(nnx.Module):
 
     Args:
       vocabulary_size: V.
-      hidden_features: H of every layer.
-      cell: name of the cell.
-      layers: how many recurrent layers.
+      stack: the layers, a `Stack` that reads as many features as the embedding has, else V symbols; or H, for layers
+        by name.
       embedding: features of a dense embedding; 0 feeds symbols one-hot.
       tie_embedding: W_y is the embedding transposed (Press and Wolf, 2017); the sizes must agree.
-      skip_connections, learned_initial_carry, cell_options: as for `Stack`.
       kernel_init: draws the starting weights, W_y and the embedding included; biases start at 0.
-      recurrent_init: as for `Stack`.
       param_dtype: dtype of the parameters.
-      rngs: keys for the starting values.
+      rngs: keys for the starting values: the layers' first, if they are made here, then the embedding's and W_y's.
+      stack_options: where H is given, those of `Stack.of`: `cell` ("vanilla" if not given), `layers` and so on.
 
     Call: `(ids, carries)` with ids of shape (T, B) gives `(logits, carries)`, logits of shape (T, B, V).
 
     Raises:
-      ValueError: if the embedding is to be tied and its size is not that of the stack's output.
+      ValueError: if the embedding is to be tied and its size is not that of the stack's output, the stack expects
+        another input, or there are stack options beside a stack.
 
     Example:
       >>> import jax.numpy as jnp
@@ -46,39 +44,30 @@ class LanguageModel(nnx.Module):
       >>> logits, carries = model(jnp.zeros((25, 1), jnp.uint8), model.initial_carry(1))
       >>> logits.shape
       (25, 1, 65)
+
+    The layers by themselves, here of two kinds:
+      >>> from jaxrnn.cells import GRUCell, LSTMCell
+      >>> rngs = nnx.Rngs(0)
+      >>> model = LanguageModel(65, Stack([LSTMCell(65, 8, rngs=rngs), GRUCell(8, 4, rngs=rngs)]), rngs=rngs)
+      >>> model.W_y.shape
+      (4, 65)
     """
 
     def __init__(
         self,
         vocabulary_size: int,
-        hidden_features: int,
+        stack: Stack | int,
         *,
-        cell: str = "vanilla",
-        layers: int = 1,
         embedding: int = 0,
         tie_embedding: bool = False,
-        skip_connections: bool = False,
-        learned_initial_carry: bool = False,
-        cell_options: Mapping[str, Any] | None = None,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
-        recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
+        **stack_options: Any,
     ):
         self.vocabulary_size = vocabulary_size
-        self.stack = Stack(
-            embedding or vocabulary_size,
-            hidden_features,
-            cell=cell,
-            layers=layers,
-            skip_connections=skip_connections,
-            learned_initial_carry=learned_initial_carry,
-            cell_options=cell_options,
-            kernel_init=kernel_init,
-            recurrent_init=recurrent_init,
-            param_dtype=param_dtype,
-            rngs=rngs,
-        )
+        stack_options.update(kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
+        self.stack = stack_below(stack, embedding or vocabulary_size, **stack_options)
         out_features = self.stack.out_features
         if tie_embedding and embedding != out_features:
             raise ValueError(f"a tied embedding needs {out_features} features, those of the output; got {embedding}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer
-from jaxrnn.models.stack import Stack
+from jaxrnn.models.stack import Stack, stack_below
 
 POOLINGS = ("last", "mean")
 
@@ -28,19 +27,19 @@ class SequenceClassifier(nnx.Module):
     Args:
       in_features: F, or the number of symbols when the input is ids.
       classes: C.
-      hidden_features: H of every layer.
+      stack: the layers, a `Stack` with F input features; or H, for layers by name.
       pooling: "last" or "mean".
       answers: K; more than 1 only with pooling "last".
-      cell, layers, skip_connections, learned_initial_carry, cell_options: as for `Stack`.
       kernel_init: draws the starting weights, W_y included; biases start at 0.
-      recurrent_init: as for `Stack`.
       param_dtype: dtype of the parameters.
-      rngs: keys for the starting values.
+      rngs: keys for the starting values: the layers' first, if they are made here, then W_y's.
+      stack_options: where H is given, those of `Stack.of`: `cell` ("vanilla" if not given), `layers` and so on.
 
     Call: `(xs, carries)` with xs of shape (T, B) or (T, B, F) gives `(logits, carries)`, logits of shape (K, B, C).
 
     Raises:
-      ValueError: if the pooling is unknown, or K does not go with it.
+      ValueError: if the pooling is unknown, K does not go with it, the stack expects another input, or there are stack
+        options beside a stack.
 
     Example:
       >>> import jax.numpy as jnp
@@ -55,38 +54,22 @@ class SequenceClassifier(nnx.Module):
         self,
         in_features: int,
         classes: int,
-        hidden_features: int,
+        stack: Stack | int,
         *,
         pooling: str = "last",
         answers: int = 1,
-        cell: str = "vanilla",
-        layers: int = 1,
-        skip_connections: bool = False,
-        learned_initial_carry: bool = False,
-        cell_options: Mapping[str, Any] | None = None,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
-        recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
+        **stack_options: Any,
     ):
         if pooling not in POOLINGS:
             raise ValueError(f"SequenceClassifier expects a pooling out of {', '.join(POOLINGS)}; got {pooling!r}")
         if answers < 1 or (answers > 1 and pooling == "mean"):
             raise ValueError(f"SequenceClassifier expects 1 answer, or more with pooling 'last'; got {answers}")
         self.pooling, self.answers = pooling, answers
-        self.stack = Stack(
-            in_features,
-            hidden_features,
-            cell=cell,
-            layers=layers,
-            skip_connections=skip_connections,
-            learned_initial_carry=learned_initial_carry,
-            cell_options=cell_options,
-            kernel_init=kernel_init,
-            recurrent_init=recurrent_init,
-            param_dtype=param_dtype,
-            rngs=rngs,
-        )
+        stack_options.update(kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
+        self.stack = stack_below(stack, in_features, **stack_options)
         self.W_y = nnx.Param(kernel_init(rngs.params(), (self.stack.out_features, classes), param_dtype))
         self.b_y = nnx.Param(jnp.zeros((classes,), param_dtype))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxrnn.cells import CELLS
-from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Carry, Initializer
+from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Carry, Cell, Initializer
 from jaxrnn.engines import unroll
 from jaxrnn.engines.window import is_ids
 from jaxrnn.models.dropout import Dropout
@@ -23,32 +23,52 @@ class Stack(nnx.Module):
         h^l_t = cell_l(h^{l-1}_t, carry^l_{t-1})             with skip connections cell_l([h^{l-1}_t, x_t], ...)
         y_t   = h^L_t                                        with skip connections [h^1_t, ..., h^L_t]
 
+    The layers may be of different kinds and sizes. `Stack.of` makes equal ones by name.
+
     Args:
-      in_features: F, or the number of symbols when the input is ids.
-      hidden_features: H of every layer.
-      cell: name of the cell, a key of `jaxrnn.cells.CELLS`.
-      layers: how many.
+      cells: the layers from the bottom to the top: `Cell`s, or others called as `cell(carry, x)` that have
+        `in_features`, `hidden_features` and `initial_carry(batch_size)`. With F features, or symbols, of input and H_l
+        hidden features, layer l reads H_{l-1}, with skip connections H_{l-1} + F. The first one's F is the stack's.
       skip_connections: the input goes to every layer, and the output holds every layer's h (Graves, 2013).
       learned_initial_carry: the carry of a fresh start is a parameter, at first zero.
-      cell_options: further arguments of the cell, such as `forget_bias`.
-      kernel_init: draws the starting weights; see `Cell`.
-      recurrent_init: draws the recurrent ones by itself, such as `jax.nn.initializers.orthogonal()`; see `Cell`.
-      param_dtype: dtype of the parameters.
-      rngs: keys for the starting values.
 
     Call: `(xs, carries)` with xs of shape (T, B) or (T, B, F) gives `(ys, carries)`, ys of shape
     (T, B, out_features).
 
     Raises:
-      ValueError: if the cell is unknown or there is no layer.
+      ValueError: if there is no layer, one is no cell, or the sizes of two do not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> from jaxrnn.cells import GRUCell, LSTMCell
+      >>> rngs = nnx.Rngs(0)
+      >>> stack = Stack([LSTMCell(65, 8, rngs=rngs), GRUCell(8, 4, rngs=rngs)])
+      >>> ys, carries = stack(jnp.zeros((25, 2), jnp.uint8), stack.initial_carry(2))
+      >>> ys.shape, [type(carry).__name__ for carry in carries]
+      ((25, 2, 4), ['LSTMCarry', 'GRUCarry'])
     """
 
-    def __init__(
-        self,
+    def __init__(self, cells: Sequence[Any], *, skip_connections: bool = False, learned_initial_carry: bool = False):
+        _check_cells(cells, skip_connections)
+        self.in_features = cells[0].in_features
+        self.skip_connections = skip_connections
+        widths = [cell.hidden_features for cell in cells]
+        self.out_features = sum(widths) if skip_connections else widths[-1]
+        self.layers = nnx.List(cells)
+        self.first_carry = (
+            nnx.List([nnx.Dict(_learnable(layer.initial_carry(1))) for layer in self.layers])
+            if learned_initial_carry
+            else None
+        )
+
+    @classmethod
+    def of(
+        cls,
+        cell: str,
         in_features: int,
         hidden_features: int,
         *,
-        cell: str = "vanilla",
         layers: int = 1,
         skip_connections: bool = False,
         learned_initial_carry: bool = False,
@@ -57,32 +77,41 @@ class Stack(nnx.Module):
         recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
-    ):
+    ) -> Stack:
+        """Equal layers of a cell by its name.
+
+        Args:
+          cell: name of the cell, a key of `jaxrnn.CELLS`.
+          in_features: F, or the number of symbols when the input is ids.
+          hidden_features: H of every layer.
+          layers: how many.
+          skip_connections, learned_initial_carry: as for `Stack`.
+          cell_options: further arguments of the cell, such as `forget_bias`.
+          kernel_init: draws the starting weights; see `Cell`.
+          recurrent_init: draws the recurrent ones by itself, such as `jax.nn.initializers.orthogonal()`; see `Cell`.
+          param_dtype: dtype of the parameters.
+          rngs: keys for the starting values.
+
+        Raises:
+          ValueError: if the cell is unknown or there is no layer.
+
+        Example:
+          >>> from flax import nnx
+          >>> stack = Stack.of("lstm", 65, 100, layers=2, skip_connections=True, rngs=nnx.Rngs(0))
+          >>> [layer.in_features for layer in stack.layers], stack.out_features
+          ([65, 165], 200)
+        """
         if cell not in CELLS:
             raise ValueError(f"Stack expects a cell out of {', '.join(CELLS)}; got {cell!r}")
         if layers < 1:
             raise ValueError(f"Stack expects at least 1 layer, got {layers}")
-        self.in_features = in_features
-        self.skip_connections = skip_connections
-        self.out_features = hidden_features * (layers if skip_connections else 1)
         # Not handed on where it is not given: a user's cell need not take it.
         options = dict(cell_options or {}) | ({} if recurrent_init is None else {"recurrent_init": recurrent_init})
+        options.update(kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
         above = hidden_features + (in_features if skip_connections else 0)
-        self.layers = nnx.List(
-            [
-                CELLS[cell](
-                    in_features if layer == 0 else above,
-                    hidden_features,
-                    kernel_init=kernel_init,
-                    param_dtype=param_dtype,
-                    rngs=rngs,
-                    **options,
-                )
-                for layer in range(layers)
-            ]
-        )
-        learned = [nnx.Dict(_learnable(layer.initial_carry(1))) for layer in self.layers]
-        self.first_carry = nnx.List(learned) if learned_initial_carry else None
+        sizes = [in_features] + [above] * (layers - 1)
+        cells = [CELLS[cell](features, hidden_features, **options) for features in sizes]
+        return cls(cells, skip_connections=skip_connections, learned_initial_carry=learned_initial_carry)
 
     def initial_carry(self, batch_size: int) -> tuple[Carry, ...]:
         """The carry of a fresh start, one a layer: zeros, or what was learned."""
@@ -114,7 +143,8 @@ class Stack(nnx.Module):
         if xs.ndim < 2:
             raise ValueError(f"Stack expects ids (T, B) or features (T, B, F), got {tuple(xs.shape)}")
         T, B = xs.shape[:2]
-        dtype = self.layers[0].W_h[...].dtype
+        lowest = self.layers[0]
+        dtype = lowest.W_h[...].dtype if isinstance(lowest, Cell) else jax.tree.leaves(carries)[0].dtype
 
         def mask(site: str, layer: int, features: int) -> jax.Array | None:
             return None if dropout is None else dropout.mask(site, layer, T, features, dtype)
@@ -156,6 +186,54 @@ class Stack(nnx.Module):
         return (below, xs) if is_ids(xs) else jnp.concatenate([below, xs], axis=-1)
 
 
+def stack_below(
+    stack: Stack | int, in_features: int, *, cell: str | None = None, rngs: nnx.Rngs, **options: Any
+) -> Stack:
+    """The stack below a model's output layer: the one that is given, or one of so many hidden features by name.
+
+    Args:
+      stack: a `Stack`, or H of every layer.
+      in_features: F, or the number of symbols, as the model hands them on.
+      cell: name of the cell where H is given; "vanilla" if None.
+      rngs: keys for its starting values.
+      options: those of `Stack.of`. Beside a stack only `kernel_init` and `param_dtype`, which the output layer uses.
+
+    Raises:
+      ValueError: if the stack expects another input, or options come with it.
+    """
+    if not isinstance(stack, Stack):
+        return Stack.of(cell or "vanilla", in_features, stack, rngs=rngs, **options)
+    without_effect = sorted({*options, *([] if cell is None else ["cell"])} - {"kernel_init", "param_dtype"})
+    if without_effect:
+        raise ValueError(f"{', '.join(without_effect)} would have no effect beside a Stack; give them to the stack")
+    if stack.in_features != in_features:
+        raise ValueError(f"the model expects a Stack with in_features={in_features}; got one of {stack.in_features}")
+    return stack
+
+
+def _check_cells(cells: Sequence[Any], skip_connections: bool) -> None:
+    if not isinstance(cells, Sequence) or isinstance(cells, str):
+        raise ValueError(f"Stack expects a sequence of cells, got {cells!r}; Stack.of makes one by the cell's name")
+    if not cells:
+        raise ValueError("Stack expects at least 1 layer, got 0")
+    for number, cell in enumerate(cells):
+        lacks = [name for name in ("in_features", "hidden_features", "initial_carry") if not hasattr(cell, name)]
+        if lacks:
+            raise ValueError(
+                f"Stack expects cells with {', '.join(lacks)}; layer {number}, a {type(cell).__name__}, has not"
+            )
+        if number == 0:
+            continue
+        below, features = cells[number - 1].hidden_features, cells[0].in_features
+        expected = below + (features if skip_connections else 0)
+        if cell.in_features != expected:
+            parts = f", {below} of the layer below and {features} of the input" if skip_connections else ""
+            raise ValueError(
+                f"layer {number} of a Stack reads {expected} features{parts}; "
+                f"its {type(cell).__name__} has in_features={cell.in_features}"
+            )
+
+
 def _scale_of_ids(dropout: Dropout, ids: jax.Array, symbols: int, dtype: Any) -> jax.Array | None:
     # Of a one-hot input only the column of the symbol counts: one draw a step, or for a whole window one a symbol.
     if not dropout.per_window:
@@ -170,6 +248,11 @@ def _times(xs: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 
 def _learnable(carry: Carry) -> dict[str, nnx.Param]:
+    if not hasattr(carry, "h") or not hasattr(carry, "_asdict"):
+        raise ValueError(
+            "learned_initial_carry expects cells whose carry is a named tuple with a field h, "
+            f"got a {type(carry).__name__}"
+        )
     # A count of steps, (B, 1), is no start that could be learned.
     width = carry.h.shape[1]
     return {

@@ -86,7 +86,8 @@ def test_a_streams_mask_depends_on_its_number_and_not_on_the_split(per_window):
 
 def stack_and_window(kind, rng, **options):
     options = {"cell": "lstm", "layers": 2, **options}
-    stack = random_values(Stack(FEATURES, HIDDEN, param_dtype=jnp.float64, rngs=nnx.Rngs(0), **options), rng)
+    cell = options.pop("cell")
+    stack = random_values(Stack.of(cell, FEATURES, HIDDEN, param_dtype=jnp.float64, rngs=nnx.Rngs(0), **options), rng)
     xs = rng.integers(0, FEATURES, (STEPS, BATCH)) if kind == "ids" else rng.normal(size=(STEPS, BATCH, FEATURES))
     carries = jax.tree.map(lambda c: jnp.asarray(rng.normal(size=c.shape)), stack.initial_carry(BATCH))
     return stack, jnp.asarray(xs), carries

@@ -6,16 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jaxrnn.training.population import score
 
 from jaxrnn.data.corpus import load_corpus
-from jaxrnn.data.windows import scored_streams
 from jaxrnn.evaluate import evaluate_ids
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
+from jaxrnn.models.structure import model_with, params_of
 from jaxrnn.optim.optimizer import OptimizerSettings
 from jaxrnn.sample import sample_ids
-from jaxrnn.training.state import model_with, params_of
 from tests.reference.random_cell import quick_jit
 from tests.reference.small_model import random_model, to_reference
 from tests.reference.stack_loop import random_values
@@ -120,9 +118,6 @@ def test_a_leak_is_for_training_alone(rng):
     assert losses[0] == pytest.approx(loss(leaky, 4), rel=1e-5) and abs(losses[0] - loss(tight, 4)) > 1e-3
     assert loss(model_with(graphdef, params), 40) == loss(tight, 40)
     assert evaluate_ids(graphdef, params, ids).loss_nats == pytest.approx(loss(tight, 40), rel=1e-5)
-    cut = scored_streams(ids, 1, 4)
-    by_population = jax.jit(lambda params: score(graphdef, trainer.settings, params, cut, 10))(params)
-    assert float(by_population) == pytest.approx(loss(tight, 40), rel=1e-5)
     texts = [
         np.concatenate(list(sample_ids(nnx.split(model)[0], params, length=60, key=jax.random.key(1))))
         for model in (leaky, tight)

@@ -9,7 +9,7 @@ from jax.test_util import check_grads
 
 from jaxrnn.models.dropout import Dropout, DropoutRates
 from jaxrnn.models.sequence_classifier import SequenceClassifier
-from jaxrnn.training.state import model_with, params_of
+from jaxrnn.models.structure import model_with, params_of
 from tests.reference.random_cell import quick_jit, weighted_sum
 from tests.reference.small_model import to_reference
 from tests.reference.vanilla import unroll_vanilla

@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxrnn.cells import VanillaCarry
+from jaxrnn.cells import GRUCell, LSTMCell, VanillaCarry, VanillaCell
 from jaxrnn.engines import unroll
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.sequence_classifier import SequenceClassifier
@@ -18,7 +19,7 @@ from tests.trees import assert_trees_close, assert_trees_equal
 
 
 def random_stack(layers, rng):
-    stack = Stack(5, 4, layers=layers, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
+    stack = Stack.of("vanilla", 5, 4, layers=layers, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
     nnx.update(stack, jax.tree.map(lambda v: jnp.asarray(0.6 * rng.normal(size=v.shape)), nnx.state(stack, nnx.Param)))
     return stack
 
@@ -48,10 +49,10 @@ def test_every_layer_uses_the_asked_engine(float64, rng):
 
 def test_every_layer_is_told_the_times(float64, rng):
     init, leaky = jax.nn.initializers.normal(1.0), {"leak": 0.1}
-    stack = Stack(
+    stack = Stack.of(
+        "temporal-gate-lstm",
         3,
         4,
-        cell="temporal-gate-lstm",
         layers=2,
         cell_options=leaky,
         kernel_init=init,
@@ -69,20 +70,20 @@ def test_every_layer_is_told_the_times(float64, rng):
 
 
 def test_layers_start_with_different_weights():
-    stack = Stack(4, 4, layers=2, rngs=nnx.Rngs(0))
+    stack = Stack.of("vanilla", 4, 4, layers=2, rngs=nnx.Rngs(0))
     first, second = (weights_of(layer) for layer in stack.layers)
     assert (first["W_x"] != second["W_x"]).all() and (first["W_h"] != first["W_x"]).all()
 
 
 def test_an_unknown_cell_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="Stack expects a cell out of vanilla.*; got 'lstn'"):
-        Stack(5, 4, cell="lstn", rngs=nnx.Rngs(0))
+        Stack.of("lstn", 5, 4, rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize("layers", [0, -1])
 def test_no_layer_is_refused(layers):
     with pytest.raises(ValueError, match=f"at least 1 layer, got {layers}"):
-        Stack(5, 4, layers=layers, rngs=nnx.Rngs(0))
+        Stack.of("vanilla", 5, 4, layers=layers, rngs=nnx.Rngs(0))
 
 
 # ---- skip connections, fresh starts, lengths, clipping: against a plain loop ----
@@ -92,7 +93,14 @@ T, B, V, H = 5, 3, 5, 3
 
 def other_stack(rng, **options):
     options = {"cell": "lstm", "layers": 3, "param_dtype": jnp.float64, **options}
-    return random_values(Stack(V, H, rngs=nnx.Rngs(0), **options), rng)
+    return random_values(Stack.of(options.pop("cell"), V, H, rngs=nnx.Rngs(0), **options), rng)
+
+
+def mixed_stack(rng, **options):
+    """Three kinds of cells, each of another size, with skip connections."""
+    drawn = {"param_dtype": jnp.float64, "rngs": nnx.Rngs(0)}
+    cells = [GRUCell(V, 2, **drawn), LSTMCell(2 + V, H, **drawn), VanillaCell(H + V, 4, **drawn)]
+    return random_values(Stack(cells, **options), rng)
 
 
 def random_carries(stack, rng):
@@ -109,10 +117,12 @@ def loss_of(stack, carries, run):
     return lambda: jax.grad(loss, argnums=(0, 1), has_aux=True)(params_of(stack), carries)
 
 
-@pytest.mark.parametrize(("cell", "kind"), [("lstm", "ids"), ("gru", "dense")])
-def test_skip_connections_resets_and_lengths_equal_a_plain_loop(cell, kind, float64, rng):
-    stack = other_stack(rng, cell=cell, skip_connections=True, learned_initial_carry=True)
-    assert stack.out_features == 3 * H and [layer.in_features for layer in stack.layers] == [V, H + V, H + V]
+@pytest.mark.parametrize(
+    ("make", "kind", "sizes"), [(other_stack, "ids", [V, H + V, H + V]), (mixed_stack, "dense", [V, 2 + V, H + V])]
+)
+def test_skip_connections_resets_and_lengths_equal_a_plain_loop(make, kind, sizes, float64, rng):
+    stack = make(rng, skip_connections=True, learned_initial_carry=True)
+    assert stack.out_features == 9 and [layer.in_features for layer in stack.layers] == sizes
     ids = rng.integers(0, V, (T, B))
     dense = jax.nn.one_hot(ids, V, dtype=jnp.float64) if kind == "ids" else jnp.asarray(rng.normal(size=(T, B, V)))
     xs = jnp.asarray(ids) if kind == "ids" else dense
@@ -165,17 +175,80 @@ def test_a_learned_start_has_the_gradient_of_the_rows_that_start_afresh(float64,
     assert all(leaf.all() for leaf in jax.tree.leaves(inside))
 
 
-@pytest.mark.parametrize("make", [Stack, LanguageModel, functools.partial(SequenceClassifier, V, 2)])
-def test_recurrent_init_reaches_every_layer(make):
-    sizes = (H,) if isinstance(make, functools.partial) else (V, H)
-    model = make(*sizes, cell="gru", layers=2, recurrent_init=jax.nn.initializers.orthogonal(), rngs=nnx.Rngs(0))
-    for layer in getattr(model, "stack", model).layers:
+MODELS = [LanguageModel, functools.partial(SequenceClassifier, classes=2)]
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_stack_options_reach_every_layer(make):
+    """By the models, which hand them on to `Stack.of`."""
+    orthogonal = jax.nn.initializers.orthogonal()
+    model = make(V, stack=H, cell="gru", layers=2, recurrent_init=orthogonal, rngs=nnx.Rngs(0))
+    assert len(model.stack.layers) == 2
+    for layer in model.stack.layers:
         for block in np.split(np.array(layer.W_h[...]), 3, axis=1):
             np.testing.assert_allclose(block.T @ block, np.eye(H), atol=1e-5)
 
 
+@pytest.mark.parametrize("make", MODELS)
+def test_a_model_takes_a_stack_as_it_is(make):
+    """With its keys in the order of a stack made by name, the values are the same to the last bit."""
+    rngs = nnx.Rngs(3)
+    stack = Stack([LSTMCell(V, H, rngs=rngs), LSTMCell(H, H, rngs=rngs)], learned_initial_carry=True)
+    model = make(V, stack=stack, rngs=rngs)
+    assert model.stack is stack
+    by_name = make(V, stack=H, cell="lstm", layers=2, learned_initial_carry=True, rngs=nnx.Rngs(3))
+    assert_trees_equal(params_of(model), params_of(by_name))
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_a_stack_that_does_not_fit_the_model_is_refused(make):
+    stack = Stack.of("gru", V + 1, H, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=f"expects a Stack with in_features={V}; got one of {V + 1}"):
+        make(V, stack=stack, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="cell, layers would have no effect beside a Stack"):
+        make(V + 1, stack=stack, cell="vanilla", layers=1, rngs=nnx.Rngs(0))
+
+
+def test_cells_that_do_not_fit_are_refused():
+    made: dict[str, Any] = {"rngs": nnx.Rngs(0)}
+    lstm, gru = LSTMCell(5, 4, **made), GRUCell(4, 3, **made)
+    assert Stack([lstm, gru]).out_features == 3
+    with pytest.raises(ValueError, match="layer 1 of a Stack reads 3 features; its LSTMCell has in_features=5"):
+        Stack([gru, lstm])
+    with pytest.raises(ValueError, match="reads 9 features, 4 of the layer below and 5 of the input; its GRUCell has"):
+        Stack([lstm, gru], skip_connections=True)
+    with pytest.raises(ValueError, match="at least 1 layer, got 0"):
+        Stack([])
+    with pytest.raises(ValueError, match="expects cells with initial_carry; layer 0, a GRUCell, has not"):
+        Stack([nnx.GRUCell(5, 4, **made)])
+    no_cells: Any
+    for no_cells in ("lstm", 5):
+        with pytest.raises(ValueError, match="Stack expects a sequence of cells, got .*; Stack.of makes one"):
+            Stack(no_cells)
+
+
+class FlaxCell(nnx.GRUCell):
+    """A cell that is no `Cell`, with its carry as a plain array."""
+
+    def initial_carry(self, batch_size):
+        return jnp.zeros((batch_size, self.hidden_features))
+
+
+def test_another_librarys_cell_is_a_layer_too(rng):
+    made: dict[str, Any] = {"rngs": nnx.Rngs(0)}
+    lstm, gru = LSTMCell(5, 4, **made), FlaxCell(4, 3, **made)
+    stack, xs = Stack([lstm, gru]), jnp.asarray(rng.normal(size=(T, B, 5)), jnp.float32)
+    ys, carries = stack(xs, stack.initial_carry(B))
+    below = unroll(lstm, xs, lstm.initial_carry(B), engine="reference")[1]
+    expected = nnx.RNN(gru, time_major=True)(below, initial_carry=gru.initial_carry(B))
+    np.testing.assert_allclose(ys, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(carries[1], ys[-1])
+    with pytest.raises(ValueError, match="carry is a named tuple with a field h, got a .*Array"):
+        Stack([lstm, gru], learned_initial_carry=True)
+
+
 def test_a_count_of_steps_is_no_start_to_learn():
-    stack = Stack(V, H, cell="temporal-gate-lstm", learned_initial_carry=True, rngs=nnx.Rngs(0))
+    stack = Stack.of("temporal-gate-lstm", V, H, learned_initial_carry=True, rngs=nnx.Rngs(0))
     assert stack.first_carry is not None and set(stack.first_carry[0]) == {"c", "h"}
     assert stack.initial_carry(B)[0].steps.shape == (B, 1)
 
