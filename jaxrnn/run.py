@@ -160,8 +160,6 @@ class Run:
         checkpoint: str = "best",
     ) -> Iterator[str]:
         """The text of `sample`, part by part, in constant memory."""
-        if seed < 0:
-            raise ConfigurationError(f"--seed expects a whole number of at least 0; got {seed}")
         vocabulary = self._vocabulary_of_checkpoint()
         ids = vocabulary.encode_prompt(prime) if prime else None
         with numerics(self.config.dtype):
@@ -175,13 +173,16 @@ class Run:
                 prime=ids,
                 document_end=self.document_end,
             )
-            if not vocabulary.bytes_mode:
-                yield from map(vocabulary.decode, parts)
-                return
-            # Bytes become text as UTF-8; a character may be cut between two parts.
-            decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-            for part in parts:
-                yield decoder.decode(vocabulary.decode(part).encode("latin-1"))
+        # Bytes become text as UTF-8; a character may be cut between two parts.
+        decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace") if vocabulary.bytes_mode else None
+        while True:
+            with numerics(self.config.dtype):  # not while the caller has the part
+                part = next(parts, None)
+            if part is None:
+                break
+            text = vocabulary.decode(part)
+            yield text if decoder is None else decoder.decode(text.encode("latin-1"))
+        if decoder is not None:
             yield decoder.decode(b"", final=True)
 
     def sample(

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrnn.devices.hosts import reading_alone
-from jaxrnn.errors import CheckpointError, NumericError, StorageError
-from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_digest, leaf_shapes, to_leaves
+from jaxrnn.errors import CheckpointError, StorageError
+from jaxrnn.storage.checkpoint_leaves import from_leaves, has_nan, leaf_digest, leaf_shapes, refuse_nan, to_leaves
 from jaxrnn.storage.files_inside import refuse_linked_directory
 from jaxrnn.storage.orbax_quiet import orbax_quiet
 from jaxrnn.storage.small_files import sync
@@ -98,7 +98,7 @@ def save_checkpoint(
       NumericError: if there is a not-a-number in it.
     """
     leaves = to_leaves(state)
-    _refuse_nan(leaves, update, may_be_nan)
+    refuse_nan(leaves, update, may_be_nan)
     try:
         refuse_linked_directory(directory)
         if not directory.is_dir():
@@ -143,7 +143,7 @@ def take_part_in_save(directory: Path, state: Any, update: int, may_be_nan: froz
       NumericError: as there.
     """
     leaves = to_leaves(state)
-    _refuse_nan(leaves, update, may_be_nan)
+    refuse_nan(leaves, update, may_be_nan)
     from orbax.checkpoint import v1 as ocp
 
     with orbax_quiet():
@@ -167,7 +167,7 @@ def load_checkpoint(directory: Path, update: int, readers: Mapping[int, Reader])
             shapes = {format: leaf_shapes(reader.template) for format, reader in readers.items()}
             leaves, metadata = _read(directory / f"update_{update:010d}", update, shapes)
             for name, value in leaves.items():
-                if _has_nan(value) and name not in readers[metadata["format"]].may_be_nan:
+                if has_nan(value) and name not in readers[metadata["format"]].may_be_nan:
                     raise CheckpointError(f"leaf {name} is not a number")
         except CheckpointError as error:
             fault = f"checkpoint of update {update} cannot be used: {error}"
@@ -252,16 +252,6 @@ def _read(path: Path, update: int, shapes: Mapping[int, Shapes]) -> tuple[dict[s
         if leaf_digest(value) != metadata["leaves"].get(name):
             raise CheckpointError(f"leaf {name} is not what was saved")
     return leaves, metadata
-
-
-def _refuse_nan(leaves: dict[str, np.ndarray], update: int, may_be_nan: frozenset[str]) -> None:
-    for name, value in leaves.items():
-        if _has_nan(value) and name not in may_be_nan:
-            raise NumericError(f"leaf {name} is not a number at update {update}, so it is not saved; lower the rate")
-
-
-def _has_nan(value: np.ndarray) -> bool:
-    return value.dtype.kind == "f" and bool(np.isnan(value).any())
 
 
 def _metadata_digest(metadata: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrnn.errors import NumericError
 from jaxrnn.random_streams import run_key_from_data
 
 
@@ -53,3 +54,19 @@ def _path_name(path: tuple) -> str:
 
 def _is_key(value: Any) -> bool:
     return jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def has_nan(leaf: np.ndarray) -> bool:
+    """Whether a leaf holds a not-a-number."""
+    return leaf.dtype.kind == "f" and bool(np.isnan(leaf).any())
+
+
+def refuse_nan(leaves: dict[str, np.ndarray], update: int, may_be_nan: frozenset[str]) -> None:
+    """Refuses leaves that hold a not-a-number.
+
+    Raises:
+      NumericError: with the name of the first, but for those in `may_be_nan`.
+    """
+    for name, leaf in leaves.items():
+        if has_nan(leaf) and name not in may_be_nan:
+            raise NumericError(f"leaf {name} is not a number at update {update}, so it is not saved; lower the rate")
