@@ -59,11 +59,18 @@ class Sweep:
 
     Args:
       directory: made if missing.
-      columns: of results.csv.
+      columns: of results.csv; all there are if None.
       record: what all runs share, such as the recipe and the number of devices; kept in `record_name`, and a directory
         with another one is refused.
       record_name: the name of that file.
       result_row: what is recorded of a finished member: its row, how it ended, seconds of its program a member.
+
+    Example:
+      configs = [TrainConfig(text="book.txt", cell="gru", epochs=5, validation_fraction=0.1, seed=s) for s in range(4)]
+      sweep = Sweep("runs/seeds")
+      sweep.train(configs)
+      best = min(sweep.rows(), key=lambda row: row["valid_loss"])
+      jaxrnn.open_run(sweep.path_of(best["member"])).sample(200)
 
     Raises:
       ConfigurationError: on `train`, if the directory holds a sweep of another record.
@@ -71,14 +78,14 @@ class Sweep:
 
     def __init__(
         self,
-        directory: Path,
-        columns: Sequence[str],
-        record: dict[str, Any],
+        directory: str | Path,
+        columns: Sequence[str] | None = None,
+        record: dict[str, Any] | None = None,
         record_name: str = "sweep.json",
         result_row: Callable[[Row, MemberResult, float], Row] | None = None,
     ):
-        self.directory, self.columns, self.record = directory, columns, record
-        self.record_path = directory / record_name
+        self.directory, self.columns, self.record = Path(directory), columns, record or {}
+        self.record_path = self.directory / record_name
         self.result_row = result_row or default_row
 
     def train(
@@ -99,7 +106,7 @@ class Sweep:
 
         Args:
           configs: settings of each member.
-          rows: what the caller calls each; empty rows if None.
+          rows: what the caller calls each; the settings in which they differ if None.
           devices: how many share the work; all if None.
           corpus: the text, if it was read already.
           progress: what a person sees of the programs; nothing if None.
@@ -110,9 +117,8 @@ class Sweep:
         Returns:
           Why it was stopped, or None if all is done.
         """
-        named = {
-            member_id(config): (config, row) for config, row in zip(configs, rows or [{}] * len(configs), strict=True)
-        }
+        labels = differing(configs) if rows is None else rows
+        named = {member_id(config): (config, row) for config, row in zip(configs, labels, strict=True)}
         with contextlib.ExitStack() as stack:
             stop = stack.enter_context(StopRequest())
             if is_writer():
@@ -152,9 +158,11 @@ class Sweep:
     def write_csv(self) -> None:
         """Writes results.csv: a row a member."""
         table = io.StringIO()
-        writer = csv.DictWriter(table, self.columns, lineterminator="\n", extrasaction="ignore")
+        rows = self.rows()
+        columns = self.columns or list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(table, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(self.rows())
+        writer.writerows(rows)
         write_atomically(self.directory / "results.csv", table.getvalue())
 
     def _results(self) -> list[Row]:
@@ -215,6 +223,18 @@ class Sweep:
 def read_rows(directory: Path) -> list[Row]:
     """The rows of every finished member of the sweep in a directory."""
     return read_metrics(directory / "results.jsonl")
+
+
+def differing(configs: Sequence[TrainConfig]) -> list[Row]:
+    """Of each, the settings in which they are not all equal.
+
+    Example:
+      >>> differing([TrainConfig(seed=1), TrainConfig(seed=2)])
+      [{'seed': 1}, {'seed': 2}]
+    """
+    settings = [config.to_json() for config in configs]
+    names = [name for name in settings[0] if any(of[name] != settings[0][name] for of in settings)] if settings else []
+    return [{name: of[name] for name in names} for of in settings]
 
 
 def member_id(config: TrainConfig) -> str:
