@@ -1,0 +1,169 @@
+"""Compiles the training program for a device that need not be there, and counts what it would run.
+
+Command, in a process of its own: python -m experiments.compiled_program TARGET CELL HIDDEN LAYERS BATCH STEPS
+
+It prints one JSON object. XLA compiles for a described device: nothing can be run and no product is tuned, but the fusions,
+loops, copies and memory are those of the real program. On a GPU each fusion, library call and copy of a loop's body is a
+kernel that a turn launches; on a TPU the same number counts passes over the data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from typing import Any, NamedTuple
+
+# A description of an NVIDIA H100 SXM as XLA's GPU compiler wants it: figures of its data sheet.
+H100 = """
+gpu_device_info {
+  core_count: 132  fpus_per_core: 128  clock_rate_ghz: 1.98
+  threads_per_warp: 32  threads_per_block_limit: 1024  threads_per_core_limit: 2048
+  shared_memory_per_block: 49152  shared_memory_per_block_optin: 232448  shared_memory_per_core: 233472
+  registers_per_core_limit: 65536  registers_per_block_limit: 65536
+  block_dim_limit_x: 2147483647  block_dim_limit_y: 65535  block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000  device_memory_size: 84942979072  l2_cache_size: 52428800
+  cuda_compute_capability { major: 9 minor: 0 }
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 10 patch: 0 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+# Target -> (what `jax.default_backend` says on such a machine, modules that the compiler needs, what to install).
+TARGETS = {
+    "h100": (
+        "gpu",
+        ("jax_cuda12_plugin", "nvidia.cuda_nvcc"),
+        "jax-cuda12-plugin jax-cuda12-pjrt nvidia-cuda-nvcc-cu12 nvidia-cuda-runtime-cu12",
+    ),
+    "v5e": ("tpu", ("libtpu",), "libtpu"),
+    "v6e": ("tpu", ("libtpu",), "libtpu"),
+}
+SYMBOLS, WINDOWS = 83, 250
+KERNEL = re.compile(
+    r"= [^\n]*?[\]})] (fusion|custom-call|copy|dot|convolution|sort|scatter|all-reduce|reduce-scatter)\("
+)
+
+
+class Loop(NamedTuple):
+    """A loop of a compiled program.
+
+    Attributes:
+      depth: 0 for one that is in no other.
+      turns: how many it makes; None where that is not known when compiling.
+      kernels: what one turn runs itself, without the loops inside.
+    """
+
+    depth: int
+    turns: int | None
+    kernels: int
+
+
+def loops_of(program: str) -> list[Loop]:
+    """The loops of a compiled program, from its text, each before those inside it.
+
+    Args:
+      program: XLA's text form of the optimized module.
+
+    Raises:
+      ValueError: if it is not such a text.
+    """
+    bodies: dict[str, list[str]] = {}
+    entry, lines = "", list[str]()
+    for line in program.splitlines():
+        head = re.match(r"(ENTRY )?%?([\w.\-]+) \(", line)
+        if head:
+            lines = bodies.setdefault(head[2], [])
+            entry = head[2] if head[1] else entry
+        elif line.startswith("  "):
+            lines.append(line)
+    if not entry:
+        raise ValueError("loops_of expects the text of a compiled XLA module, which has an ENTRY")
+    return _loops_in(entry, 0, bodies)
+
+
+def _loops_in(name: str, depth: int, bodies: dict[str, list[str]]) -> list[Loop]:
+    found = []
+    for line in bodies[name]:
+        body = re.search(r" while\(.*body=%?([\w.\-]+)", line)
+        if body:
+            turns = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
+            kernels = sum(KERNEL.search(of) is not None for of in bodies[body[1]])
+            found.append(Loop(depth, int(turns[1]) if turns else None, kernels))
+            found += _loops_in(body[1], depth + 1, bodies)
+        called = re.search(r" (?:call|conditional)\(.*(?:to_apply|branch_computations)=\{?%?([\w.\-]+)", line)
+        if called and called[1] in bodies:
+            found += _loops_in(called[1], depth, bodies)
+    return found
+
+
+def kernels_an_update(loops: list[Loop]) -> int:
+    """What one update runs: its own kernels, and those of the loops in it times their turns."""
+    if not loops:
+        return 0
+    total, factors = loops[0].kernels, [1]
+    for loop in loops[1:]:
+        factors = [*factors[: loop.depth], factors[loop.depth - 1] * (loop.turns or 1)]
+        total += factors[loop.depth] * loop.kernels
+    return total
+
+
+def described_device(target: str) -> Any:
+    """The first device of a described machine."""
+    from jax.experimental import topologies
+
+    if target == "h100":
+        options = {"target_config": H100, "topology": "1x1x1"}
+        return topologies.get_topology_desc(topology_name="1x1x1", platform="cuda", **options).devices[0]
+    return topologies.get_topology_desc(topology_name=f"{target}:2x2", platform="tpu").devices[0]
+
+
+def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, steps: int) -> dict[str, Any]:
+    """Compiles the training program of a language model and counts."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    import jax
+    import jax.numpy as jnp
+    from jax.sharding import SingleDeviceSharding
+
+    from jaxrnn.config import TrainConfig
+    from jaxrnn.tasks.text import NextSymbol
+    from jaxrnn.training.job import model_structure, state_template, step_settings
+    from jaxrnn.training.step import train_chunk_of
+
+    sharding = SingleDeviceSharding(described_device(target))
+    backend = TARGETS[target][0]
+    jax.default_backend = lambda: backend  # the engines still ask it while tracing
+    config = TrainConfig(
+        text="x",
+        cell=cell,
+        hidden=hidden,
+        layers=layers,
+        batch_size=batch_size,
+        bptt_length=steps,
+        optimizer="rmsprop",
+        learning_rate=2e-3,
+        loss_reduction="mean",
+        devices="1",
+    )
+    objective = NextSymbol(SYMBOLS, steps)
+    chunk = train_chunk_of(model_structure(config, objective)[0], step_settings(config, objective))
+    streams = jax.ShapeDtypeStruct((steps * WINDOWS + 1, batch_size), jnp.uint8)
+    arguments = (state_template(config, objective), streams, jax.ShapeDtypeStruct((), jnp.int32))
+    placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)
+    started = time.perf_counter()
+    program = jax.jit(chunk, donate_argnums=0).lower(*placed).compile()
+    loops = loops_of(program.as_text())
+    return {
+        "seconds": round(time.perf_counter() - started, 1),
+        "temporary_megabytes": round(program.memory_analysis().temp_size_in_bytes / 1e6, 1),
+        "kernels_an_update": kernels_an_update(loops),
+        "loops": [loop._asdict() for loop in loops],
+    }
+
+
+if __name__ == "__main__":
+    name, of_cell, *sizes = sys.argv[1:]
+    print(json.dumps(measured(name, of_cell, *(int(size) for size in sizes))))
