@@ -4,7 +4,7 @@
     python -m experiments.benchmark cells    LSTM and GRU language models against PyTorch and Flax: `benchmark_cells.py`
     python -m experiments.benchmark population
                                              a population against its members one after another
-    python -m experiments.benchmark compiled what an H100 or a TPU would launch, compiled without one: `benchmark_compiled.py`
+    python -m experiments.benchmark compiled what an H100 or a TPU would launch, compiled without having one
     python -m experiments.benchmark against  this checkout against another one: `benchmark_against.py`
     python -m experiments.benchmark seeds    seeds of palindromes together against one after another
 

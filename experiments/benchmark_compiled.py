@@ -2,8 +2,8 @@
 
 Command: python -m experiments.benchmark compiled [--targets h100 v5e] [--json FILE]
 
-Each target and size is compiled in a process of its own (`compiled_program.py`); a compiler that is not installed is named
-and skipped. A change of an engine or of the step that doubles the launches is seen here.
+Each target and size is compiled in a process of its own (`compiled_program.py`); a compiler that is not installed is
+named and skipped. A change of an engine or of the step that doubles the launches is seen here.
 """
 
 from __future__ import annotations
@@ -78,4 +78,5 @@ def described(row: dict[str, Any]) -> str:
         return f"{what}does not compile: {row['error']}"
     loops = ", ".join(f"{loop['kernels']} ({loop['turns'] or '?'})" for loop in row["loops"])
     memory = f"{row['temporary_megabytes']:,.0f} MB"
-    return f"{what}{row['kernels_an_update']:>17,}  {loops:<36} {memory:>8}  {row['seconds']:>10.1f} s"
+    update = "?" if row["kernels_an_update"] is None else f"{row['kernels_an_update']:,}"
+    return f"{what}{update:>17}  {loops:<36} {memory:>8}  {row['seconds']:>10.1f} s"

@@ -2,9 +2,9 @@
 
 Command, in a process of its own: python -m experiments.compiled_program TARGET CELL HIDDEN LAYERS BATCH STEPS
 
-It prints one JSON object. XLA compiles for a described device: nothing can be run and no product is tuned, but the fusions,
-loops, copies and memory are those of the real program. On a GPU each fusion, library call and copy of a loop's body is a
-kernel that a turn launches; on a TPU the same number counts passes over the data.
+It prints one JSON object. XLA compiles for a described device: nothing can be run and no product is tuned, but the
+fusions, loops, copies and memory are those of the real program. On a GPU each fusion, library call and copy of a loop's
+body is a kernel that a turn launches; on a TPU the same number counts passes over the data.
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ TARGETS = {
     "v6e": ("tpu", ("libtpu",), "libtpu"),
 }
 SYMBOLS, WINDOWS = 83, 250
-KERNEL = re.compile(
-    r"= [^\n]*?[\]})] (fusion|custom-call|copy|dot|convolution|sort|scatter|all-reduce|reduce-scatter)\("
-)
+KINDS = "fusion|custom-call|copy|dot|convolution|sort|scatter|all-reduce|reduce-scatter"
+KERNEL = re.compile(r"= [^\n]*?[\]})] (" + KINDS + r")\(")
 
 
 class Loop(NamedTuple):
@@ -99,10 +98,13 @@ def _loops_in(name: str, depth: int, bodies: dict[str, list[str]]) -> list[Loop]
     return found
 
 
-def kernels_an_update(loops: list[Loop]) -> int:
-    """What one update runs: its own kernels, and those of the loops in it times their turns."""
-    if not loops:
-        return 0
+def kernels_an_update(loops: list[Loop]) -> int | None:
+    """What one update runs: its own kernels, and those of the loops in it times their turns; None if turns are unknown.
+
+    The first loop is that over updates.
+    """
+    if not loops or any(loop.turns is None for loop in loops[1:]):
+        return None
     total, factors = loops[0].kernels, [1]
     for loop in loops[1:]:
         factors = [*factors[: loop.depth], factors[loop.depth - 1] * (loop.turns or 1)]
@@ -155,10 +157,12 @@ def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, 
     placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)
     started = time.perf_counter()
     program = jax.jit(chunk, donate_argnums=0).lower(*placed).compile()
-    loops = loops_of(program.as_text())
+    memory = program.memory_analysis()
+    assert memory is not None
+    loops = loops_of(program.as_text() or "")
     return {
         "seconds": round(time.perf_counter() - started, 1),
-        "temporary_megabytes": round(program.memory_analysis().temp_size_in_bytes / 1e6, 1),
+        "temporary_megabytes": round(memory.temp_size_in_bytes / 1e6, 1),
         "kernels_an_update": kernels_an_update(loops),
         "loops": [loop._asdict() for loop in loops],
     }

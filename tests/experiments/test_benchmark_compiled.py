@@ -19,7 +19,7 @@ def test_loops_are_found_with_their_turns_and_what_a_turn_runs():
 
         return jax.lax.fori_loop(0, 7, lambda _, y: jax.lax.fori_loop(0, 5, inner, y) + 1, x)
 
-    loops = loops_of(jax.jit(outer).lower(jnp.zeros((64, 64))).compile().as_text())
+    loops = loops_of(jax.jit(outer).lower(jnp.zeros((64, 64))).compile().as_text() or "")
     assert [(loop.depth, loop.turns) for loop in loops] == [(0, 7), (1, 5)]
     assert all(loop.kernels >= 1 for loop in loops)
 
@@ -28,6 +28,7 @@ def test_kernels_of_an_update_are_those_of_its_loops_times_their_turns():
     # An update of 50 own kernels: 100 turns of 10; 10 turns of 3, each with 10 turns of 2.
     loops = [Loop(0, None, 50), Loop(1, 100, 10), Loop(1, 10, 3), Loop(2, 10, 2)]
     assert kernels_an_update(loops) == 50 + 100 * 10 + 10 * 3 + 10 * 10 * 2
+    assert kernels_an_update([Loop(0, None, 50), Loop(1, None, 10)]) is None
 
 
 def test_what_is_no_program_is_refused():
