@@ -6,11 +6,11 @@ import difflib
 import hashlib
 import os
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from jaxrnn.data.download import Archive, fetch, unpack
 from jaxrnn.data.local_texts import LOCAL_TEXTS
 from jaxrnn.data.reading import BLOCK_BYTES, ReadingOptions, open_regular
 from jaxrnn.errors import DataError
@@ -19,16 +19,6 @@ from jaxrnn.terminal.printable import printable
 _SCHEME = "https://"
 _RAW = "https://raw.githubusercontent.com"
 _UVADLC = f"{_RAW}/uvadlc/DL_assignments_2019/b396da3ef01084e06eb8d6791f354c8afa8fafbd/assignment_2/part2/assets"
-_TIMEOUT_SECONDS = 30
-
-
-@dataclass(frozen=True)
-class Archive:
-    """The zip file that a text is published in: its address, SHA-256 and size; the member has the text's file name."""
-
-    address: str
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -231,12 +221,12 @@ def _download(known: KnownText, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if known.archive is None:
-            _fetch(source, target)
+            fetch(source, target)
         else:
             packed = target.with_name(target.name + ".zip")
             try:
-                _fetch(source, packed)
-                _unpack(packed, target, known)
+                fetch(source, packed)
+                unpack(packed, target, known.sha256, known.bytes)
             finally:
                 packed.unlink(missing_ok=True)
     except ImportError:
@@ -247,63 +237,3 @@ def _download(known: KnownText, target: Path) -> None:
             f"cannot download {known.name} from {source.address}; are you offline? {remedy}",
             details=[printable(line, keep="")[:200] for line in lines[:3]],
         ) from None
-
-
-class _Limited:
-    """A file that takes at most so many bytes."""
-
-    def __init__(self, file: BinaryIO, limit: int):
-        self.file, self.left = file, limit
-
-    def write(self, data: bytes) -> int:
-        self.left -= len(data)
-        if self.left < 0:
-            raise ValueError("more bytes came than the text has")
-        return self.file.write(data)
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
-def _fetch(source: Archive, target: Path) -> None:
-    """Downloads into a private temporary file beside the target, and moves it there if its SHA-256 is right."""
-    import pooch
-
-    def limited(url: str, output_file: Any, manager: Any) -> None:
-        responses: list[Any] = []
-        keep = {"response": lambda response, **_: responses.append(response)}
-        get = pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS, allow_redirects=False, hooks=keep)
-        try:
-            with open(output_file, "wb") as file:
-                get(url, _Limited(file, source.bytes), manager)
-        finally:
-            for response in responses:
-                response.close()
-
-    pooch.get_logger().setLevel("ERROR")
-    pooch.retrieve(source.address, f"sha256:{source.sha256}", target.name, target.parent, downloader=limited)
-
-
-def _unpack(packed: Path, target: Path, known: KnownText) -> None:
-    """Takes the one member with the text's name out of a zip file, never more bytes than the text has."""
-    import zipfile
-    import zlib
-
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        digest = hashlib.sha256()
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(packed) as archive:
-            limited = _Limited(file, known.bytes or 0)
-            with archive.open(known.file_name) as member:
-                while block := member.read(BLOCK_BYTES):
-                    digest.update(block)
-                    limited.write(block)
-        if digest.hexdigest() != known.sha256:
-            raise ValueError("the unpacked text has another SHA-256")
-        os.replace(temporary, target)
-    except (KeyError, zipfile.BadZipFile, zlib.error) as error:
-        os.unlink(temporary)
-        raise ValueError(f"the archive cannot be unpacked: {error}") from None
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -6,11 +6,9 @@ one number; a member that has fallen behind (its newest checkpoint was damaged) 
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,11 +19,11 @@ from jaxrnn.devices.hosts import any_process, arrays_of_writer, is_writer, of_wr
 from jaxrnn.devices.mesh import like
 from jaxrnn.errors import NumericError, StorageError
 from jaxrnn.random_streams import run_key_from_data
-from jaxrnn.storage.small_files import read_json, write_atomically
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.report import metric_row, status_of
+from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import MAX_CHUNK_UPDATES, ChunkMetrics
@@ -292,21 +290,3 @@ class Loop:
             )
             return
         self.failed_saves = 0
-
-
-class Rounds:
-    """Which updates the members of a population were saved at together, so that all go on from the same round.
-
-    Args:
-      path: a small file.
-      members: their names, in order.
-    """
-
-    def __init__(self, path: Path, members: list[str]):
-        self.path, self.members = path, members
-        known = read_json(path) if path.is_file() else {}
-        self.updates = {number: known[name] for number, name in enumerate(members) if name in known}
-
-    def note(self, updates: list[int]) -> None:
-        """All are saved, at these updates."""
-        write_atomically(self.path, json.dumps(dict(zip(self.members, updates, strict=True))) + "\n")
