@@ -1,5 +1,4 @@
-"""Text in, symbol ids out: files, known texts, vocabularies; training windows; sequences that are generated.
+"""Text in, symbol ids out: files, known texts, vocabularies, splits, training windows.
 
-What reads a text (`corpus` and what it imports, `facts`) needs no JAX. What the compiled step calls is written in it:
-`windows`, `probes`, `palindromes`, `timed_signals`.
+What reads a text (`corpus` and what it imports, `facts`) needs no JAX. What the compiled step calls is in `windows`.
 """

@@ -24,14 +24,13 @@ from jaxrnn.errors import CheckpointError, StorageError
 from jaxrnn.storage.checkpoint_leaves import from_leaves, has_nan, leaf_digest, leaf_shapes, refuse_nan, to_leaves
 from jaxrnn.storage.files_inside import refuse_linked_directory
 from jaxrnn.storage.orbax_quiet import orbax_quiet
-from jaxrnn.storage.small_files import sync
+from jaxrnn.storage.small_files import sync, sync_tree
 from jaxrnn.terminal.printable import printable
 
 KEEP = 2
 MAX_METADATA_BYTES = 1 << 20
 _NAME = re.compile(r"update_(\d{10})")
 _SAVING, _DELETING = ".saving-", ".deleting-"
-
 
 Shapes = dict[str, tuple[tuple[int, ...], np.dtype]]
 
@@ -117,7 +116,7 @@ def save_checkpoint(
 
         with orbax_quiet():
             ocp.save(saving.resolve(), leaves, custom_metadata=metadata)
-        _sync_tree(saving)
+        sync_tree(saving)
         with orbax_quiet(), reading_alone():
             _read(saving, update, {format: {name: (value.shape, value.dtype) for name, value in leaves.items()}})
         if target.exists():
@@ -284,13 +283,6 @@ def _delete(path: Path) -> None:
     hidden = path.with_name(_DELETING + path.name)
     os.rename(path, hidden)
     shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _sync_tree(root: Path) -> None:
-    for folder, _, files in os.walk(root, topdown=False):
-        for name in files:
-            sync(os.path.join(folder, name))
-        sync(folder)
 
 
 def _first_line(error: Exception) -> str:

@@ -60,6 +60,14 @@ def sync(path: str | Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(root: Path) -> None:
+    """Puts a directory and all that is below it on disk."""
+    for folder, _, files in os.walk(root, topdown=False):
+        for name in files:
+            sync(os.path.join(folder, name))
+        sync(folder)
+
+
 def read_json(path: Path) -> Any:
     """Reads a small JSON file.
 

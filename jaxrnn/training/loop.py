@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,8 @@ from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.report import metric_row, status_of
-from jaxrnn.training.run_files import Rounds, RunFiles
+from jaxrnn.training.rounds import Rounds
+from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import EXPLOSION, MAX_CHUNK_UPDATES, ChunkMetrics
 from jaxrnn.training.trainer import Trainer

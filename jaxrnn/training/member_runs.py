@@ -20,7 +20,8 @@ from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import make_job, make_trainer
 from jaxrnn.training.loop import Loop, Report
-from jaxrnn.training.run_files import Rounds, RunFiles
+from jaxrnn.training.rounds import Rounds
+from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import recent_accuracy
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from jaxrnn.devices.hosts import is_writer
 from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage.logs import AppendLog, sample_entry
 from jaxrnn.storage.run_directory import RunDirectory
-from jaxrnn.storage.small_files import read_json, write_atomically
 from jaxrnn.storage.vocabulary_file import save_vocabulary
 from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
 from jaxrnn.training.job import TrainJob
@@ -98,21 +96,3 @@ class RunFiles:
     def close(self) -> None:
         for log in self._logs.values():
             log.close()
-
-
-class Rounds:
-    """Which updates the members of a population were saved at together, so that all go on from the same round.
-
-    Args:
-      path: a small file.
-      members: their names, in order.
-    """
-
-    def __init__(self, path: Path, members: list[str]):
-        self.path, self.members = path, members
-        known = read_json(path) if path.is_file() else {}
-        self.updates = {number: known[name] for number, name in enumerate(members) if name in known}
-
-    def note(self, updates: list[int]) -> None:
-        """All are saved, at these updates."""
-        write_atomically(self.path, json.dumps(dict(zip(self.members, updates, strict=True))) + "\n")

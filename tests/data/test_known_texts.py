@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxrnn.data import known_texts, local_texts
+from jaxrnn.data import download, known_texts, local_texts
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.known_texts import KNOWN_TEXTS, Archive, KnownText
 from jaxrnn.data.reading import ReadingOptions
@@ -117,14 +117,14 @@ def test_a_download_stops_at_the_size_of_the_text(cache, server, monkeypatch):
     files["/text.txt"] = CONTENT * 1000
     kept = []
 
-    write = known_texts._Limited.write
+    write = download.Limited.write
 
     def counting(self, data):
         written = write(self, data)
         kept.append(written)
         return written
 
-    monkeypatch.setattr(known_texts._Limited, "write", counting)
+    monkeypatch.setattr(download.Limited, "write", counting)
     with pytest.raises(DataError) as caught:
         known_texts.locate(known_at(f"{base}/text.txt"))
     assert sum(kept) <= len(CONTENT) and "more bytes" in caught.value.details[0]
@@ -142,13 +142,13 @@ def test_the_temporary_file_is_private_and_beside_the_target(cache, server, monk
     base, files, _ = server
     files["/text.txt"] = CONTENT
     seen = []
-    write = known_texts._Limited.write
+    write = download.Limited.write
 
     def spy(self, data):
         seen.append((Path(self.file.name), stat.S_IMODE(os.fstat(self.file.fileno()).st_mode)))
         return write(self, data)
 
-    monkeypatch.setattr(known_texts._Limited, "write", spy)
+    monkeypatch.setattr(download.Limited, "write", spy)
     known_texts.locate(known_at(f"{base}/text.txt"))
     assert seen and all(path.parent == cache and mode == 0o600 for path, mode in seen)
 

@@ -2,100 +2,144 @@
 
 import functools
 import json
+import logging
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.devices.mesh import automatic_devices, batch_mesh
+from jaxrnn.data.windows import to_streams
+from jaxrnn.devices.mesh import Layout, automatic_devices, mesh_of
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.dropout import DropoutRates
 from jaxrnn.models.language_model import LanguageModel
-from jaxrnn.training.job import choose_devices
+from jaxrnn.optim.optimizer import make_hyperparameters
+from jaxrnn.tasks.text import NextSymbol
+from jaxrnn.training.job import layout_of
+from jaxrnn.training.step import StepSettings
+from jaxrnn.training.trainer import Member, Trainer
+from jaxrnn.training.values import TracedValues
 from tests.faults.support import assert_refused, call, finish, five_parts, rows_of, start, tiny_text
 from tests.reference.stack_loop import random_values
-from tests.reference.training import Trainer
 from tests.trees import assert_trees_close, assert_trees_equal
 
 SYMBOLS, BATCH, UPDATES = 7, 4, 20
 
 
+class Ids(NamedTuple):
+    """As much of a task as training looks at."""
+
+    ids: np.ndarray
+
+    def streams(self, batch_size: int) -> np.ndarray:
+        return to_streams(self.ids, batch_size)
+
+
+def values_of(dtype, dropped, limit=np.inf):
+    """Learning rate, dropout rates, and the limit of the backward loop."""
+    rates = DropoutRates(between=jnp.asarray(0.3, dtype), recurrent=jnp.asarray(0.2, dtype))
+    hyperparameters = make_hyperparameters(0.1, clip_value=5.0, decay_after_epochs=10, dtype=dtype)
+    return TracedValues(hyperparameters, rates if dropped else DropoutRates(), jnp.asarray(limit, dtype))
+
+
 @functools.cache
 def trainer(dtype, devices, dropped):
     """Drops out, or clips in the backward loop with the limit that is in the state."""
-    rng = np.random.default_rng(2)
-    with jax.enable_x64(dtype == "float64"):
+
+    def make_model(rngs):
         options = {"cell": "lstm", "layers": 2, "learned_initial_carry": True, "param_dtype": jnp.dtype(dtype)}
-        model = random_values(LanguageModel(SYMBOLS, 6, rngs=nnx.Rngs(0), **options), rng)
-        rates = DropoutRates(between=jnp.asarray(0.3, dtype), recurrent=jnp.asarray(0.2, dtype)) if dropped else None
+        return random_values(LanguageModel(SYMBOLS, 6, rngs=rngs, **options), np.random.default_rng(2))
+
+    with jax.enable_x64(dtype == "float64"):
         # Six windows an epoch: carries go back to the start while it trains.
-        ids = rng.integers(0, SYMBOLS, 5 * BATCH * 6 + BATCH)
-        settings = {"bptt_length": 5, "document_end": 3, "learned_initial_carry": True, "drops_out": dropped}
-        settings["clips_backward"] = not dropped
-        return Trainer(model, ids, BATCH, dropout_rates=rates, devices=devices, **settings)
+        ids = np.random.default_rng(3).integers(0, SYMBOLS, 5 * BATCH * 6 + BATCH)
+        settings = StepSettings(
+            NextSymbol(SYMBOLS, steps=5, document_end=3),
+            learned_initial_carry=True,
+            drops_out=dropped,
+            clips_backward=not dropped,
+            devices=devices,
+        )
+        member: Any = Member(Ids(ids), values_of(dtype, dropped), 0)
+        return Trainer(make_model, settings, [member], BATCH, dtype=dtype, layout=Layout(1, devices))
 
 
-def fresh_state(trainer, **changes):
-    """The first state, with rates of its own: the chunk takes its arguments over."""
-    rates = jax.tree.map(jnp.copy, trainer.sites["dropout_rates"] or DropoutRates())
-    return trainer.state(dropout_rates=rates, **changes)
+def begin(trainer, **changes):
+    """Puts the first state in place, with changes of its own."""
+    if trainer._states is None:
+        trainer.begin()
+    trainer.put(0, trainer.initial_state()._replace(**changes))
 
 
-def after(state):
-    """Of a state all that training changes."""
-    return {name: getattr(state, name) for name in ("params", "optimizer_state", "carry", "update", "epoch", "window")}
+def train(trainer, updates, **changes):
+    """All that training changes in the state after so many updates from the start, and their losses."""
+    begin(trainer, **changes)
+    losses = trainer.advance(updates)[0].loss
+    return after(trainer), losses
+
+
+def after(trainer):
+    """Of the state all that training changes, copied."""
+    state = trainer.state()
+    names = ("params", "optimizer_state", "carry", "update", "epoch", "window", "epoch_loss_sum", "epoch_loss")
+    return {name: jax.tree.map(np.array, getattr(state, name)) for name in names}
 
 
 @pytest.mark.parametrize(
     ("dtype", "dropped", "rtol"), [("float64", False, 1e-12), ("float64", True, 1e-12), ("float32", True, 1e-6)]
 )
 def test_two_devices_train_as_one_does(dtype, dropped, rtol):
-    with jax.enable_x64(dtype == "float64"):
-        one, two = (trainer(dtype, devices, dropped) for devices in (1, 2))
-        # float32 is held for as long as rounding stays rounding: each update doubles what came before.
-        updates = UPDATES if dtype == "float64" else 3
-        expected, losses, _ = one.advance(fresh_state(one), updates)
-        actual, split_losses, _ = two.advance(fresh_state(two), updates)
-        np.testing.assert_allclose(split_losses, losses, rtol=rtol)
-        assert_trees_close(after(actual), after(expected), rtol=rtol if dtype == "float64" else 5e-6)
-        assert int(actual.epoch) == updates // 6 and len(set(losses.tolist())) == updates
+    one, two = (trainer(dtype, devices, dropped) for devices in (1, 2))
+    # float32 is held for as long as rounding stays rounding: each update doubles what came before.
+    updates = UPDATES if dtype == "float64" else 3
+    expected, losses = train(one, updates)
+    actual, split_losses = train(two, updates)
+    np.testing.assert_allclose(split_losses, losses, rtol=rtol)
+    assert_trees_close(actual, expected, rtol=rtol if dtype == "float64" else 5e-6)
+    assert int(actual["epoch"]) == updates // 6 and len(set(losses.tolist())) == updates
+    assert losses.dtype == dtype
 
 
 def test_the_limit_of_the_backward_loop_does_not_depend_on_the_devices():
-    with jax.enable_x64(True):
-        one, two = (trainer("float64", devices, False) for devices in (1, 2))
+    one, two = (trainer("float64", devices, False) for devices in (1, 2))
 
-        def run(trainer, limit):
-            return trainer.advance(fresh_state(trainer, clip_backward=jnp.asarray(limit)), 5)[:2]
+    def run(trainer, limit):
+        with jax.enable_x64(True):
+            return train(trainer, 5, values=values_of("float64", False, limit))
 
-        plain, tighter, expected = (run(one, limit) for limit in (np.inf, 0.02, 0.04))
-        # The limit acts on some entries and not on all: half of it is another run, and so is none.
-        assert (np.abs(plain[1][1:] - expected[1][1:]) > 1e-6).all()
-        assert (np.abs(tighter[1][1:] - expected[1][1:]) > 1e-6).all()
-        actual = run(two, 0.04)
-        np.testing.assert_allclose(actual[1], expected[1], rtol=1e-10)
-        assert_trees_close(after(actual[0]), after(expected[0]), rtol=1e-10)
+    plain, tighter, expected = (run(one, limit) for limit in (np.inf, 0.02, 0.04))
+    # The limit acts on some entries and not on all: half of it is another run, and so is none.
+    assert (np.abs(plain[1][1:] - expected[1][1:]) > 1e-6).all()
+    assert (np.abs(tighter[1][1:] - expected[1][1:]) > 1e-6).all()
+    actual = run(two, 0.04)
+    np.testing.assert_allclose(actual[1], expected[1], rtol=1e-10)
+    assert_trees_close(actual[0], expected[0], rtol=1e-10)
 
 
-def test_a_split_run_repeats_bit_for_bit_in_any_chunks_without_a_second_compilation():
+def test_a_split_run_repeats_bit_for_bit_in_any_chunks_without_a_second_compilation(caplog):
     two = trainer("float32", 2, True)
-    whole = two.advance(fresh_state(two), UPDATES)
-    assert_trees_equal(two.advance(fresh_state(two), UPDATES), whole)
-    first, losses, _ = two.advance(fresh_state(two), 7)
-    two.advance(first, 1)
-    first = two.advance(fresh_state(two), 7)[0]
-    compiled = two.chunk._cache_size()  # beside the one from the start, one from a chunk's own result
-    second, more, _ = two.advance(first, 13)
-    assert_trees_equal((second, np.concatenate([losses, more])), (whole[0], whole[1]))
-    assert two.chunk._cache_size() == compiled
+    whole = train(two, UPDATES)
+    assert_trees_equal(train(two, UPDATES), whole)
+    begin(two)
+    parts = []
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        for updates in (7, 13):
+            parts.append(two.advance(updates)[0].loss)
+        assert "compil" not in caplog.text
+        jax.jit(lambda x: x + 3)(np.zeros(5))  # the log does tell of a compilation
+        assert "compil" in caplog.text
+    assert_trees_equal((after(two), np.concatenate(parts)), whole)
 
 
 def test_each_device_holds_the_carry_of_its_own_streams():
     one, two = trainer("float32", 1, True), trainer("float32", 2, True)
-    whole, split = one.advance(fresh_state(one), 2)[0], two.advance(fresh_state(two), 2)[0]
+    for trained in (one, two):
+        begin(trained)
+        trained.advance(2)
+    whole, split = one.state(), two.state()
     for layer, expected in zip(split.carry, whole.carry, strict=True):
         shards = sorted(layer.h.addressable_shards, key=lambda shard: shard.device.id)
         assert [shard.index[0] for shard in shards] == [slice(0, 2), slice(2, 4)]
@@ -109,13 +153,13 @@ def test_each_device_holds_the_carry_of_its_own_streams():
 
 def test_a_batch_that_does_not_divide_is_refused():
     with pytest.raises(ConfigurationError, match="--devices 2 cannot share --batch-size 5 evenly; give a divisor"):
-        choose_devices(TrainConfig(batch_size=5, devices="2"))
-    assert choose_devices(TrainConfig(batch_size=6, devices="2")) == 2
+        layout_of([TrainConfig(batch_size=5, devices="2")])
+    assert layout_of([TrainConfig(batch_size=6, devices="2")]) == Layout(spread=1, share=2)
 
 
 def test_more_devices_than_there_are_is_refused_with_the_remedy():
-    with pytest.raises(ConfigurationError, match=r"over 3 devices, JAX has 2; .*jaxrnn.use_cpu_devices\(3\)"):
-        batch_mesh(3)
+    with pytest.raises(ConfigurationError, match=r"uses 3 devices, JAX has 2; .*jaxrnn.use_cpu_devices\(3\)"):
+        mesh_of(Layout(share=3))
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.models.dropout import Dropout, DropoutRates
 from jaxrnn.models.language_model import LanguageModel
+from jaxrnn.models.structure import params_of
 from jaxrnn.random_streams import run_key
 from jaxrnn.sample import sample_ids
-from jaxrnn.training.job import make_job
-from jaxrnn.training.state import params_of
+from jaxrnn.training.job import make_job, make_trainer
 
 OTHERS = {"threefry": (jax.threefry_partitionable, False), "nan": (jax.debug_nans, True), "inf": (jax.debug_infs, True)}
 
@@ -53,12 +53,12 @@ def test_masks_and_samples_do_not_depend_on_the_environment(sample: Callable[[],
 def test_a_run_starts_the_same_whatever_the_environment_asks(name: str) -> None:
     """The state holds a NaN and infinities; its parameters are drawn."""
     job = make_job(TrainConfig(hidden=4, bptt_length=2), corpus_from_text("abcabc"))
-    expected = job.initial_state().params
+    expected = make_trainer([job]).initial_state().params
     switch, value = OTHERS[name]
     with switch(value):
-        state = job.initial_state()
+        state = make_trainer([job]).initial_state()
     jax.tree.map(np.testing.assert_array_equal, state.params, expected)
-    assert np.isnan(state.valid_loss_nats) and np.isinf(state.best_smooth_loss_nats)
+    assert np.isnan(state.valid_loss) and np.isinf(state.best_smooth_loss)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
