@@ -11,17 +11,21 @@ from jaxrnn.storage.run_directory import RunDirectory
 
 
 def prepare_devices(config: TrainConfig | None, run: str | Path | None = None) -> None:
-    """Makes JAX see the devices of a run: those it was begun with, or those its settings ask for.
+    """Makes JAX see the devices of a run: those its record names, or those its settings ask for.
 
     Only programs call this: a library or a notebook leaves JAX to its user.
 
     Args:
       config: the settings; None for a run that goes on.
       run: the run directory, if there is one.
+
+    Raises:
+      CheckpointError: if the record is damaged; no device is made before all of it was looked at.
     """
     devices = None
     if run is not None and RunDirectory(run).exists():
-        devices = RunDirectory(run).read_config().get("devices")
+        record = RunDirectory(run).read_config()
+        devices, config = record.get("devices"), config or TrainConfig.from_json(record["config"])
     if devices is None and config is not None:
         devices = parse_devices(config.devices)
         if devices is None:

@@ -63,7 +63,8 @@ def trainer(dtype, devices, dropped):
             clips_backward=not dropped,
             devices=devices,
         )
-        member: Any = Member(Ids(ids), values_of(dtype, dropped), 0)
+        task: Any = Ids(ids)
+        member = Member(task, values_of(dtype, dropped), 0)
         return Trainer(make_model, settings, [member], BATCH, dtype=dtype, layout=Layout(1, devices))
 
 

@@ -26,6 +26,7 @@ from jaxrnn.training import members
 from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
 from jaxrnn.training.job import make_job, make_trainer
 from jaxrnn.training.loop import Loop
+from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.values import TracedValues
 
 from .support import (
@@ -406,6 +407,45 @@ def test_float64_goes_on_to_the_last_bit(text: Path, tmp_path: Path, capsys: Any
     assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float64)}
 
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+def format_of(run: Path, update: int) -> int:
+    """That of a checkpoint, read without the library."""
+    path = run / "checkpoints" / f"update_{update:010d}" / "_CHECKPOINT_METADATA"
+    return json.loads(path.read_bytes())["custom_metadata"]["format"]
+
+
+def test_a_run_of_format_1_goes_on_in_todays_and_is_resumed_again(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(FIXTURES.parents[1])  # where its text is found
+    halves, straight = (Path(shutil.copytree(FIXTURES / "text_one_device", tmp_path / name)) for name in "ab")
+    assert format_of(halves, 10) == 1
+    assert command(capsys, "resume", straight, "--updates", 20).code == 0
+    answer = command(capsys, "resume", halves, "--updates", 16)
+    assert answer.code == 0 and "resumed at update 10" in answer.out, answer
+    assert [format_of(halves, update) for update in checkpoint_updates(halves / "checkpoints")] == [1, 2, 2][-2:]
+    answer = command(capsys, "resume", halves, "--updates", 20)
+    assert answer.code == 0 and "resumed at update 16" in answer.out and answer.err == "", answer
+    assert_same_run(halves, straight)
+
+
+def test_a_damaged_checkpoint_of_todays_format_falls_back_to_one_of_format_1(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(FIXTURES.parents[1])
+    run, straight = (Path(shutil.copytree(FIXTURES / "text_one_device", tmp_path / name)) for name in "ab")
+    for path, updates in ((run, 14), (straight, 20)):
+        assert command(capsys, "resume", path, "--updates", updates, "--checkpoint-every", 100).code == 0
+    assert [format_of(run, update) for update in checkpoint_updates(run / "checkpoints")] == [1, 2]
+    (run / "checkpoints" / "update_0000000014" / "state" / "_METADATA").write_bytes(b"")
+    answer = command(capsys, "resume", run, "--updates", 20)
+    assert answer.code == 0 and "resumed at update 10" in answer.out, answer
+    assert "older checkpoint of update 10" in answer.err
+    assert_same_run(run, straight)
+
+
 # Faults of the run directory.
 
 
@@ -580,6 +620,45 @@ def test_after_space_is_freed_training_has_lost_nothing(
     monkeypatch.setattr(AppendLog, "_write", full_for_a_while)
     answer = command(capsys, "resume", half)
     assert answer.code == 0 and "warning" in answer.err, answer
+    assert_same_run(half, finished_run)
+
+
+@pytest.mark.parametrize(
+    ("failing", "code", "told"),
+    [
+        ({65, 70, 80, 85}, 0, [2, 1, 2, 1]),  # a save that succeeds begins the count anew
+        ({120}, 6, [2]),  # and once more at the end, where nothing else would try again
+    ],
+)
+def test_a_failed_save_is_tolerated_until_it_is_the_third_or_the_last(
+    half: Path,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    finished_run: Path,
+    failing: set[int],
+    code: int,
+    told: Any,
+) -> None:
+    save, tried = RunFiles.save, []
+
+    def fails(self: Any, state: Any) -> None:
+        tried.append(int(state.update))
+        if tried[-1] in failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        save(self, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFiles, "save", fails)
+        answer = command(capsys, "resume", half)
+    warnings = [f"training goes on, {left} more failures stop it" for left in told]
+    lines = answer.err.splitlines()
+    assert answer.code == code and len(lines) == len(told) + (code > 0), answer
+    assert all("Input/output error" in line for line in lines)
+    assert [line.split("; ")[1] for line in lines[: len(told)]] == warnings
+    assert tried == [*range(65, 121, 5), *([120] if code else [])]
+    if code:
+        assert checkpoint_updates(half / "checkpoints") == [110, 115]
+        assert command(capsys, "resume", half).code == 0
     assert_same_run(half, finished_run)
 
 

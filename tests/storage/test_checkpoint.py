@@ -431,7 +431,7 @@ def test_a_newer_format_is_refused_by_number(copy: Path) -> None:
 
 
 def test_each_format_is_read_as_it_was_written_and_becomes_todays_state(tmp_path: Path) -> None:
-    old, today = {"was": np.float32([1, 2])}, {"is": np.float32([3, 4]), "new": np.float32(0)}
+    old, today = {"was": np.ones(2, np.float32)}, {"is": np.zeros(2, np.float32), "new": np.float32(0)}
     readers = readers_for(old)[FORMAT]._replace(upgrade=lambda saved: {"is": saved["was"], "new": np.float32(0)})
     both = {1: readers, 2: readers_for(today)[FORMAT]}
     save_checkpoint(tmp_path, old, 1, {}, 1)
