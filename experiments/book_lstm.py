@@ -34,19 +34,25 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.config import TrainConfig
+from jaxrnn.data.corpus import load_corpus
 from jaxrnn.devices.environment import use_compile_cache
+from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
+from jaxrnn.run import open_run
 from jaxrnn.storage.logs import read_samples
 from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app
 from jaxrnn.terminal.printable import printable
 from jaxrnn.training.run_devices import prepare_devices
+from jaxrnn.training.start import train
+from jaxrnn.training.trainer import Trainer
 
 PUBLISHED_ACCURACY = {50_000: 0.57, 100_000: 0.59, 200_000: 0.61, 500_000: 0.68}
 # After so many updates the model goes on with the seed text, greedily and at D's temperatures.
 MILESTONES = (500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 300_000, 400_000, 500_000)
 TEMPERATURES = (0.0, 0.5, 1.0, 2.0)
 CONTINUATION_LENGTH = 30
-FIRST_UPDATES = 2_000  # D shows them apart; they are logged more often
+FIRST_UPDATES = 2_000  # D shows them apart
+LOG_EVERY, DRAWN_EVERY = 10, 100  # later updates are drawn less often
 ACCURACY_UPDATES = 1_000  # the training accuracy is the mean of so many
 
 
@@ -72,7 +78,7 @@ def recipe(text: str, updates: int, seed: int) -> TrainConfig:
         validation_fraction=0.1,
         updates=updates,
         sample_every=1_000,
-        log_every=100 if updates > FIRST_UPDATES else 10,
+        log_every=LOG_EVERY,
         seed=seed,
     )
 
@@ -98,31 +104,27 @@ def main(
     final = recipe(text, updates, seed)
     use_compile_cache()
     prepare_devices(final, run)
-    from jaxrnn.training.loop import train
-
     started = time.monotonic()
     written = run / "continuations.json"
     table = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
-    for milestone in [*(at for at in MILESTONES if at < updates), updates]:
-        if str(milestone) in table:
-            continue
-        result = train(recipe(text, milestone, seed), run)
-        if result.stopped:
-            return EXIT_OF_STOP[result.stopped]
-        if result.update == milestone:
-            table[str(milestone)] = continuations(run, prime, milestone)
-            write_atomically(written, json.dumps(table, indent=2) + "\n")
+
+    def write(trainer: Trainer) -> None:
+        update = int(trainer.updates[0])
+        table[str(update)] = continuations(trainer, prime, update)
+        write_atomically(written, json.dumps(table, indent=2) + "\n")
+
+    milestones = {*(at for at in MILESTONES if at < updates), updates}
+    result = train(final, run, at={at: write for at in milestones if str(at) not in table})
+    if result.stopped:
+        return EXIT_OF_STOP[result.stopped]
     report(run, prime, table, time.monotonic() - started)
     return 0
 
 
-def continuations(run: Path, prime: str, seed: int) -> dict[str, str]:
-    """What the latest parameters write after the seed text, by temperature."""
-    from jaxrnn.run import open_run
-
-    opened = open_run(run)
-    options: dict[str, Any] = {"prime": prime, "seed": seed, "checkpoint": "latest"}
-    return {f"{t:g}": opened.sample(CONTINUATION_LENGTH, temperature=t, **options) for t in TEMPERATURES}
+def continuations(trainer: Trainer, prime: str, seed: int) -> dict[str, str]:
+    """What the latest parameters write after the seed text, by temperature: that of `Run.sample` with this seed."""
+    task, params, key = trainer.members[0].task, trainer.params(), stream_key(run_key(seed), STREAM_SAMPLES)
+    return {f"{t:g}": task.write(trainer.graphdef, params, key, CONTINUATION_LENGTH, t, prime) for t in TEMPERATURES}
 
 
 def mean_accuracy(columns: dict[str, np.ndarray], update: int, updates: int = ACCURACY_UPDATES) -> float:
@@ -162,9 +164,6 @@ def newline_shares(samples: list[tuple[int, float, str]]) -> list[tuple[int, int
 
 def report(run: Path, prime: str, table: dict[str, dict[str, str]], seconds: float) -> None:
     """Prints what D prints, and writes it into the run directory with the curves."""
-    from jaxrnn.data.corpus import load_corpus
-    from jaxrnn.run import open_run
-
     opened = open_run(run)
     columns, rows = opened.metrics, accuracy_rows(opened.metrics)
     samples = read_samples(opened.directory.samples_path)
@@ -201,7 +200,7 @@ def curves(columns: dict[str, np.ndarray]) -> Any:
     panels = figure.subplots(2, 2, sharey="row")
     updates = columns["update"]
     for column, last in enumerate((min(FIRST_UPDATES, int(updates[-1])), int(updates[-1]))):
-        shown = updates <= last
+        shown = (updates <= last) & ((updates <= FIRST_UPDATES) | (updates % DRAWN_EVERY == 0))
         accuracy, loss = panels[0, column], panels[1, column]
         accuracy.plot(updates[shown], columns["train/recent_accuracy"][shown], label="training, mean of 100 updates")
         loss.plot(updates[shown], columns["train/loss_nats"][shown], color="0.75", label="training, one update")

@@ -29,7 +29,7 @@ from jaxrnn.storage.logs import json_number, read_samples
 from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app
 from jaxrnn.terminal.printable import printable
-from jaxrnn.training.loop import train
+from jaxrnn.training.start import train
 
 # Report A's printed losses, by update.
 PUBLISHED_A = {
@@ -120,7 +120,7 @@ def report(run: Path, seconds: float) -> None:
     picture = opened.save_plot()
     best = {
         "update": int(opened.state.best_update),
-        "smooth_loss_sum_nats": float(opened.state.best_smooth_loss_nats) * opened.config.bptt_length,
+        "smooth_loss_sum_nats": float(opened.state.best_smooth_loss) * opened.config.bptt_length,
     }
     by_epoch = best_smooth_loss_by_epoch(columns)
     numbers = {

@@ -18,7 +18,6 @@ After 100 updates 600 times as much of the gradient reaches the lowest layer wit
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,42 +25,62 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxrnn.data.corpus import load_corpus
-from jaxrnn.data.windows import to_streams, window_at
+from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.data.splits import split_text
+from jaxrnn.data.windows import window_at
+from jaxrnn.models.dropout import DropoutRates
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.optim.optimizer import OptimizerSettings, make_hyperparameters
+from jaxrnn.tasks.text import Text
 from jaxrnn.training.state import initial_train_state
-from jaxrnn.training.step import StepSettings, make_train_chunk
+from jaxrnn.training.step import StepSettings
+from jaxrnn.training.trainer import Member, Trainer
+from jaxrnn.training.values import TracedValues
 
 LAYERS, HIDDEN, STEPS, BATCH = 3, 64, 50, 32
 INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+OPTIMIZER = OptimizerSettings("adam", clips_value=False, clips_global_norm=True)
 
 
-def rows(streams: jax.Array, symbols: int, skip_connections: bool, updates: list[int], seed: int) -> list[tuple]:
-    """(updates, smoothed loss in nats a character, norm of the gradient at layer 1) at each of the totals."""
-    options: dict[str, Any] = {"cell": "lstm", "layers": LAYERS, "skip_connections": skip_connections}
-    model = LanguageModel(symbols, HIDDEN, kernel_init=INIT, rngs=nnx.Rngs(seed), **options)
-    optimizer = OptimizerSettings("adam", clips_value=False, clips_global_norm=True)
-    settings = StepSettings(STEPS, optimizer, loss_reduction="mean")
-    graphdef = nnx.split(model)[0]
-    state = initial_train_state(model, optimizer, make_hyperparameters(2e-3, clip_global_norm=5.0), BATCH, seed)
-    chunk = make_train_chunk(graphdef, settings)
+def rows(corpus: Corpus, skip_connections: bool, updates: list[int], seeds: int) -> np.ndarray:
+    """(updates, smoothed loss in nats a character, norm of the gradient at layer 1) at each of the totals of each seed.
+
+    Returns:
+      An array (seeds, totals, 3).
+    """
+
+    def make_model(rngs: nnx.Rngs) -> LanguageModel:
+        options = {"cell": "lstm", "layers": LAYERS, "skip_connections": skip_connections}
+        return LanguageModel(len(corpus.vocabulary), HIDDEN, kernel_init=INIT, rngs=rngs, **options)
+
+    task = Text(corpus, split_text(corpus.ids), STEPS)
+    rates = make_hyperparameters(2e-3, clip_global_norm=5.0)
+    values = TracedValues(rates, DropoutRates(), jnp.asarray(jnp.inf))
+    settings = StepSettings(task.objective, OPTIMIZER, loss_reduction="mean")
+    trainer = Trainer(make_model, settings, [Member(task, values, seed=0)], BATCH)
+    streams = jnp.asarray(task.streams(BATCH))
 
     @jax.jit
     def gradient_norm(params, carry, window):
         def loss(params):
-            return loss_nats(nnx.merge(graphdef, nnx.State(params))(window[:-1], carry)[0], window[1:]).mean()
+            return loss_nats(nnx.merge(trainer.graphdef, nnx.State(params))(window[:-1], carry)[0], window[1:]).mean()
 
         return optax.global_norm(jax.grad(loss)(params)["stack"]["layers"][0])
 
     found = []
-    for total in updates:
-        state, _ = chunk(state, streams, np.int32(total - int(state.update)))
-        norm = gradient_norm(state.params, state.carry, window_at(streams, state.window, STEPS))
-        smooth = float(state.smooth_loss_nats) if total else float("nan")
-        found.append((total, smooth, float(norm)))
-    return found
+    for seed in range(seeds):
+        start = initial_train_state(make_model(nnx.Rngs(seed)), OPTIMIZER, values, BATCH, seed)
+        if seed == 0:
+            trainer.begin([start])  # compiles; the other seeds run as the same program
+        else:
+            trainer.put(0, start)
+        for total in updates:
+            trainer.advance(total - int(trainer.updates[0]))
+            state = trainer.state()
+            norm = gradient_norm(state.params, state.carry, window_at(streams, state.window, STEPS))
+            found.append((total, float(state.smooth_loss) if total else float("nan"), float(norm)))
+    return np.array(found).reshape(seeds, len(updates), 3)
 
 
 def main() -> None:
@@ -71,11 +90,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     corpus = load_corpus("python-reference")
-    streams = jnp.asarray(to_streams(corpus.ids, BATCH))
     print("| skip connections | updates | smoothed loss, nats | gradient norm at layer 1 |\n|---|---|---|---|")
     for skip_connections in (False, True):
-        updates, symbols = sorted(arguments.updates), len(corpus.vocabulary)
-        by_seed = np.array([rows(streams, symbols, skip_connections, updates, seed) for seed in range(arguments.seeds)])
+        by_seed = rows(corpus, skip_connections, sorted(arguments.updates), arguments.seeds)
         for total, loss, norm in by_seed.mean(axis=0):
             print(f"| {'yes' if skip_connections else 'no'} | {total:.0f} | {loss:.3f} | {norm:.2e} |")
 

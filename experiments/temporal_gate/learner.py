@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,15 @@ from flax import nnx
 
 from experiments.temporal_gate.tasks import TimedClassifier, TimedTask
 from experiments.temporal_gate.units import Curve, Units
+from jaxrnn.errors import NumericError
+from jaxrnn.models.dropout import DropoutRates
+from jaxrnn.models.structure import model_with
 from jaxrnn.optim.optimizer import OptimizerSettings, make_hyperparameters
 from jaxrnn.random_streams import STREAM_VALIDATION, stream_key
-from jaxrnn.tasks.protocol import row_numbers
-from jaxrnn.training.state import initial_train_state, model_with
-from jaxrnn.training.step import StepSettings, make_train_chunk, train_updates
+from jaxrnn.training.state import TrainState, initial_train_state
+from jaxrnn.training.step import StepSettings
+from jaxrnn.training.trainer import Member, Trainer
+from jaxrnn.training.values import TracedValues
 
 INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 OPTIMIZER = OptimizerSettings("adam", clips_value=False, clips_global_norm=True)
@@ -54,15 +58,17 @@ class Learner:
 
     def __init__(self, task: TimedTask, cell: str, options: Mapping[str, Any], size: Size):
         self.task, self.cell, self.options, self.size = task, cell, options, size
-        self.streams = jnp.asarray(row_numbers(size.batch_size))
-        self.graphdef = nnx.split(self._model(0))[0]
-        settings = StepSettings(task.signal.length, OPTIMIZER, loss_reduction="mean", task=task)
-        self.chunk = make_train_chunk(self.graphdef, settings)
+        rates = make_hyperparameters(size.learning_rate, clip_global_norm=1.0)
+        self.values = TracedValues(rates, DropoutRates(), jnp.asarray(jnp.inf))
+        settings = StepSettings(task, OPTIMIZER, loss_reduction="mean")
+        member = Member(task, self.values, seed=0)  # type: ignore[arg-type]  # all of a task that a trainer asks
+        self.trainer = Trainer(self._model, settings, [member], size.batch_size)
+        self.graphdef = self.trainer.graphdef
         self.accuracy_of, self.use_of = jax.jit(self._accuracy), jax.jit(self._use)
         self.sensitivity_of = jax.jit(self._sensitivity)
-        self.start(0)
+        self.trainer.begin([self._fresh(0)])
 
-    def _model(self, seed: int) -> TimedClassifier:
+    def _model(self, rngs: nnx.Rngs) -> TimedClassifier:
         task = self.task
         return TimedClassifier(
             task.in_features,
@@ -71,14 +77,18 @@ class Learner:
             cell=self.cell,
             cell_options=self.options,
             kernel_init=INIT,
-            rngs=nnx.Rngs(seed),
+            rngs=rngs,
         )
+
+    def _fresh(self, seed: int) -> TrainState:
+        model = self._model(nnx.Rngs(seed))
+        return initial_train_state(model, OPTIMIZER, self.values, self.size.batch_size, seed, passes_carry=False)
 
     def _accuracy(self, params: Any, key: jax.Array) -> jax.Array:
         inputs, targets = self.task.examples(key, jnp.arange(VALIDATION_ROWS))
         model = model_with(self.graphdef, params)
         outputs, _ = model(inputs, model.initial_carry(VALIDATION_ROWS))
-        return self.task.hits(outputs, targets).mean()
+        return self.task.correct(outputs, targets).mean()
 
     def _use(self, params: Any, key: jax.Array) -> jax.Array:
         (features, times), targets = self.task.examples(key, jnp.arange(VALIDATION_ROWS))
@@ -99,34 +109,42 @@ class Learner:
 
         return jnp.abs(jax.grad(of_true_class)(features)[:, :, 0]).mean(axis=1)
 
+    @property
+    def state(self) -> TrainState:
+        """The state as it is now; given away at the next `advance`."""
+        return self.trainer.state()
+
     def start(self, seed: int) -> None:
-        """A fresh network."""
-        values = make_hyperparameters(self.size.learning_rate, clip_global_norm=1.0)
-        self.state = initial_train_state(
-            self._model(seed), OPTIMIZER, values, self.size.batch_size, seed, passes_carry=False
-        )
+        """A fresh network, for the same compiled program."""
+        self.trainer.put(0, self._fresh(seed))
 
     def advance(self, updates: int) -> float:
-        """Trains on; the loss of the last update."""
-        self.state, loss = train_updates(self.chunk, self.state, self.streams, updates)
-        return loss
+        """Trains on; the loss of the last update.
+
+        Raises:
+          NumericError: if it has diverged.
+        """
+        (metrics,) = self.trainer.advance(updates)
+        if len(metrics.loss) < updates:
+            raise NumericError(f"training diverged at update {self.trainer.updates[0]:,}; lower --learning-rate")
+        return float(metrics.loss[-1])
 
     def accuracy(self) -> float:
         """Share of right answers on fresh sequences, the same at each call."""
-        return float(self.accuracy_of(self.state.params, self._validation_key()))
+        return float(self._measured(self.accuracy_of))
 
     def units(self) -> Units:
         """The gates as they are now."""
         cell = model_with(self.graphdef, self.state.params).stack.layers[0]
-        use = self.use_of(self.state.params, self._validation_key())
-        return Units(*(np.asarray(part, np.float64) for part in (*cell.timing(), use)))
+        return Units(*(np.asarray(part, np.float64) for part in (*cell.timing(), self._measured(self.use_of))))
 
     def sensitivity(self) -> np.ndarray:
         """How much the answer depends on the value at each step, (T,): the mean size of d logit_y / d value_t."""
-        return np.asarray(self.sensitivity_of(self.state.params, self._validation_key()), np.float64)
+        return np.asarray(self._measured(self.sensitivity_of), np.float64)
 
-    def _validation_key(self) -> jax.Array:
-        return stream_key(self.state.seed, STREAM_VALIDATION)
+    def _measured(self, measure: Callable[[Any, jax.Array], jax.Array]) -> jax.Array:
+        state = self.state
+        return measure(state.params, stream_key(state.seed, STREAM_VALIDATION))
 
 
 def learn(learner: Learner, seeds: int, updates: int, every: int, name: str) -> Curve:

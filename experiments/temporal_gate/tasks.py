@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.sequence_classifier import SequenceClassifier
-from jaxrnn.random_streams import STREAM_DATA, stream_key
+from jaxrnn.tasks.sequences import row_numbers
 from jaxrnn.tasks.timed_signals import Bursts, TimedSignals, noisy_waves, sines
-from jaxrnn.training.state import TrainState
 
 
 class Signal(Protocol):
@@ -59,7 +60,7 @@ class Sines:
 
 @dataclass(frozen=True)
 class TimedTask:
-    """A task of the training step whose inputs are (features, times).
+    """A task whose inputs are (features, times): both halves in one, as far as a trainer in memory asks.
 
     Args:
       signal: what is drawn.
@@ -71,7 +72,18 @@ class TimedTask:
     time_feature: str = "none"
 
     passes_carry = False
-    loss_name = "loss_nats"
+
+    @property
+    def objective(self) -> TimedTask:
+        return self
+
+    @property
+    def steps(self) -> int:
+        return self.signal.length
+
+    @property
+    def chance(self) -> float:
+        return math.log(self.signal.classes)
 
     @property
     def in_features(self) -> int:
@@ -87,15 +99,20 @@ class TimedTask:
             features.append(jnp.diff(times, axis=0, prepend=times[:1]))
         return (jnp.stack(features, axis=-1), times), classes[None, :]
 
-    def batch(self, state: TrainState, streams: jax.Array, bptt_length: int) -> Any:
-        key = stream_key(state.seed, STREAM_DATA, state.update)
+    def batch(self, key: jax.Array, window: jax.Array, streams: jax.Array, dtype: Any) -> Any:
         return self.examples(key, streams[0])
+
+    def resets(self, window: jax.Array, streams: jax.Array) -> None:
+        return None
 
     def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         return loss_nats(outputs, targets)
 
-    def hits(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    def correct(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         return jnp.argmax(outputs, axis=-1) == targets
+
+    def streams(self, batch_size: int) -> np.ndarray:
+        return row_numbers(batch_size)
 
 
 class TimedClassifier(SequenceClassifier):

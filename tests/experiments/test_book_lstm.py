@@ -59,6 +59,9 @@ def test_each_milestone_has_its_continuations_and_the_curves_are_drawn(finished)
         assert list(texts) == ["0", "0.5", "1", "2"] and all(len(text) == 30 for text in texts.values())
     assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((finished / "book_lstm.json").read_text())["newline_share_of_book"] == 120 / len(TEXT)
+    opened = open_run(finished)
+    sampled = [opened.sample(30, t, "The people ", seed=300, checkpoint="latest") for t in (0.0, 0.5, 1.0, 2.0)]
+    assert list(table["300"].values()) == sampled
 
 
 def test_stopped_between_two_milestones_it_goes_on_as_if_it_never_was(finished, call, tmp_path):
@@ -68,14 +71,30 @@ def test_stopped_between_two_milestones_it_goes_on_as_if_it_never_was(finished, 
     def stops_once(*_):
         raise Stopped
 
+    calls, train = [], book_lstm.train
+
+    def counted(*arguments, **options):
+        calls.append(sorted(options["at"]))
+        return train(*arguments, **options)
+
     with pytest.raises(Stopped):  # trained to the first milestone, nothing written yet
         call(tmp_path / "run", 300, continuations=stops_once)
-    assert call(tmp_path / "run", 200) == 0
-    assert call(tmp_path / "run", 300) == 0
+    assert call(tmp_path / "run", 200, train=counted) == 0
+    assert call(tmp_path / "run", 300, train=counted) == 0
+    assert calls == [[100, 200], [300]]  # one training each, and what is written is not written again
     for name in ("continuations.json", "samples.txt"):
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
     columns, expected = open_run(tmp_path / "run").metrics, open_run(finished).metrics
     np.testing.assert_array_equal(columns["train/accuracy"], expected["train/accuracy"])
+
+
+def test_the_first_updates_are_drawn_more_often():
+    updates = np.arange(10, 4001, 10)
+    names = ("train/recent_accuracy", "train/smooth_loss_nats", "train/loss_nats", "valid/accuracy", "valid/loss_nats")
+    columns = {"update": updates, "valid/update": np.full(400, 1), **{name: updates / 4000 for name in names}}
+    left, right = (panel.lines[0].get_xdata() for panel in book_lstm.curves(columns).axes[:2])
+    np.testing.assert_array_equal(left, np.arange(10, 2001, 10))
+    np.testing.assert_array_equal(right, [*range(10, 2001, 10), *range(2100, 4001, 100)])
 
 
 def test_the_accuracy_is_the_mean_over_the_latest_thousand_updates():

@@ -16,8 +16,11 @@ from experiments.temporal_gate.figures import gate_example
 from experiments.temporal_gate.learner import GATED, Learner, Size
 from experiments.temporal_gate.tasks import NoisyWaves, Sines, TimedClassifier, TimedTask
 from experiments.temporal_gate.units import Curve, Units, noise_of_gates, openness_in_noise, weighted_median
+from jaxrnn.devices.compile_cache import compiled
+from jaxrnn.errors import NumericError
 from jaxrnn.tasks.timed_signals import Bursts
 from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.training import members
 
 BURSTS = Bursts(period=12.0, onset=3.0, share=0.75, scale=1.0)
 KEY = jax.random.key(1)
@@ -66,7 +69,9 @@ def test_a_closed_gate_keeps_the_carry_to_the_last_bit():
     assert (np.asarray(carry.c) != np.asarray(start.c)).all()
 
 
-def test_seeds_share_a_program_and_a_seed_repeats_itself():
+def test_seeds_share_a_program_and_a_seed_repeats_itself(monkeypatch):
+    programs = []
+    monkeypatch.setattr(members, "compiled", lambda *of: programs.append(compiled(*of)) or programs[-1])
     task = TimedTask(NoisyWaves(12, (5.0, 9.0), BURSTS))
     learner = Learner(task, GATED, {}, Size(3, 2))
     losses = []
@@ -74,11 +79,15 @@ def test_seeds_share_a_program_and_a_seed_repeats_itself():
         learner.start(seed)
         losses.append([learner.advance(2), learner.advance(1), learner.accuracy()])
     assert losses[0] == losses[2] and losses[0] != losses[1]
-    assert learner.chunk._cache_size() == 1
+    assert len(programs) == 1
     sensitivity = learner.sensitivity()
     assert sensitivity.shape == (12,) and (sensitivity > 0).any()
     units = learner.units()
     assert all(part.shape == (3,) for part in units) and units.use.sum() == pytest.approx(1)
+    params = jax.tree.map(lambda leaf: leaf * jnp.nan, learner.state.params)
+    learner.trainer.put(0, learner.state._replace(params=params))
+    with pytest.raises(NumericError, match="diverged at update 13; lower --learning-rate"):
+        learner.advance(20)
 
 
 # ---- what is measured ----
