@@ -6,11 +6,9 @@ one number; a member that has fallen behind (its newest checkpoint was damaged) 
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,11 +19,11 @@ from jaxrnn.devices.hosts import any_process, arrays_of_writer, is_writer, of_wr
 from jaxrnn.devices.mesh import like
 from jaxrnn.errors import NumericError, StorageError
 from jaxrnn.random_streams import run_key_from_data
-from jaxrnn.storage.small_files import read_json, write_atomically
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.report import metric_row, status_of
+from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import MAX_CHUNK_UPDATES, ChunkMetrics
@@ -64,7 +62,7 @@ class Loop:
       stop: asked between chunks.
       rounds: the updates of the members that were saved together last, and how to note the next; None for a run alone.
       report: called where a `Report` is due.
-      select: numbers of members that are stopped after a validation, such as by successive halving.
+      select: `(glances, ends)` gives numbers of members that are stopped after a validation, as by successive halving.
 
     Attributes:
       ends: how each has ended, see `end_of`; None while it goes on.
@@ -80,7 +78,7 @@ class Loop:
         *,
         rounds: Rounds | None = None,
         report: Callable[[Report], None] = lambda report: None,
-        select: Callable[[Sequence[TrainState]], list[int]] = lambda glances: [],
+        select: Callable[[Sequence[TrainState], Sequence[str | None]], list[int]] = lambda glances, ends: [],
     ):
         self.jobs, self.trainer, self.files, self.progress, self.stop = jobs, trainer, files, progress, stop
         self.rounds, self.report, self.select = rounds, report, select
@@ -94,9 +92,9 @@ class Loop:
         self.failed_saves, self.seconds_an_update = 0, 0.0
 
     def begin(self) -> bool:
-        """Opens the files, restores what was saved, compiles. False if all was done before."""
+        """Opens the files, restores what was saved, compiles. False if a run by itself was done before."""
         states = self._restored()
-        if all(files.saved_update >= total for files, total in zip(self.files, self.totals, strict=True)):
+        if self.rounds is None and self.files[0].saved_update >= self.totals[0]:
             return False
         started = time.perf_counter()
         self.trainer.begin(states)
@@ -131,14 +129,12 @@ class Loop:
             self._refuse_divergence()
             for member, params in untrained.items():  # drawn after the first update: its numbers are seen sooner
                 self._sample(member, params, 0)
-            due = [member for member in moved if self._is_due(member, self.validation_every)]
-            if due:
+            if due := [member for member in moved if self._is_due(member, self.validation_every)]:
                 self._validate(due)
             for member in moved:
                 if self.sample_every and (self.updates[member] == 1 or self._is_due(member, self.sample_every)):
                     self._sample(member, self.trainer.state(member).params, int(self.updates[member]))
-            told = [m for m in moved if m in due or self.ends[m] or self._is_due(m, self.jobs[0].windows)]
-            if told:
+            if told := [m for m in moved if m in due or self.ends[m] or self._is_due(m, self.jobs[0].windows)]:
                 self.report(Report(int(self.updates[moved].max()), told, self.seconds_an_update))
             by_time = self.save_seconds and time.monotonic() - last_save >= max(
                 self.save_seconds, seconds_of_save / SAVING_SHARE if not self.alone else 0
@@ -168,14 +164,18 @@ class Loop:
         for number, files in enumerate(self.files):
             state, warnings = None, list[str]()
             if is_writer():
-                newest = None if self.rounds is None else self.rounds.updates.get(number, -1)
+                newest = None if self.rounds is None else self.rounds.updates.get(number)
                 state, warnings = files.begin(template, newest)
+                if newest and state is None:
+                    warnings = [f"no checkpoint up to update {newest} is there; training starts at update 0"]
             for warning in warnings:
-                self.progress.warning(warning)
+                self.progress.warning(warning if self.alone else f"{files.directory.path.name}: {warning}")
             if files.begun_before and self.alone:
                 start = "training starts at update 0, since no checkpoint was saved here yet"
                 self.progress.message(start if state is None else f"resumed at update {files.saved_update:,}")
             states.append(self._as_writer_has_it(number, state))
+        if self.rounds is not None and is_writer():
+            self.rounds.note([max(files.saved_update, 0) for files in self.files])
         return states
 
     def _as_writer_has_it(self, number: int, state: TrainState | None) -> TrainState | None:
@@ -264,10 +264,14 @@ class Loop:
             at = f"epoch {update // windows}" if windows else f"update {update:,}"
             if self.alone:
                 self.progress.message(f"{at}: {score.line}")
-        for member in self.select(self.glances()):
-            state = self.trainer.state(member)
-            self.trainer.put(member, state._replace(stopped=like(True, state.stopped)))
-        self._note_ends(range(len(self.jobs)))
+        self._note_ends(due)
+        known = {} if self.rounds is None else self.rounds.stopped
+        again = {member for member in due if known.get(member) == self.updates[member]}
+        for member in again.union(self.select(self.glances(), self.ends)):
+            if self.ends[member] is None:
+                state = self.trainer.state(member)
+                self.trainer.put(member, state._replace(stopped=like(True, state.stopped)))
+                self._note_ends([member])
 
     def _sample(self, member: int, params: Any, update: int) -> None:
         if not is_writer():
@@ -280,9 +284,11 @@ class Loop:
         wanted = [m for m, files in enumerate(self.files) if files.saved_update != self.updates[m]]
         try:
             for member in wanted:
-                self.files[member].save(self.trainer.state(member))
+                keep = None if self.rounds is None else self.rounds.updates.get(member)
+                self.files[member].save(self.trainer.state(member), keep)
             if self.rounds is not None and wanted and is_writer():
-                self.rounds.note(self.updates.tolist())
+                stopped = [member for member, end in enumerate(self.ends) if end == "stopped"]
+                self.rounds.note(self.updates.tolist(), stopped)
         except (StorageError, OSError) as error:
             self.failed_saves += 1
             if final or self.failed_saves >= MAX_FAILED_SAVES:
@@ -292,21 +298,3 @@ class Loop:
             )
             return
         self.failed_saves = 0
-
-
-class Rounds:
-    """Which updates the members of a population were saved at together, so that all go on from the same round.
-
-    Args:
-      path: a small file.
-      members: their names, in order.
-    """
-
-    def __init__(self, path: Path, members: list[str]):
-        self.path, self.members = path, members
-        known = read_json(path) if path.is_file() else {}
-        self.updates = {number: known[name] for number, name in enumerate(members) if name in known}
-
-    def note(self, updates: list[int]) -> None:
-        """All are saved, at these updates."""
-        write_atomically(self.path, json.dumps(dict(zip(self.members, updates, strict=True))) + "\n")
