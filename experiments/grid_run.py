@@ -26,9 +26,10 @@ from jaxrnn.storage.logs import json_number, read_metrics
 from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.sweeps import Group, Sweep
 from jaxrnn.training.job import make_job
-from jaxrnn.training.loop import Loop, Report
+from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import MemberResult
 from jaxrnn.training.old_populations import import_old_population
+from jaxrnn.training.report import Report
 from jaxrnn.training.values import group_by_structure
 
 Row = dict[str, Any]

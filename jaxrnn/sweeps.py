@@ -28,8 +28,9 @@ from jaxrnn.storage.logs import json_number, read_metrics
 from jaxrnn.storage.small_files import read_json, write_atomically
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
-from jaxrnn.training.loop import Loop, Report
+from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import MemberResult, train_members
+from jaxrnn.training.report import Report
 from jaxrnn.training.values import group_by_structure
 
 Row = dict[str, Any]

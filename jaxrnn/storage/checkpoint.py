@@ -77,6 +77,7 @@ def save_checkpoint(
     extra: dict[str, Any],
     format: int,
     may_be_nan: frozenset[str] = frozenset(),
+    keep: int | None = None,
 ) -> None:
     """Saves a state and removes all but it and the one before it.
 
@@ -90,6 +91,7 @@ def save_checkpoint(
       extra: further metadata that JSON can hold.
       format: what a later version knows its structure by.
       may_be_nan: path names of leaves that may hold a not-a-number.
+      keep: the update of an older one that stays as well.
 
     Raises:
       StorageError: if it could not be written, or not be read back, or the directory is a link. Older checkpoints are
@@ -126,7 +128,7 @@ def save_checkpoint(
         others = [number for number in checkpoint_updates(directory) if number != update]
         kept = [number for number in others if number < update][1 - KEEP :]
         for number in others:
-            if number not in kept:
+            if number not in kept and number != keep:
                 _delete(directory / f"update_{number:010d}")
     except (OSError, ValueError, RuntimeError) as error:  # a CheckpointError, a ValueError, comes from reading it back
         raise StorageError(

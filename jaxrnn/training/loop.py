@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ from jaxrnn.random_streams import run_key_from_data
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import TrainJob
-from jaxrnn.training.report import metric_row, status_of
+from jaxrnn.training.report import Report, metric_row, status_of
 from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
@@ -37,20 +37,6 @@ SAVING_SHARE = 0.05  # of the time at most is spent on checkpoints that are due 
 SAMPLE_TEMPERATURE = 1.0
 
 
-class Report(NamedTuple):
-    """What the loop tells of the members that have just done an epoch, a validation, or their last update.
-
-    Attributes:
-      update: the update they are at.
-      members: which, by number.
-      seconds_an_update: lately, of all that run together.
-    """
-
-    update: int
-    members: list[int]
-    seconds_an_update: float
-
-
 class Loop:
     """Trains jobs of one program to their ends, in their directories.
 
@@ -62,7 +48,7 @@ class Loop:
       stop: asked between chunks.
       rounds: the updates of the members that were saved together last, and how to note the next; None for a run alone.
       report: called where a `Report` is due.
-      select: numbers of members that are stopped after a validation, such as by successive halving.
+      select: `(glances, ends)` gives numbers of members that are stopped after a validation, as by successive halving.
       at: what is called with the trainer when so many updates are done, before they are saved; chunks end there.
 
     Attributes:
@@ -79,7 +65,7 @@ class Loop:
         *,
         rounds: Rounds | None = None,
         report: Callable[[Report], None] = lambda report: None,
-        select: Callable[[Sequence[TrainState]], list[int]] = lambda glances: [],
+        select: Callable[[Sequence[TrainState], Sequence[str | None]], list[int]] = lambda glances, ends: [],
         at: Mapping[int, Callable[[Trainer], None]] | None = None,
     ):
         self.jobs, self.trainer, self.files, self.progress, self.stop = jobs, trainer, files, progress, stop
@@ -94,9 +80,9 @@ class Loop:
         self.failed_saves, self.seconds_an_update = 0, 0.0
 
     def begin(self) -> bool:
-        """Opens the files, restores what was saved, compiles. False if all was done before."""
+        """Opens the files, restores what was saved, compiles. False if a run by itself was done before."""
         states = self._restored()
-        if all(files.saved_update >= total for files, total in zip(self.files, self.totals, strict=True)):
+        if self.rounds is None and self.files[0].saved_update >= self.totals[0]:
             return False
         started = time.perf_counter()
         self.trainer.begin(states)
@@ -131,16 +117,14 @@ class Loop:
             self._refuse_divergence(float(measured[moved[0]].loss[-1]) if done[moved[0]] else math.nan)
             for member, params in untrained.items():  # drawn after the first update: its numbers are seen sooner
                 self._sample(member, params, 0)
-            due = [member for member in moved if self._is_due(member, self.validation_every)]
-            if due:
+            if due := [member for member in moved if self._is_due(member, self.validation_every)]:
                 self._validate(due)
             for member in moved:
                 if self.sample_every and (self.updates[member] == 1 or self._is_due(member, self.sample_every)):
                     self._sample(member, self.trainer.state(member).params, int(self.updates[member]))
             for update in sorted(set(self.updates[moved].tolist()) & self.at.keys()):
                 self.at[update](self.trainer)
-            told = [m for m in moved if m in due or self.ends[m] or self._is_due(m, self.jobs[0].windows)]
-            if told:
+            if told := [m for m in moved if m in due or self.ends[m] or self._is_due(m, self.jobs[0].windows)]:
                 self.report(Report(int(self.updates[moved].max()), told, self.seconds_an_update))
             by_time = self.save_seconds and time.monotonic() - last_save >= max(
                 self.save_seconds, seconds_of_save / SAVING_SHARE if not self.alone else 0
@@ -170,14 +154,18 @@ class Loop:
         for number, files in enumerate(self.files):
             state, warnings = None, list[str]()
             if is_writer():
-                newest = None if self.rounds is None else self.rounds.updates.get(number, -1)
+                newest = None if self.rounds is None else self.rounds.updates.get(number)
                 state, warnings = files.begin(template, newest)
+                if newest and state is None:
+                    warnings = [f"no checkpoint up to update {newest} is there; training starts at update 0"]
             for warning in warnings:
-                self.progress.warning(warning)
+                self.progress.warning(warning if self.alone else f"{files.directory.path.name}: {warning}")
             if files.begun_before and self.alone:
                 start = "training starts at update 0, since no checkpoint was saved here yet"
                 self.progress.message(start if state is None else f"resumed at update {files.saved_update:,}")
             states.append(self._as_writer_has_it(number, state))
+        if self.rounds is not None and is_writer():
+            self.rounds.note([max(files.saved_update, 0) for files in self.files])
         return states
 
     def _as_writer_has_it(self, number: int, state: TrainState | None) -> TrainState | None:
@@ -263,10 +251,14 @@ class Loop:
             at = f"epoch {update // windows}" if windows else f"update {update:,}"
             if self.alone:
                 self.progress.message(f"{at}: {score.line}")
-        for member in self.select(self.glances()):
-            state = self.trainer.state(member)
-            self.trainer.put(member, state._replace(stopped=like(True, state.stopped)))
-        self._note_ends(range(len(self.jobs)))
+        self._note_ends(due)
+        known = {} if self.rounds is None else self.rounds.stopped
+        again = {member for member in due if known.get(member) == self.updates[member]}
+        for member in again.union(self.select(self.glances(), self.ends)):
+            if self.ends[member] is None:
+                state = self.trainer.state(member)
+                self.trainer.put(member, state._replace(stopped=like(True, state.stopped)))
+                self._note_ends([member])
 
     def _sample(self, member: int, params: Any, update: int) -> None:
         if not is_writer():
@@ -279,9 +271,11 @@ class Loop:
         wanted = [m for m, files in enumerate(self.files) if files.saved_update != self.updates[m]]
         try:
             for member in wanted:
-                self.files[member].save(self.trainer.state(member))
+                keep = None if self.rounds is None else self.rounds.updates.get(member)
+                self.files[member].save(self.trainer.state(member), keep)
             if self.rounds is not None and wanted and is_writer():
-                self.rounds.note(self.updates.tolist())
+                stopped = [member for member, end in enumerate(self.ends) if end == "stopped"]
+                self.rounds.note(self.updates.tolist(), stopped)
         except (StorageError, OSError) as error:
             self.failed_saves += 1
             if final or self.failed_saves >= MAX_FAILED_SAVES:

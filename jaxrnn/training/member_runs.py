@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.devices.hosts import is_writer
@@ -19,7 +17,8 @@ from jaxrnn.tasks.protocol import Score, Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import make_job, make_trainer
-from jaxrnn.training.loop import Loop, Report
+from jaxrnn.training.loop import Loop
+from jaxrnn.training.report import Report
 from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
@@ -113,18 +112,16 @@ def train_members(
             stop,
             rounds=noted,
             report=lambda told: report(loop, told),
-            select=worse_half if halving else lambda glances: [],
+            select=worse_half if halving else lambda glances, ends: [],
         )
         with contextlib.closing(loop), numerics(configs[0].dtype):
-            if loop.begin():
-                loop.run()
-            else:
-                trainer.begin()
+            loop.begin()
+            loop.run()
             return None if None in loop.ends else results_of(loop)
 
 
 def results_of(loop: Loop) -> list[MemberResult]:
-    """How each member of a loop has ended; the test data is read here and nowhere else."""
+    """How each member of a loop has ended. Test data is read here and nowhere else, for a text into test.json."""
     glances, members = loop.glances(), range(len(loop.jobs))
     tested = [m for m in members if loop.jobs[m].config.test_fraction or not loop.jobs[m].windows]
     tested = [m for m in tested if loop.ends[m] != "diverged" or int(glances[m].valid_update)]
@@ -132,6 +129,9 @@ def results_of(loop: Loop) -> list[MemberResult]:
     for checkpoint in ("best", "latest"):
         of = [m for m in tested if (int(glances[m].valid_update) > 0) == (checkpoint == "best")]
         scores |= dict(zip(of, loop.trainer.score(of, "test", checkpoint), strict=True)) if of else {}
+        for member in of:
+            if loop.jobs[member].config.test_fraction:
+                loop.files[member].write_test(int(glances[member].update), checkpoint, scores[member])
     return [_result(loop, m, glances[m], scores.get(m)) for m in members]
 
 
@@ -158,16 +158,21 @@ def _best_epoch(glance: TrainState, windows: int, end: str) -> int:
     return 0 if end == "diverged" else int(glance.epoch)
 
 
-def worse_half(glances: Sequence[TrainState]) -> list[int]:
+def worse_half(glances: Sequence[TrainState], ends: Sequence[str | None]) -> list[int]:
     """Successive halving (Jamieson and Talwalkar, 2016), asked after an epoch: the members that stop.
 
-    After epochs 2, 4, 8, ... it is the half of those at that epoch with the higher lowest validation loss; of an odd
-    number the one in the middle goes on.
+    After epochs 2, 4, 8, ... it is the half of those that run at that epoch with the higher lowest validation loss; of
+    an odd number the one in the middle goes on. Those that were stopped at this very epoch are counted again, so that
+    the answer is the same where one member comes to it later than the others.
+
+    Args:
+      glances: the state of each member.
+      ends: how each has ended, None for those that run.
     """
     epoch = max(int(glance.epoch) for glance in glances)
-    at = [m for m, glance in enumerate(glances) if int(glance.epoch) == epoch and int(glance.window) == 0]
-    at = [m for m in at if not bool(glances[m].stopped)]
-    if len(at) < 2 or epoch < 2 or epoch & (epoch - 1):
+    asked = [m for m, glance in enumerate(glances) if int(glance.epoch) == epoch and int(glance.window) == 0]
+    asked = [m for m in asked if ends[m] in (None, "stopped")]
+    if epoch < 2 or epoch & (epoch - 1):
         return []
-    order = np.array(at)[np.argsort([float(glances[m].early_stopping.best) for m in at], kind="stable")]
-    return order[(len(order) + 1) // 2 :].tolist()
+    order = sorted(asked, key=lambda m: float(glances[m].early_stopping.best))
+    return order[(len(order) + 1) // 2 :]

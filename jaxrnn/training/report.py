@@ -1,14 +1,28 @@
-"""The rows of metrics.jsonl, and what a person sees of them while a run trains."""
+"""The rows of metrics.jsonl, and what a person or a caller is told while a run trains."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxrnn.storage.logs import json_number
 from jaxrnn.terminal.progress import Status
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.state import TrainState
+
+
+class Report(NamedTuple):
+    """What the loop tells of the members that have just done an epoch, a validation, or their last update.
+
+    Attributes:
+      update: the update they are at.
+      members: which, by number.
+      seconds_an_update: lately, of all that run together.
+    """
+
+    update: int
+    members: list[int]
+    seconds_an_update: float
 
 
 def metric_row(

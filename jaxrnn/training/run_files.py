@@ -9,7 +9,9 @@ from jaxrnn.devices.hosts import is_writer
 from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage.logs import AppendLog, sample_entry
 from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.storage.vocabulary_file import save_vocabulary
+from jaxrnn.tasks.protocol import Score
 from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.record import identity_of, record_of, restore
@@ -74,8 +76,12 @@ class RunFiles:
         if self._logs:
             self._logs["samples.txt"].append(sample_entry(update, temperature, text))
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: TrainState, keep: int | None = None) -> None:
         """Saves a checkpoint, with where the logs stand.
+
+        Args:
+          state: what is saved.
+          keep: the update of an older checkpoint that stays, beside the one before this.
 
         Raises:
           StorageError: if it could not be written; older checkpoints are untouched.
@@ -90,8 +96,18 @@ class RunFiles:
             log.sync()
             files[name] = log.position()
         extra = {"files": files, **identity_of(self.job)}
-        checkpoints.save_checkpoint(self.directory.checkpoints, state, update, extra, FORMAT, MAY_BE_NAN)
+        checkpoints.save_checkpoint(self.directory.checkpoints, state, update, extra, FORMAT, MAY_BE_NAN, keep)
         self.saved_update = update
+
+    def write_test(self, update: int, checkpoint: str, score: Score) -> None:
+        """Writes test.json, with what the run made of data that nothing else has looked at.
+
+        Raises:
+          StorageError: if it could not be written.
+        """
+        if is_writer():
+            content = {"update": update, "checkpoint": checkpoint, "loss_nats": score.loss, "accuracy": score.accuracy}
+            write_atomically(self.directory.test_path, json.dumps(content) + "\n")
 
     def close(self) -> None:
         for log in self._logs.values():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +13,6 @@ from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory, default_run_path
-from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
@@ -147,7 +145,7 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory) -> Non
         accuracy = recent_accuracy(state)
         progress.message(f"mean accuracy of the latest {min(update, RECENT_UPDATES)} updates: {accuracy:.4f}")
     if job.config.test_fraction:
-        _test(loop, directory, progress)
+        _test(loop)
     if not job.task.writes:
         progress.message(f"curves: jaxrnn plot {path}")
         return
@@ -157,14 +155,8 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory) -> Non
     progress.message(f"more: jaxrnn sample {path}    learning curve: jaxrnn plot {path}")
 
 
-def _test(loop: Loop, directory: RunDirectory, progress: Progress) -> None:
+def _test(loop: Loop) -> None:
     checkpoint = "best" if int(loop.trainer.glance().valid_update) else "latest"
     score = loop.trainer.score([0], "test", checkpoint)[0]
-    progress.message(f"the {checkpoint} parameters: {score.line}")
-    content = {
-        "update": int(loop.updates[0]),
-        "checkpoint": checkpoint,
-        "loss_nats": score.loss,
-        "accuracy": score.accuracy,
-    }
-    write_atomically(directory.test_path, json.dumps(content) + "\n")
+    loop.progress.message(f"the {checkpoint} parameters: {score.line}")
+    loop.files[0].write_test(int(loop.updates[0]), checkpoint, score)

@@ -206,11 +206,12 @@ class Trainer:
           params: others than the latest.
           update: the number that draws the sample, beside the seed; updates done if None.
         """
-        state = self.state(member)
+        # Parameters that are given need no state: one process may write while the others do not fetch it.
+        number = int(self.glance(member).update) if update is None else update
+        chosen = self.state(member).params if params is None else params
         with numerics(self.dtype):
-            key = stream_key(state.seed, STREAM_SAMPLES, int(state.update) if update is None else update)
-            chosen, key = on_first_device((state.params if params is None else params, key))
-            chosen = jax.tree.map(jnp.asarray, chosen)
+            key = stream_key(run_key(self.members[member].seed), STREAM_SAMPLES, number)
+            chosen = jax.tree.map(jnp.asarray, on_first_device(chosen))
             return self.members[member].task.write(self.graphdef, chosen, key, length, temperature, prime)
 
     @property
