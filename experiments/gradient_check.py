@@ -19,13 +19,12 @@ C) and 2.6e-14 of the value (B).
 48 s, two cores of an AMD EPYC, no GPU, 2026-11-21.
 
 What the reports leave open, and what is taken here: A's "difference method" and C's "difference" are central
-differences; the seeds of A and B are 0; C's "25 random characters" are drawn one by one from the text. C's Tables 1 to 4
-are seed 40 and seed 8 on the first characters, then seed 40 and seed 8 on random ones. The literal window is read with
-A's K = 78, of which 14 symbols occur. U, W and V are printed, as the reports name them: our W_x, W_h and W_y transposed.
-Differences are taken of each character's loss and then summed, which loses less to rounding than the difference of two
-sums.
-C's U (6e-12) is below what second-order differences resolve in float64 (the loss is about 109, its last digit 1.4e-14,
-divided by twice the step), so C is also taken with the five-point formula.
+differences; the seeds of A and B are 0; C's "25 random characters" are drawn one by one from the text. C's Tables 1
+to 4 are seed 40 and seed 8 on the first characters, then seed 40 and seed 8 on random ones. The literal window is
+read with A's K = 78, of which 14 symbols occur. U, W and V are printed, as the reports name them: our W_x, W_h and
+W_y transposed. Differences are taken of each character's loss and then summed, which loses less to rounding than the
+difference of two sums. C's U (6e-12) is below what second-order differences resolve in float64 (the loss is about
+109, its last digit 1.4e-14, divided by twice the step), so C is also taken with the five-point formula.
 """
 
 import json
