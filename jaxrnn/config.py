@@ -186,9 +186,8 @@ class TrainConfig:
             check_count(name, getattr(self, name), 1)
         check_count("layers", self.layers, 1, LARGEST_LAYERS)
         check_count("sample_length", self.sample_length, 1, LARGEST_SAMPLE)
-        check_count("fold", self.fold, 0, self.folds - 1)
         check_count("seed", self.seed, 0, LARGEST_SEED)
-        for name in ("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every"):
+        for name in ("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every", "fold"):
             check_count(name, getattr(self, name), 0)
         for name, least in (("updates", 1), ("epochs", 1), ("decay_after_epochs", 0), ("sequence_length", 1)):
             if getattr(self, name) is not None:

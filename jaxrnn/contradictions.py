@@ -38,6 +38,8 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
     validation = "validation-fraction" if values["task"] == "text" else "validation-every"
     fractions = values["validation_fraction"] + values["test_fraction"]
     contradictions = {
+        f"--fold {values['fold']} is not one of --folds {values['folds']}, which are counted from 0 to "
+        f"{values['folds'] - 1}": values["fold"] >= values["folds"],
         "--early-stopping has no validation to look at with --retrain; leave one out": (
             values["early_stopping"] != "none" and values["retrain"]
         ),

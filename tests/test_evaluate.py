@@ -7,7 +7,7 @@ from flax import nnx
 
 from jaxrnn.errors import DataError
 from jaxrnn.evaluate import EVALUATION_STEPS, Evaluation, evaluate_ids
-from jaxrnn.training.state import params_of
+from jaxrnn.models.structure import params_of
 from tests.reference.small_model import random_model, to_reference
 
 SYMBOLS, HIDDEN = 6, 5

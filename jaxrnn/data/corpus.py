@@ -12,10 +12,8 @@ import numpy as np
 
 from jaxrnn.data import documents, known_texts, local_texts
 from jaxrnn.data.reading import ReadingOptions, ReadText, open_regular, read_stream
-from jaxrnn.data.splits import held_out
 from jaxrnn.data.vocabulary import Vocabulary, named
 from jaxrnn.errors import ConfigurationError, DataError
-from jaxrnn.terminal.printable import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,28 +42,6 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def split(self, validation_fraction: float) -> tuple[np.ndarray, np.ndarray]:
-        """The training ids and the validation ids, in the text's order, as views.
-
-        Args:
-          validation_fraction: the share of the characters, from the end, that is kept for validation; a decimal
-            number, see `jaxrnn.data.splits`. Rounded down.
-
-        Raises:
-          ConfigurationError: if the share is not a number from 0 to below 1.
-
-        Example:
-          >>> training, validation = corpus_from_text("abcdefghij").split(0.2)
-          >>> len(training), len(validation)
-          (8, 2)
-        """
-        is_number = isinstance(validation_fraction, int | float) and not isinstance(validation_fraction, bool)
-        if not is_number or not 0 <= validation_fraction < 1:
-            got = printable(repr(validation_fraction), keep="")[:40]
-            raise ConfigurationError(f"validation fraction expects a number from 0 to below 1, got {got}")
-        border = len(self.ids) - held_out(len(self.ids), validation_fraction)
-        return self.ids[:border], self.ids[border:]
 
 
 def corpus_from_text(text: str, name: str = "text") -> Corpus:

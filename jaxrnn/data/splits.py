@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.terminal.printable import printable
+
 LARGEST_DIGITS = 30  # far more than a text's length has
 
 
@@ -90,16 +93,30 @@ def split_text(
       folds: F.
       retrain: the validation data is trained on as well, and there is none.
 
+    Returns:
+      The parts; of fold 0 views, nothing is copied.
+
+    Raises:
+      ConfigurationError: if a fraction is not a number from 0 to below 1, both together leave nothing, or there is no
+        such fold.
+
     Example:
       >>> [part.tolist() for part in split_text(np.arange(10), 0.2, 0.2, fold=1, folds=2)]
       [[5, 6, 7, 8, 9, 0], [1, 2], [3, 4]]
     """
+    _check_share("validation fraction", validation_fraction)
+    _check_share("test fraction", test_fraction)
+    share = exactly(validation_fraction) + exactly(test_fraction)
+    if share >= 1:
+        raise ConfigurationError(f"the validation and test fractions expect a sum below 1, got {float(share):g}")
+    if not 0 <= fold < folds:
+        raise ConfigurationError(f"a fold of {folds} expects a number from 0 to {folds - 1}, got {fold}")
     if fold:
         ids = np.roll(ids, -(fold * len(ids) // folds))
     validated = held_out(len(ids), validation_fraction)
     trained = len(ids) - validated
     if test_fraction:
-        trained = math.floor(len(ids) * (1 - exactly(validation_fraction) - exactly(test_fraction)))
+        trained = math.floor(len(ids) * (1 - share))
     if retrain:
         return TextSplit(ids[: trained + validated], ids[:0], ids[trained + validated :])
     return TextSplit(*np.split(ids, [trained, trained + validated]))
@@ -108,3 +125,9 @@ def split_text(
 def exactly(fraction: float) -> Fraction:
     """The decimal number that a float is written as: 0.29 is 29/100, not the nearest binary number."""
     return Fraction(repr(float(fraction)))
+
+
+def _check_share(name: str, share: object) -> None:
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+        got = printable(repr(share), keep="")[:40]
+        raise ConfigurationError(f"{name} expects a number from 0 to below 1, got {got}")

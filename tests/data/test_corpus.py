@@ -1,4 +1,4 @@
-"""Corpora: found by name or path, read with the right options, split in order."""
+"""Corpora: found by name or path, read with the right options."""
 
 import hashlib
 import os
@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from jaxrnn.data import known_texts
@@ -174,28 +173,6 @@ def test_corpus_from_text_keeps_every_character():
     for bad in ("", "a\ud800"):
         with pytest.raises(DataError):
             corpus_from_text(bad)
-
-
-def test_split_keeps_the_order_and_copies_nothing():
-    corpus = corpus_from_text("abcdefghij")
-    training, validation = corpus.split(0.25)
-    assert corpus.vocabulary.decode(training) == "abcdefgh" and corpus.vocabulary.decode(validation) == "ij"
-    assert np.shares_memory(training, corpus.ids) and np.shares_memory(validation, corpus.ids)
-    assert [len(part) for part in corpus.split(0)] == [10, 0]
-    assert [len(part) for part in corpus.split(0.999)] == [1, 9]
-
-
-def test_split_takes_a_share_as_the_decimal_number_that_was_written():
-    """In whole numbers: of N characters, P per cent are N P // 100."""
-    corpus = corpus_from_text("ab" * 50)
-    assert [len(corpus.split(float(f"0.{p:02}"))[1]) for p in range(100)] == list(range(100))  # was 28 for 0.29
-    assert [len(corpus.split(share)[1]) for share in (0, np.float64(0.29), 1e-2, 9e-3)] == [0, 29, 1, 0]
-
-
-@pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan"), float("inf"), True, "0.1", None])
-def test_split_refuses_other_fractions(fraction):
-    with pytest.raises(ConfigurationError, match="from 0 to below 1"):
-        corpus_from_text("ab").split(fraction)
 
 
 def test_reading_a_megabyte_is_fast(tmp_path):

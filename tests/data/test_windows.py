@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jaxrnn.data.splits import held_out
 from jaxrnn.data.windows import (
     count_windows,
-    refuse_short_validation,
+    refuse_short_part,
     reset_mask,
     scored_streams,
     to_streams,
@@ -110,7 +110,7 @@ def check_split(characters, fraction, bptt_length, batch_size):
     with_validation = validation if fraction else None
     count_windows(characters - validation, bptt_length, batch_size, with_validation)
     if fraction:
-        refuse_short_validation(characters, validation, bptt_length, batch_size)
+        refuse_short_part(characters, validation, bptt_length, batch_size, "validation")
 
 
 @settings(max_examples=1000, deadline=None)
@@ -128,12 +128,14 @@ def test_every_way_out_that_an_error_names_works_at_once(characters, thousandths
 
 def test_a_validation_part_too_short_names_what_works():
     with pytest.raises(DataError, match="has 5 characters, at least 8 needed; .* that works is 0.005334$"):
-        refuse_short_validation(1500, 5, 7, 1)  # 8 / 1500 = 0.00533..: 0.005333 would be 7 characters
+        refuse_short_part(1500, 5, 7, 1, "validation")  # 8 / 1500 = 0.00533..: 0.005333 would be 7 characters
     with pytest.raises(DataError, match="to train on; give --bptt-length 4, or leave --validation-fraction out, or"):
-        refuse_short_validation(20, 5, 7, 2)
+        refuse_short_part(20, 5, 7, 2, "validation")
     with pytest.raises(DataError, match="to train on; leave --validation-fraction out, or"):
-        refuse_short_validation(16, 1, 7, 2)
-    refuse_short_validation(23, 8, 7, 2)
+        refuse_short_part(16, 1, 7, 2, "validation")
+    refuse_short_part(23, 8, 7, 2, "validation")
+    with pytest.raises(DataError, match="^the test part has 5 .*; the smallest --test-fraction .* is 0.005334$"):
+        refuse_short_part(1500, 5, 7, 1, "test")
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100])

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from jaxrnn.cells import CELLS
-from jaxrnn.devices.mesh import BATCH_AXIS, batch_mesh
+from jaxrnn.devices.mesh import BATCH_AXIS, Layout, mesh_of
 from jaxrnn.engines import engines_of
 from tests.reference.random_cell import params_of, quick_jit, random_carry, random_cell, random_window, unroll_with
 from tests.trees import assert_trees_close
@@ -60,7 +60,8 @@ def split_over_devices(run):
     steps, rows = P(None, BATCH_AXIS), P(BATCH_AXIS)
     in_specs = (P(), steps, rows, steps, rows, steps, rows)
     out_specs = {"params": P(), "steps": steps, "rows": rows}
-    return jax.shard_map(on_each, mesh=batch_mesh(2), in_specs=in_specs, out_specs=out_specs, check_vma=False)
+    mesh = mesh_of(Layout(share=2))
+    return jax.shard_map(on_each, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
 @functools.cache

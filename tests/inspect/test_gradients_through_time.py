@@ -18,7 +18,7 @@ from jaxrnn.inspect.gradients_through_time import (
     with_spectral_radius,
 )
 from jaxrnn.models.sequence_classifier import SequenceClassifier
-from jaxrnn.tasks.protocol import Sequences
+from jaxrnn.tasks.sequences import Sequences
 from tests.reference.random_cell import quick_jit
 
 H, STEPS, BATCH = 4, 5, 3

@@ -10,16 +10,17 @@ from jaxrnn.cells import CELLS
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.errors import DataError
-from jaxrnn.training import job as train_job
+from jaxrnn.models.structure import params_of
+from jaxrnn.tasks import text as text_task
+from jaxrnn.tasks.text import NextSymbol
 from jaxrnn.training.job import make_job, make_model
-from jaxrnn.training.state import params_of
 
 SCALE = 0.1
 
 
 def starting_values(cell: str, **settings) -> dict[str, np.ndarray]:
     config = TrainConfig(**{"cell": cell, "hidden": 96, "layers": 2, "init_scale": SCALE} | settings)  # type: ignore[arg-type]
-    params = jax.jit(lambda: params_of(make_model(config, 20, nnx.Rngs(0))))()
+    params = jax.jit(lambda: params_of(make_model(config, NextSymbol(20, config.bptt_length), nnx.Rngs(0))))()
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
@@ -55,7 +56,7 @@ def test_the_smallest_validation_fraction_that_an_error_names_is_accepted():
     with pytest.raises(DataError, match="has 15 characters, at least 26 needed") as caught:
         make_job(TrainConfig(validation_fraction=0.0005), corpus)
     job = make_job(TrainConfig(validation_fraction=float(str(caught.value).split()[-1])), corpus)
-    assert len(job.validation_ids) == 26 and len(job.train_ids) == 29_975
+    assert len(job.task.parts.valid) == 26 and len(job.task.parts.train) == 29_975
 
 
 VARIANCES = {
@@ -90,14 +91,14 @@ def test_orthogonal_columns_have_length_one():
 
 
 def test_the_recurrent_weights_are_drawn_by_what_is_asked_for(monkeypatch):
-    given = {}
-    monkeypatch.setattr(train_job, "LanguageModel", lambda *sizes, **options: given.update(options))
-    make_model(TrainConfig(init="uniform", init_scale=0.5), 5, nnx.Rngs(0))
+    given, of_five = {}, NextSymbol(5, 25)
+    monkeypatch.setattr(text_task, "LanguageModel", lambda *sizes, **options: given.update(options))
+    make_model(TrainConfig(init="uniform", init_scale=0.5), of_five, nnx.Rngs(0))
     assert "recurrent_init" not in given  # one draw for W_x and W_h, as ever
     key = jax.random.key(0)
-    make_model(TrainConfig(init="uniform", init_scale=0.5, recurrent_init="orthogonal"), 5, nnx.Rngs(0))
+    make_model(TrainConfig(init="uniform", init_scale=0.5, recurrent_init="orthogonal"), of_five, nnx.Rngs(0))
     W_h = given["recurrent_init"](key, (6, 6), jnp.float32)
     np.testing.assert_allclose(W_h @ W_h.T, np.eye(6), atol=1e-5)
     assert 0.4 < jnp.abs(given["kernel_init"](key, (9, 9), jnp.float32)).max() <= 0.5
-    make_model(TrainConfig(init="orthogonal", init_scale=0.5, recurrent_init="uniform"), 5, nnx.Rngs(0))
+    make_model(TrainConfig(init="orthogonal", init_scale=0.5, recurrent_init="uniform"), of_five, nnx.Rngs(0))
     assert 0.4 < jnp.abs(given["recurrent_init"](key, (9, 9), jnp.float32)).max() <= 0.5

@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxrnn import train_loop
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.models.structure import params_of
 from jaxrnn.random_streams import STREAM_INIT, STREAM_SAMPLES, run_key, stream_key
 from jaxrnn.run import open_run
 from jaxrnn.sample import sample_ids
 from jaxrnn.storage.logs import read_metrics, read_samples
+from jaxrnn.tasks.text import NextSymbol
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.job import make_model
-from jaxrnn.training.loop import train
-from jaxrnn.training.state import params_of
+from jaxrnn.training.loop import Loop
+from jaxrnn.training.start import train
 
 SEED, HIDDEN, WINDOW, CHARACTERS, HELD_OUT, PATIENCE = 3, 8, 25, 300, 39, 2
 WINDOWS = (CHARACTERS - HELD_OUT - 1) // 2 // WINDOW  # an epoch of two streams
@@ -53,15 +54,15 @@ def trained(root: Path, **options: Any) -> Trained:
         **options,
     )
     params: dict[int, Any] = {}
-    save = train_loop._Loop._save
+    save = Loop._save
 
-    def keep(self: Any, state: Any, update: int, final: bool = False) -> None:
-        params[update] = jax.tree.map(np.array, state.params)
+    def keep(self: Loop, final: bool = False) -> None:
+        params[int(self.updates[0])] = jax.tree.map(np.array, self.trainer.state().params)
         if final:
-            save(self, state, update, final)
+            save(self, final)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_loop._Loop, "_save", keep)
+        patch.setattr(Loop, "_save", keep)
         result = train(config, root / "run", Progress(quiet=True))
     return Trained(root / "run", text, config, result.update, params)
 
@@ -118,7 +119,7 @@ def test_the_validation_loss_is_that_of_the_parameters_at_the_epochs_end(
     assert sorted(logged) == list(range(0, stopped.update, WINDOWS)) and np.isnan(logged.pop(0))
     np.testing.assert_allclose([logged[update] for update in sorted(logged)], validation_losses[:-1], rtol=1e-5)
     state = open_run(stopped.path).state
-    assert float(state.valid_loss_nats) == pytest.approx(validation_losses[-1], rel=1e-5)
+    assert float(state.valid_loss) == pytest.approx(validation_losses[-1], rel=1e-5)
     assert int(state.valid_update) == stopped.update
 
 
@@ -162,7 +163,7 @@ def test_the_epoch_of_a_row_changes_after_the_last_window_of_the_text(stopped: T
 def test_sample_0_is_what_the_untrained_model_writes(stopped: Trained) -> None:
     vocabulary = Vocabulary.from_text(stopped.text)
     key = stream_key(run_key(SEED), STREAM_INIT)
-    model = make_model(stopped.config, len(vocabulary), nnx.Rngs(params=key))
+    model = make_model(stopped.config, NextSymbol(len(vocabulary), WINDOW), nnx.Rngs(params=key))
     texts = {}
     for update, params in ((0, params_of(model)), (1, None)):
         if params is None:  # after one update it would write something else: else this test says nothing

@@ -10,10 +10,11 @@ import pytest
 
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.inspect.gradient_check import vanilla_loss_and_gradients
+from jaxrnn.models.structure import params_of
 from jaxrnn.optim.optimizer import OptimizerSettings
-from jaxrnn.training.state import params_of
-from jaxrnn.training.step import MAX_CHUNK_UPDATES, SMOOTHING, ChunkMetrics, train_updates, windows_per_epoch
-from jaxrnn.training.validation import Score, with_score
+from jaxrnn.tasks.protocol import Score
+from jaxrnn.training.step import MAX_CHUNK_UPDATES, SMOOTHING, windows_per_epoch
+from jaxrnn.training.validation import with_score
 from tests.reference.book_loop import BookLoop, window_loss_and_gradients
 from tests.reference.small_model import from_reference, random_model, to_reference
 from tests.reference.training import Trainer
@@ -55,7 +56,7 @@ def book_state(trainer, params, learning_rate, **changes):
     state = trainer.state(**changes)
     return state._replace(
         params=from_reference(params, state.params),
-        hyperparameters=state.hyperparameters._replace(learning_rate=rate),
+        values=state.values._replace(hyperparameters=state.values.hyperparameters._replace(learning_rate=rate)),
     )
 
 
@@ -97,13 +98,17 @@ def test_training_equals_the_numpy_loop_from_the_start(rate, updates, tolerance,
 
 @functools.cache
 def numpy_after_three_thousand():
-    """State of the NumPy loop after 3,000 updates at rate 0.1, and its results of a thousand more."""
+    """State of the NumPy loop after 3,000 updates at rate 0.1, and its results of 900 more.
+
+    Of a thousand more the last 24 say nothing at 1e-9: the loop itself, gone on from parameters that differ in their
+    last bit, is 1.5e-8 away from itself there, and 3e-13 before.
+    """
     ids, start = book()
     loop = BookLoop(start, ids, bptt_length=T, learning_rate=0.1)
     loop.advance(3000)
     middle = {name: value.copy() for name, value in loop.params.items()}
     memory = {name: value.copy() for name, value in loop.memory.items()}
-    return (middle, memory, loop.h.copy(), loop.smooth), loop, loop.advance(1000)
+    return (middle, memory, loop.h.copy(), loop.smooth), loop, loop.advance(900)
 
 
 @pytest.mark.parametrize("engine", ["scan", "hoisted"])
@@ -116,16 +121,16 @@ def test_training_equals_the_numpy_loop_from_its_state_after_3000_updates(engine
         0.1,
         update=jnp.asarray(3000, jnp.int32),
         window=jnp.asarray(3000, jnp.int32),
-        smooth_loss_nats=jnp.asarray(smooth),
+        smooth_loss=jnp.asarray(smooth),
     )
     accumulators = from_reference(memory, state.params)
     state = state._replace(
         optimizer_state=optax.tree_utils.tree_set(state.optimizer_state, sum_of_squares=accumulators),
         carry=(state.carry[0]._replace(h=jnp.array(h)),),
     )
-    state, *results = trainer.advance(state, 1000)
+    state, *results = trainer.advance(state, 900)
     assert_agrees(state, results, loop, expected, 1e-9)
-    assert int(state.update) == int(state.window) == 4000
+    assert int(state.update) == int(state.window) == 3900
 
 
 # ---- small runs against the same loop: batches, epochs, documents ----
@@ -280,7 +285,7 @@ def test_the_state_is_taken_over_and_the_new_one_shares_no_buffer(rng):
 def test_metrics_past_the_chunk_are_zero(rng):
     trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float32), small_ids(rng, 41), **SMALL)
     _, metrics = trainer.chunk(trainer.state(), trainer.streams, np.int32(3))
-    for values in (metrics.loss_nats, metrics.smooth_loss_nats):
+    for values in (metrics.loss, metrics.smooth_loss):
         assert values.shape == (MAX_CHUNK_UPDATES,)
         assert values[:3].all() and not values[3:].any()
 
@@ -301,7 +306,7 @@ def test_the_smoothed_loss_follows_its_rule(float64, rng):
     for loss, smooth in zip(losses, smooths, strict=True):
         expected = expected if loss == losses[0] else 0.999 * expected + 0.001 * loss
         assert smooth == pytest.approx(expected, rel=1e-12)
-    assert float(state.smooth_loss_nats) == smooths[-1] and SMOOTHING == 0.999
+    assert float(state.smooth_loss) == smooths[-1] and SMOOTHING == 0.999
 
 
 def test_the_best_parameters_are_those_after_the_update_with_the_lowest_smoothed_loss(rng):
@@ -316,7 +321,7 @@ def test_the_best_parameters_are_those_after_the_update_with_the_lowest_smoothed
         if smooth < best[0]:
             best = (smooth, update, leaves_by_path(state.params))
     assert 10 < best[1] < 35
-    assert (float(whole.best_smooth_loss_nats), int(whole.best_update)) == best[:2]
+    assert (float(whole.best_smooth_loss), int(whole.best_update)) == best[:2]
     assert_trees_equal(leaves_by_path(whole.best_params), best[2])
     with pytest.raises(AssertionError):
         assert_trees_equal(whole.best_params, whole.params)
@@ -329,7 +334,7 @@ def test_from_the_first_validation_on_the_smoothed_loss_decides_nothing_even_aft
     def scored(state, loss):
         """Three updates on, with this score; what the state counts as the best, a single update later too."""
         state, *_ = trainer.advance(state, 3)
-        state = with_score(state, int(state.update), Score(loss, 0.0, ""))
+        state = with_score(state, Score(loss, 0.0, ""))
         best = (int(state.best_update), leaves_by_path(state.best_params))
         state, *_ = trainer.advance(state, 1)
         assert int(state.best_update) == best[0]
@@ -356,7 +361,7 @@ def poisoned(rng, positions, windows=10):
     return trainer
 
 
-KEPT = ("params", "optimizer_state", "carry", "best_params", "best_smooth_loss_nats", "best_update", "smooth_loss_nats")
+KEPT = ("params", "optimizer_state", "carry", "best_params", "best_smooth_loss", "best_update", "smooth_loss")
 
 
 def test_an_update_that_is_not_finite_is_left_out(rng):
@@ -371,7 +376,7 @@ def test_an_update_that_is_not_finite_is_left_out(rng):
     assert (int(state.skipped), int(state.skipped_in_a_row)) == (2, 2)
     state, losses, smooths = trainer.advance(state, 1)
     assert np.isfinite(losses).all() and (int(state.skipped), int(state.skipped_in_a_row)) == (2, 0)
-    expected = 0.999 * before["smooth_loss_nats"][""] + 0.001 * losses[0]
+    expected = 0.999 * before["smooth_loss"][""] + 0.001 * losses[0]
     assert smooths[0] == pytest.approx(expected, rel=1e-6)
     with pytest.raises(AssertionError):
         assert_trees_equal(leaves_by_path(state.params), before["params"])
@@ -381,9 +386,9 @@ def test_smoothing_starts_at_the_first_finite_loss(rng):
     trainer = poisoned(rng, [0, 1])
     state, *_ = trainer.advance(trainer.state(), 2)
     assert int(state.skipped) == 2 and int(state.best_update) == 0
-    assert np.isinf(state.best_smooth_loss_nats) and not state.carry[0].h.any()
+    assert np.isinf(state.best_smooth_loss) and not state.carry[0].h.any()
     state, losses, smooths = trainer.advance(state, 1)
-    assert smooths[0] == losses[0] == float(state.best_smooth_loss_nats)
+    assert smooths[0] == losses[0] == float(state.best_smooth_loss)
     assert int(state.best_update) == 3
     assert_trees_equal(state.best_params, state.params)
 
@@ -406,18 +411,3 @@ def test_a_gradient_that_is_not_finite_is_found_although_the_loss_is(rng):
     state, losses, _ = trainer.advance(trainer.state(), 1)
     assert np.isfinite(losses).all() and int(state.skipped) == 1
     assert_trees_equal(state.params, trainer.state().params)
-
-
-@pytest.mark.parametrize("updates", [1, MAX_CHUNK_UPDATES, 2 * MAX_CHUNK_UPDATES + 5])
-def test_any_number_of_updates_goes_chunk_by_chunk(updates):
-    sizes = []
-
-    def chunk(state, streams, count):
-        sizes.append(int(count))
-        losses = np.zeros(MAX_CHUNK_UPDATES)
-        losses[count - 1] = state + count
-        return state + count, ChunkMetrics(jnp.asarray(losses), jnp.asarray(losses))
-
-    state, loss = train_updates(chunk, 0, None, updates)
-    assert sum(sizes) == state == loss == updates
-    assert max(sizes) <= MAX_CHUNK_UPDATES and min(sizes[:-1], default=MAX_CHUNK_UPDATES) == MAX_CHUNK_UPDATES
