@@ -94,7 +94,7 @@ def with_hidden_size(row: dict[str, Any], vocabulary_size: int) -> dict[str, Any
     return row | {"hidden": hidden, "parameters": parameters}
 
 
-def settings_of(row: dict[str, Any], recipe: Recipe, epochs: int | None = None, **samples: int) -> TrainConfig:
+def settings_of(row: dict[str, Any], recipe: Recipe, epochs: int | None = None, **samples: Any) -> TrainConfig:
     """The settings of a member, as `jaxrnn train` takes them.
 
     Args:

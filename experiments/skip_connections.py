@@ -18,6 +18,7 @@ After 100 updates 600 times as much of the gradient reaches the lowest layer wit
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def rows(corpus: Corpus, skip_connections: bool, updates: list[int], seeds: int)
     """
 
     def make_model(rngs: nnx.Rngs) -> LanguageModel:
-        options = {"cell": "lstm", "layers": LAYERS, "skip_connections": skip_connections}
+        options: dict[str, Any] = {"cell": "lstm", "layers": LAYERS, "skip_connections": skip_connections}
         return LanguageModel(len(corpus.vocabulary), HIDDEN, kernel_init=INIT, rngs=rngs, **options)
 
     task = Text(corpus, split_text(corpus.ids), STEPS)

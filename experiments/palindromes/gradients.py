@@ -49,6 +49,7 @@ from jaxrnn.inspect.gradients_through_time import (
     spectral_radius,
     with_spectral_radius,
 )
+from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_VALIDATION, run_key, stream_key
 from jaxrnn.run import Run, open_run
 from jaxrnn.storage.logs import json_number
@@ -56,9 +57,8 @@ from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.terminal.command import EXIT_OF_STOP
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
-from jaxrnn.training.job import make_job, task_of
-from jaxrnn.training.loop import train
-from jaxrnn.training.state import model_with
+from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.start import train
 
 app = cyclopts.App(name="gradients", help="Vanishing gradients on palindromes.", version_flags=[])
 
@@ -132,14 +132,14 @@ def main(
 
 def gradient_norms(run: Run) -> dict[str, list[float]]:
     """|dL/dh_t| for t = 1 .. T before and after training, and |dL/dc_t| where there is a c."""
-    job, task = make_job(run.config), task_of(run.config)
+    trainer, task = make_trainer([make_job(run.config)]), run.objective
     key = stream_key(run_key(run.config.seed), STREAM_VALIDATION)
-    inputs, targets = task.draw(key, jnp.arange(BATCH))  # type: ignore[attr-defined]
-    models = {"untrained": model_with(job.graphdef, job.initial_state().params), "trained": run.model("latest")}
+    inputs, targets = task.draw(key, jnp.arange(BATCH))
+    models = {"untrained": model_with(trainer.graphdef, trainer.initial_state().params), "trained": run.model("latest")}
     norms = {}
     for name, model in models.items():
         for part in model.initial_carry(1)[0]._fields:
-            found = hidden_gradient_norms(model, inputs, targets, task, part=part)  # type: ignore[arg-type]
+            found = hidden_gradient_norms(model, inputs, targets, task, part=part)
             norms[name if part == "h" else f"{name}, {part}"] = found.tolist()
     return norms
 

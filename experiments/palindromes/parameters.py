@@ -10,10 +10,10 @@ import numpy as np
 
 from experiments.palindromes.recipe import Recipe
 from jaxrnn.models.loss import loss_nats
+from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_DATA, stream_key
-from jaxrnn.tasks.protocol import Sequences
-from jaxrnn.training.job import make_job
-from jaxrnn.training.state import model_with
+from jaxrnn.tasks.sequences import Sequences
+from jaxrnn.training.job import make_job, make_trainer
 
 
 def count_table(recipe: Recipe, length: int) -> str:
@@ -21,9 +21,9 @@ def count_table(recipe: Recipe, length: int) -> str:
     formulas = {"vanilla": ("n (d + n + 1)", 1), "lstm": ("4 n (d + n + 1)", 4)}
     lines = ["| cell | d | n | counted, without the projection | formula | |", "|" + "---|" * 6]
     for cell, (formula, blocks) in formulas.items():
-        job = make_job(recipe.settings(cell, length, seed=0), devices=1)
-        counted = sum(leaf.size for leaf in jax.tree.leaves(job.initial_state().params["stack"]))
-        d, n = job.settings.task.in_features, recipe.hidden  # type: ignore[attr-defined]
+        trainer = make_trainer([make_job(recipe.settings(cell, length, seed=0))])
+        counted = sum(leaf.size for leaf in jax.tree.leaves(trainer.template().params["stack"]))
+        d, n = trainer.settings.objective.in_features, recipe.hidden
         lines.append(f"| {cell} | {d} | {n} | {counted:,} | {formula} | {blocks * n * (d + n + 1):,} |")
     return "\n".join(lines)
 
@@ -40,8 +40,8 @@ def gradient_through_each_step(recipe: Recipe, cell: str, length: int) -> dict[s
       `W_h` and `W_y`, (T,) each: the norms of the copies' gradients. `error`: the largest difference of their sums from
       the gradients of the whole network, as a share of its largest entry.
     """
-    job = make_job(recipe.settings(cell, length, seed=0), devices=1)
-    state, task = job.initial_state(), job.settings.task
+    trainer = make_trainer([make_job(recipe.settings(cell, length, seed=0))])
+    state, task, graphdef = trainer.initial_state(), trainer.settings.objective, trainer.graphdef
     assert isinstance(task, Sequences)
     key = stream_key(state.seed, STREAM_DATA, 0)
     inputs, targets = task.draw(key, jnp.arange(recipe.batch_size))
@@ -49,11 +49,11 @@ def gradient_through_each_step(recipe: Recipe, cell: str, length: int) -> dict[s
         inputs = jax.nn.one_hot(inputs, task.in_features)
 
     def whole(params: Any) -> jax.Array:
-        model = model_with(job.graphdef, params)
+        model = model_with(graphdef, params)
         return loss_nats(model(inputs, model.initial_carry(recipe.batch_size))[0], targets).mean()
 
     def copied(W_h: jax.Array, W_y: jax.Array) -> jax.Array:
-        model = model_with(job.graphdef, state.params)
+        model = model_with(graphdef, state.params)
         layer = model.stack.layers[0]
 
         def step(carry: Any, at: Any) -> Any:

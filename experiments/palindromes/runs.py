@@ -1,32 +1,35 @@
-"""The directory of a palindromes command: populations one after another, what is finished recorded at once.
+"""The directory of a palindromes command: a sweep, and the curve of each member.
 
 DIR/devices.json            how many devices; a restart uses as many
     results.jsonl, .csv     a row a finished member
-    curves/MEMBER.npz       its loss and its accuracy at every update
-    populations/NAME        checkpoints of the populations
+    members/ID/             the run directory of a member, with loss and accuracy at every update in metrics.jsonl
+    curves/ID.npz           the same of members that an older version trained
+    populations/NAME        checkpoints that an older version left half done
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
-from jaxrnn.training.population_structure import group_by_structure
-from jaxrnn.training.sequence_population_run import SequencePopulationRun, SequenceReport, SequenceResult
 
-from experiments.result_rows import add_rows, read_rows
 from jaxrnn.config import TrainConfig
-from jaxrnn.storage.lock import RunLock
-from jaxrnn.storage.small_files import write_atomically
+from jaxrnn.run import open_run
+from jaxrnn.sweeps import Group, Sweep, member_id
 from jaxrnn.terminal.progress import duration
-from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import make_job
+from jaxrnn.training.loop import Loop
+from jaxrnn.training.member_runs import MemberResult
+from jaxrnn.training.old_populations import import_old_population, settings_of_then
+from jaxrnn.training.report import Report
+from jaxrnn.training.step import recent_accuracy
+from jaxrnn.training.values import group_by_structure
 
 SETTINGS = (
     "cell", "sequence_length", "input", "pooling", "hidden", "batch_size", "optimizer", "learning_rate", "init",
@@ -37,6 +40,7 @@ OUTCOME = (
     "seconds",
 )  # fmt: skip
 COLUMNS = ("member", *SETTINGS, *OUTCOME)
+Row = dict[str, Any]
 
 
 class Curve(NamedTuple):
@@ -46,20 +50,21 @@ class Curve(NamedTuple):
     accuracy: np.ndarray
 
 
-def identity(config: TrainConfig) -> str:
-    """What tells a member from another: a digest of all its settings."""
-    return hashlib.sha256(json.dumps(config.to_json(), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def group_name(group: list[TrainConfig]) -> str:
-    """The directory of a population. Other members make another name, so that none goes on with what is not its own."""
-    digest = hashlib.sha256("".join(identity(config) for config in group).encode()).hexdigest()[:8]
-    return f"{label(group[0]).replace(' ', '-')}-{digest}"
-
-
 def label(config: TrainConfig) -> str:
     """A population in a few words."""
     return f"{config.cell} T {config.sequence_length} {config.optimizer}"
+
+
+def old_identity(config: TrainConfig) -> str:
+    """What an older version called a member: a digest of all the settings of then."""
+    settings = settings_of_then(dataclasses.replace(config, log_every=TrainConfig.log_every))
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def old_name(group: list[TrainConfig]) -> str:
+    """The directory in which an older version kept the checkpoints of these members."""
+    digest = hashlib.sha256("".join(old_identity(config) for config in group).encode()).hexdigest()[:8]
+    return f"{label(group[0]).replace(' ', '-')}-{digest}"
 
 
 class PalindromeRuns:
@@ -73,92 +78,92 @@ class PalindromeRuns:
 
     def __init__(self, directory: Path, devices: int, stream: TextIO):
         self.directory, self.devices, self.stream = directory, devices, stream
+        self.sweep = Sweep(directory, COLUMNS, {"devices": devices}, "devices.json", finished_row)
         self.seconds_of_work = 0.0
 
     def train(self, configs: list[TrainConfig]) -> str | None:
         """Trains what is not done yet. Returns why it was stopped, or None if all is done."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with StopRequest() as stop, RunLock(self.directory):
-            write_atomically(self.directory / "devices.json", json.dumps({"devices": self.devices}) + "\n")
-            done = {row["member"] for row in self.rows()}
-            groups = group_by_structure(config for config in configs if identity(config) not in done)
-            for number, group in enumerate(groups):
-                if not self._train_group(group, groups[number + 1 :], stop):
-                    return stop.reason
-        return None
+        done = {row["member"] for row in self.rows()}
+        configs = [dataclasses.replace(config, log_every=1) for config in configs]
+        left = [config for config in configs if not {member_id(config), old_identity(config)} & done]
+        waiting = group_by_structure(left)
 
-    def rows(self) -> list[dict[str, Any]]:
+        def begin(group: Group) -> None:
+            waiting.remove(group.configs)
+
+        return self.sweep.train(
+            left,
+            [_settings(config) for config in left],
+            devices=self.devices,
+            begin=begin,
+            report=lambda group, loop, told: self._report(group, loop, told, waiting),
+            end=self._end,
+            prepare=self._go_on_with_older,
+        )
+
+    def rows(self) -> list[Row]:
         """The rows of every finished member."""
-        return read_rows(self.directory)
+        return self.sweep.rows()
 
-    def rows_of(self, configs: list[TrainConfig]) -> list[dict[str, Any]]:
+    def rows_of(self, configs: list[TrainConfig]) -> list[Row]:
         """The rows of these members, in their order, as far as they are finished."""
         known = {row["member"]: row for row in self.rows()}
-        return [known[identity(config)] for config in configs if identity(config) in known]
+        found = (known.get(member_id(config), known.get(old_identity(config))) for config in configs)
+        return [row for row in found if row is not None]
 
-    def curve(self, row: dict[str, Any]) -> Curve:
+    def curve(self, row: Row) -> Curve:
         """Loss and accuracy of a finished member at every update."""
-        with np.load(self.directory / "curves" / f"{row['member']}.npz", allow_pickle=False) as file:
-            return Curve(file["loss"], file["accuracy"])
+        old = self.directory / "curves" / f"{row['member']}.npz"
+        if old.is_file():
+            with np.load(old, allow_pickle=False) as file:
+                return Curve(file["loss"], file["accuracy"])
+        columns = open_run(self.sweep.path_of(row["member"])).metrics
+        return Curve(columns["train/loss_nats"], columns["train/accuracy"])
 
-    def _train_group(self, group: list[TrainConfig], after: list[list[TrainConfig]], stop: StopRequest) -> bool:
-        directory = self.directory / "populations" / group_name(group)
-        directory.mkdir(parents=True, exist_ok=True)
-        started = time.monotonic()
+    def _go_on_with_older(self, group: Group, members: Path) -> None:
+        old = self.directory / "populations" / old_name(group.configs)
+        if (old / "checkpoints").is_dir():
+            jobs = [make_job(config) for config in group.configs]
+            import_old_population(old, jobs, [members / name for name in group.ids])
 
-        def report(status: SequenceReport) -> None:
-            places = -(-status.running // self.devices)
-            if status.seconds_left and places:
-                of_update = status.seconds_left / (status.updates - status.update)
-                self.seconds_of_work = of_update / places / _work_of_update(group[0])
-            left = status.seconds_left + sum(map(self._work, after)) * self.seconds_of_work
-            self._say(
-                f"{label(group[0])}: update {status.update:,}/{status.updates:,}, {status.running} of {status.members} "
-                f"run, accuracy {status.accuracy:.3f}, {duration(status.seconds_left)} left, {duration(left)} in all"
-            )
-
-        run = SequencePopulationRun(
-            directory, group, devices=self.devices, report=report, should_stop=lambda: stop.reason is not None
+    def _report(self, group: Group, loop: Loop, told: Report, waiting: list[list[TrainConfig]]) -> None:
+        running = sum(end is None for end in loop.ends)
+        left = told.seconds_an_update * (int(loop.totals.max()) - told.update) * bool(running)
+        if places := -(-running // self.devices):
+            self.seconds_of_work = told.seconds_an_update / places / _work_of_update(group.configs[0])
+        in_all = left + sum(map(self._work, waiting)) * self.seconds_of_work
+        accuracy = float(np.mean([recent_accuracy(glance) for glance in loop.glances()]))
+        self._say(
+            f"{label(group.configs[0])}: update {told.update:,}/{int(loop.totals.max()):,}, {running} of "
+            f"{len(loop.ends)} run, accuracy {accuracy:.3f}, {duration(left)} left, {duration(in_all)} in all"
         )
-        results = run.run()
-        if results is None:
-            return False
-        seconds = (time.monotonic() - started) / len(group)
-        for config, result in zip(group, results, strict=True):
-            self._keep_curve(config, Curve(*(curve[result.number, : result.updates] for curve in run.curves)))
-        rows = [finished_row(config, result, seconds) for config, result in zip(group, results, strict=True)]
-        add_rows(self.directory, rows, COLUMNS)
-        accuracies = " ".join(f"{result.valid_accuracy:.3f}" for result in results)
-        self._say(f"{label(group[0])}: accuracy on fresh sequences {accuracies}; {_ends(results)}")
-        return True
+
+    def _end(self, group: Group, results: list[MemberResult]) -> None:
+        accuracies = " ".join(f"{result.test.accuracy:.3f}" for result in results if result.test)
+        ends = [result.end for result in results]
+        counts = ", ".join(f"{ends.count(end)} {end}" for end in dict.fromkeys(ends))
+        self._say(f"{label(group.configs[0])}: accuracy on fresh sequences {accuracies}; {counts}")
 
     def _work(self, group: list[TrainConfig]) -> float:
         return _work_of_update(group[0]) * (group[0].updates or 0) * -(-len(group) // self.devices)
-
-    def _keep_curve(self, config: TrainConfig, curve: Curve) -> None:
-        path = self.directory / "curves" / f"{identity(config)}.npz"
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}")
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **curve._asdict())
-        os.replace(temporary, path)
 
     def _say(self, line: str) -> None:
         self.stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")
         self.stream.flush()
 
 
-def finished_row(config: TrainConfig, result: SequenceResult, seconds: float) -> dict[str, Any]:
-    """A row of the results. Seconds are those of the population since the latest start, shared evenly."""
-    return {
-        "member": identity(config),
-        **{name: getattr(config, name) for name in SETTINGS},
-        "parameters": _parameters(config),
-        "status": result.status,
+def _settings(config: TrainConfig) -> Row:
+    return {name: getattr(config, name) for name in SETTINGS} | {"parameters": _parameters(config)}
+
+
+def finished_row(row: Row, result: MemberResult, seconds: float) -> Row:
+    """A row of the results. Seconds are those of the population, shared evenly."""
+    return row | {
+        "status": result.end,
         "updates_done": result.updates,
         "recent_accuracy": result.recent_accuracy,
-        "valid_accuracy": result.valid_accuracy,
-        "valid_loss_nats": result.valid_loss,
+        "valid_accuracy": result.test.accuracy if result.test else float("nan"),
+        "valid_loss_nats": result.test.loss if result.test else float("nan"),
         "skipped": result.skipped,
         "seconds": round(seconds, 1),
     }
@@ -170,9 +175,4 @@ def _work_of_update(config: TrainConfig) -> float:
 
 @functools.cache
 def _parameters(config: TrainConfig) -> int:
-    return make_job(config, devices=1).parameters
-
-
-def _ends(results: list[SequenceResult]) -> str:
-    ends = [result.status for result in results]
-    return ", ".join(f"{ends.count(end)} {end}" for end in dict.fromkeys(ends))
+    return make_job(config).parameters

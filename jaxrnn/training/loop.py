@@ -124,7 +124,7 @@ class Loop:
                     self._sample(member, self.trainer.state(member).params, int(self.updates[member]))
             for update in sorted(set(self.updates[moved].tolist()) & self.at.keys()):
                 self.at[update](self.trainer)
-            if told := [m for m in moved if m in due or self.ends[m] or self._is_due(m, self.jobs[0].windows)]:
+            if told := [m for m in moved if m in due or self.ends[m] or self._is_due(m, self.jobs[0].windows or 1)]:
                 self.report(Report(int(self.updates[moved].max()), told, self.seconds_an_update))
             by_time = self.save_seconds and time.monotonic() - last_save >= max(
                 self.save_seconds, seconds_of_save / SAVING_SHARE if not self.alone else 0

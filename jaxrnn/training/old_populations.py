@@ -98,7 +98,7 @@ def _state_of(saved: dict[str, Any], job: TrainJob) -> TrainState:
 def _refuse_others(old: Path, metadata: dict[str, Any], saved: dict[str, Any], configs: list[TrainConfig]) -> None:
     # Populations of sequences kept a digest of their settings; those of texts nothing, so their values are compared.
     if "settings" in metadata:
-        settings = [_as_it_was(config) for config in configs]
+        settings = [settings_of_then(config) for config in configs]
         same = metadata["settings"] == hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     else:
         rates = [np.asarray(traced_values(config).hyperparameters.learning_rate) for config in configs]
@@ -107,8 +107,8 @@ def _refuse_others(old: Path, metadata: dict[str, Any], saved: dict[str, Any], c
         raise ConfigurationError(f"{old} holds a population of other settings; choose another directory")
 
 
-def _as_it_was(config: TrainConfig) -> dict[str, Any]:
-    # The settings that there were then.
+def settings_of_then(config: TrainConfig) -> dict[str, Any]:
+    """The settings that there were in versions that kept populations so."""
     new = ("recurrent_init", "test_fraction", "folds", "fold", "retrain")
     return {name: value for name, value in config.to_json().items() if name not in new}
 

@@ -12,7 +12,8 @@ from jaxrnn.training.state import TrainState
 
 
 class Report(NamedTuple):
-    """What the loop tells of the members that have just done an epoch, a validation, or their last update.
+    """What the loop tells of the members that have just done an epoch, a validation, or their last update;
+    where there are no epochs, after each chunk.
 
     Attributes:
       update: the update they are at.

@@ -10,7 +10,7 @@ import pytest
 from experiments.palindromes import gradients
 from experiments.palindromes.gradients import app, law, norm_table
 from jaxrnn.run import open_run
-from jaxrnn.tasks.protocol import Sequences
+from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.terminal.command import exit_code_of
 
 pytest.importorskip("matplotlib")

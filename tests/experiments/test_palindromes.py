@@ -2,41 +2,33 @@
 
 import csv
 import dataclasses
-import functools
 import io
 import re
 
 import numpy as np
 import pytest
 
-from experiments.palindromes import palindromes
+from experiments.palindromes import __main__ as palindromes
 from experiments.palindromes.figures import Curve, accuracies, curve_table, length_table, smoothed
 from experiments.palindromes.parameters import count_table, gradient_through_each_step
 from experiments.palindromes.recipe import Recipe, members
-from experiments.palindromes.runs import PalindromeRuns, group_name
+from experiments.palindromes.runs import PalindromeRuns, old_name
 from jaxrnn.terminal.command import exit_code_of
-from jaxrnn.training import sequence_population_run as host
+from jaxrnn.training.loop import Loop
 
-host_start = host.initial_sequence_members
 UPDATES = 30
 TINY = Recipe(updates=UPDATES, hidden=8, batch_size=4, stop_at_accuracy=0.0)
 OPTIONS = ["--updates", str(UPDATES), "--hidden", "8", "--batch-size", "4", "--seeds", "2", "--devices", "2"]
 LENGTHS = ["lengths", "--lengths", "3", "--cells", "vanilla", "lstm", "--stop-at-accuracy", "0", *OPTIONS]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once():
-    """No cache on disk, but programs of the same members are compiled once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(palindromes, "use_compile_cache", lambda: None)
-        patch.setattr(host, "make_sequence_advance", functools.cache(host.make_sequence_advance))
-        started = functools.cache(lambda configs: host_start(list(configs)))
-        patch.setattr(host, "initial_sequence_members", lambda configs: started(tuple(configs)))
-        yield
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch):
+    monkeypatch.setattr(palindromes, "use_compile_cache", lambda: None)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, compiled_once):
+def finished(tmp_path_factory):
     """A directory of four members of two cells that was never stopped."""
     directory = tmp_path_factory.mktemp("lengths")
     runs = PalindromeRuns(directory, 2, io.StringIO())
@@ -69,29 +61,29 @@ class Killed(BaseException):
 def test_killed_and_started_again_gives_the_same_results(finished, tmp_path, monkeypatch):
     """Killed in the second population, after the first was recorded and some updates were saved."""
     whole, configs = finished
+    save = Loop._save
+
+    def counted(self, final=False):
+        save(self, final)
+        if self.jobs[0].config.cell == "lstm" and self.updates.max() > 11:
+            raise Killed
+
     with monkeypatch.context() as patch:
-        patch.setattr(host, "CHECKPOINT_SECONDS", 0.0)
-        patch.setattr(host, "CALL_SECONDS", 0.0)
-        call = host.SequencePopulationRun._call
-
-        def counted(self, full, slots, done, updates):
-            if self.configs[0].cell == "lstm" and done > 11:
-                raise Killed
-            return call(self, full, slots, done, updates)
-
-        patch.setattr(host.SequencePopulationRun, "_call", counted)
+        patch.setattr(Loop, "_save", counted)
+        patch.setattr("jaxrnn.training.loop.parse_interval", lambda text: (12, None))
         with pytest.raises(Killed):
             PalindromeRuns(tmp_path, 2, io.StringIO()).train(configs)
     runs = PalindromeRuns(tmp_path, 2, io.StringIO())
     assert [row["cell"] for row in runs.rows()] == ["vanilla"] * 2
     begun = []
-    train = host.SequencePopulationRun._train
+    begin = Loop.begin
 
-    def watched(self, full):
-        begun.append((self.configs[0].cell, full.train.update.tolist()))
-        return train(self, full)
+    def watched(self):
+        answer = begin(self)
+        begun.append((self.jobs[0].config.cell, self.updates.tolist()))
+        return answer
 
-    monkeypatch.setattr(host.SequencePopulationRun, "_train", watched)
+    monkeypatch.setattr(Loop, "begin", watched)
     assert runs.train(configs) is None
     assert begun == [("lstm", [12, 12])]  # the finished one did not run again, the other went on
     for mine, other in zip(runs.rows_of(configs), whole.rows_of(configs), strict=True):
@@ -196,10 +188,10 @@ def test_an_lstm_has_four_n_times_d_plus_n_plus_one_parameters():
     assert "| vanilla | 10 | 8 | 152 | n (d + n + 1) | 152 |" in table
 
 
-def test_other_members_make_another_population():
+def test_other_members_had_another_directory():
     configs = members(TINY, ["lstm"], [3], 2)
-    assert group_name(configs) != group_name(configs[:1])
-    assert group_name(configs).startswith("lstm-T-3-rmsprop-")
+    assert old_name(configs) != old_name(configs[:1])
+    assert old_name(configs).startswith("lstm-T-3-rmsprop-")
 
 
 def test_the_gradients_are_a_command():
