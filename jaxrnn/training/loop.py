@@ -21,6 +21,7 @@ from jaxrnn.devices.hosts import any_process, arrays_of_writer, is_writer, of_wr
 from jaxrnn.devices.mesh import like
 from jaxrnn.errors import NumericError, StorageError
 from jaxrnn.random_streams import run_key_from_data
+from jaxrnn.storage.checkpoint import checkpoint_updates
 from jaxrnn.storage.small_files import read_json, write_atomically
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
@@ -169,10 +170,14 @@ class Loop:
     def _restored(self) -> list[TrainState | None]:
         template = self.trainer.template()
         states: list[TrainState | None] = []
+        noted = None if self.rounds is None else self.rounds.updates
+        # Where no round was noted yet but all were saved, that was the first round, or an older version's.
+        if not noted and all(checkpoint_updates(files.directory.checkpoints) for files in self.files):
+            noted = None
         for number, files in enumerate(self.files):
             state, warnings = None, list[str]()
             if is_writer():
-                newest = None if self.rounds is None else self.rounds.updates.get(number, -1)
+                newest = None if noted is None else noted.get(number, -1)
                 state, warnings = files.begin(template, newest)
             for warning in warnings:
                 self.progress.warning(warning)
