@@ -127,6 +127,16 @@ def test_a_sequence_population_begun_before_ends_as_it_would_have(copy_of: Any) 
         assert (result.end, result.updates) == (expected["status"], UPDATES)
         assert result.recent_accuracy == pytest.approx(expected["recent_accuracy"], rel=0, abs=1e-6)
     assert_members_ended_as_then("sequence_population", directory)
+    for number in range(len(results)):
+        columns, of_then = jaxrnn.open_run(directory / "members" / str(number)).metrics, stored_arrays()
+        assert columns["update"].tolist() == [*range(1, HALF + 1), UPDATES]  # all that it kept, then at its intervals
+        for name, curve in (("loss_nats", "loss"), ("accuracy", "accuracy")):
+            expected = of_then[f"sequence_population/member {number} curve_{curve}"]
+            np.testing.assert_array_equal(columns[f"train/{name}"][:HALF].astype(np.float32), expected[:HALF])
+        losses, smooth = columns["train/loss_nats"][:HALF], columns["train/smooth_loss_nats"]
+        weights = 0.001 * 0.999 ** np.arange(HALF - 1, -1, -1) + np.eye(HALF)[0] * 0.999**HALF
+        assert smooth[HALF - 1] == pytest.approx(weights @ losses, rel=1e-6)
+        assert columns["train/recent_accuracy"][HALF - 1] == pytest.approx(columns["train/accuracy"][:HALF].mean())
 
 
 @pytest.mark.parametrize("name", POPULATIONS)

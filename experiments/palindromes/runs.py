@@ -123,7 +123,8 @@ class PalindromeRuns:
     def _go_on_with_older(self, group: Group, members: Path) -> None:
         old = self.directory / "populations" / old_name(group.configs)
         if (old / "checkpoints").is_dir():
-            jobs = [make_job(config) for config in group.configs]
+            then = (dataclasses.replace(config, log_every=TrainConfig.log_every) for config in group.configs)
+            jobs = [make_job(config) for config in then]
             import_old_population(old, jobs, [members / name for name in group.ids])
 
     def _report(self, group: Group, loop: Loop, told: Report, waiting: list[list[TrainConfig]]) -> None:

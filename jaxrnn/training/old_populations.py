@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,20 @@ from jaxrnn.storage.checkpoint import Reader, load_latest
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.training.formats import MAY_BE_NAN, as_format_1, from_format_1
 from jaxrnn.training.job import TrainJob, state_template
+from jaxrnn.training.report import metric_row
 from jaxrnn.training.run_files import RunFiles
-from jaxrnn.training.state import TrainState
-from jaxrnn.training.step import MAX_BAD_IN_A_ROW
+from jaxrnn.training.state import RECENT_UPDATES, TrainState
+from jaxrnn.training.step import MAX_BAD_IN_A_ROW, SMOOTHING
 from jaxrnn.training.values import traced_values
 
 
 def import_old_population(
     old: Path, jobs: Sequence[TrainJob], directories: Sequence[Path], devices: int = 1
 ) -> list[str]:
-    """Makes a run directory of each member of an old population, saved where that stood; its logs begin there.
+    """Makes a run directory of each member of an old population, saved where that stood.
+
+    A population of sequences kept the loss and the accuracy of every update; they become the rows of the log. That of a
+    text begins where it stood.
 
     Args:
       old: the directory of the population, with its `checkpoints`.
@@ -72,10 +77,12 @@ def _import(old: Path, jobs: Sequence[TrainJob], directories: Sequence[Path], de
         if directory.exists():
             continue
         saved = _of_member({name: leaf for name, leaf in found.state.items() if name not in curves}, member)
+        state = _state_of(saved, job)
         directory.prepare()
         files = RunFiles(job, directory, devices)
         files.begin(template)
-        files.save(_state_of(saved, job))
+        files.log(_rows(job, state, **{name: np.asarray(found.state[name][member]) for name in curves}))
+        files.save(state)
         files.close()
     return warnings
 
@@ -93,6 +100,22 @@ def _state_of(saved: dict[str, Any], job: TrainJob) -> TrainState:
     if bool(saved["member_diverged"]):  # by a rule of its own, of which the state told nothing
         return state._replace(bad_in_a_row=jax.numpy.full_like(state.bad_in_a_row, MAX_BAD_IN_A_ROW))
     return state._replace(stopped=jax.numpy.asarray(ended))
+
+
+def _rows(
+    job: TrainJob, state: TrainState, curve_loss: np.ndarray | None = None, curve_accuracy: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    # As the loop writes them, but for the speed: 0 is not known.
+    if curve_loss is None or curve_accuracy is None:
+        return []
+    rows, smooth = list[dict[str, Any]](), math.nan
+    for update, loss in enumerate(curve_loss[: int(state.update)].tolist(), start=1):
+        if math.isfinite(loss):
+            smooth = loss if math.isnan(smooth) else SMOOTHING * smooth + (1 - SMOOTHING) * loss
+        recent = curve_accuracy[max(update - RECENT_UPDATES, 0) : update]
+        measured = {"loss": loss, "smooth_loss": smooth, "accuracy": recent[-1], "recent_accuracy": recent.mean()}
+        rows.append(metric_row(job, update, measured, state, math.inf))
+    return rows
 
 
 def _refuse_others(old: Path, metadata: dict[str, Any], saved: dict[str, Any], configs: list[TrainConfig]) -> None:
