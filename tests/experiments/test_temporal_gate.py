@@ -71,7 +71,12 @@ def test_a_closed_gate_keeps_the_carry_to_the_last_bit():
 
 def test_seeds_share_a_program_and_a_seed_repeats_itself(monkeypatch):
     programs = []
-    monkeypatch.setattr(members, "compiled", lambda *of: programs.append(compiled(*of)) or programs[-1])
+
+    def counted(*of):
+        programs.append(compiled(*of))
+        return programs[-1]
+
+    monkeypatch.setattr(members, "compiled", counted)
     task = TimedTask(NoisyWaves(12, (5.0, 9.0), BURSTS))
     learner = Learner(task, GATED, {}, Size(3, 2))
     losses = []

@@ -12,7 +12,7 @@ from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.errors import DataError
 from jaxrnn.models.structure import params_of
 from jaxrnn.tasks import text as text_task
-from jaxrnn.tasks.text import NextSymbol
+from jaxrnn.tasks.text import NextSymbol, Text
 from jaxrnn.training.job import make_job, make_model
 
 SCALE = 0.1
@@ -56,6 +56,7 @@ def test_the_smallest_validation_fraction_that_an_error_names_is_accepted():
     with pytest.raises(DataError, match="has 15 characters, at least 26 needed") as caught:
         make_job(TrainConfig(validation_fraction=0.0005), corpus)
     job = make_job(TrainConfig(validation_fraction=float(str(caught.value).split()[-1])), corpus)
+    assert isinstance(job.task, Text)
     assert len(job.task.parts.valid) == 26 and len(job.task.parts.train) == 29_975
 
 
