@@ -45,9 +45,8 @@ def metric_row(
     row[f"train/{objective.loss_name}"] = json_number(measured["loss"])
     row[f"train/smooth_{objective.loss_name}"] = json_number(smooth)
     row |= {name: json_number(value) for name, value in objective.derived_columns(smooth).items()}
-    row |= {
-        f"train/{name}": json_number(measured[name]) for name in ("accuracy", "recent_accuracy") if name in measured
-    }
+    named_by_the_task = ("loss", "smooth_loss")
+    row |= {f"train/{name}": json_number(value) for name, value in measured.items() if name not in named_by_the_task}
     row[objective.item_rate] = round(items_per_second(job, seconds_an_update))
     if job.validation_every:
         row[f"valid/{objective.loss_name}"] = json_number(float(state.valid_loss))

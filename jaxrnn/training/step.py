@@ -231,6 +231,12 @@ def _dropout(settings: StepSettings, state: TrainState, batch_size: int) -> Drop
     return Dropout(state.values.dropout_rates, key, rows, settings.dropout_per_window)
 
 
+def measured(settings: StepSettings, state: TrainState, loss: jax.Array) -> ChunkMetrics:
+    """What one update measured, of the state after it: scalars in the dtype of the loss. Each is a column of the log."""
+    accuracies = latest_accuracy(state) if settings.accuracy else (None, None)
+    return ChunkMetrics(loss, state.smooth_loss, *accuracies)
+
+
 def train_chunk_of(
     graphdef: nnx.GraphDef, settings: StepSettings
 ) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, ChunkMetrics]]:
@@ -242,7 +248,6 @@ def train_chunk_of(
     """
 
     def train_chunk(state: TrainState, streams: jax.Array, updates: jax.Array) -> tuple[TrainState, ChunkMetrics]:
-        zeros = jnp.zeros((MAX_CHUNK_UPDATES,), state.smooth_loss.dtype)
         updates = jnp.minimum(updates, MAX_CHUNK_UPDATES).astype(jnp.int32)
 
         def goes_on(loop: Any) -> jax.Array:
@@ -252,15 +257,15 @@ def train_chunk_of(
         def body(loop: Any) -> Any:
             i, state, metrics = loop
             state, loss = train_step(graphdef, settings, state, streams)
-            values = [loss, state.smooth_loss, *(latest_accuracy(state) if settings.accuracy else ())]
-            measured = zip(metrics, values, strict=False)
-            return (
-                i + 1,
-                state,
-                ChunkMetrics(*(jax.lax.dynamic_update_index_in_dim(m, v, i, 0) for m, v in measured)),
-            )
+            now = measured(settings, state, loss)
 
-        start = (jnp.int32(0), state, ChunkMetrics(*(zeros,) * (4 if settings.accuracy else 2)))
-        return jax.lax.while_loop(goes_on, body, start)[1:]
+            def put(column: jax.Array, value: jax.Array) -> jax.Array:
+                return jax.lax.dynamic_update_index_in_dim(column, value, i, 0)
+
+            return i + 1, state, jax.tree.map(put, metrics, now)
+
+        zeros = jnp.zeros((MAX_CHUNK_UPDATES,), state.smooth_loss.dtype)
+        nothing = jax.tree.map(lambda _: zeros, measured(settings, state, state.smooth_loss))
+        return jax.lax.while_loop(goes_on, body, (jnp.int32(0), state, nothing))[1:]
 
     return train_chunk
