@@ -232,7 +232,7 @@ def _dropout(settings: StepSettings, state: TrainState, batch_size: int) -> Drop
 
 
 def measured(settings: StepSettings, state: TrainState, loss: jax.Array) -> ChunkMetrics:
-    """What one update measured, of the state after it: scalars in the dtype of the loss. Each is a column of the log."""
+    """What one update measured, of the state after it: scalars in the dtype of the loss, each a column of the log."""
     accuracies = latest_accuracy(state) if settings.accuracy else (None, None)
     return ChunkMetrics(loss, state.smooth_loss, *accuracies)
 
