@@ -70,7 +70,6 @@ CELL_TABLE = {
     ),
     # Gains of 4 H, 4 H and H, and the bias of the normalized c.
     "lstm-layer-norm": CellEntry("lstm_layer_norm", "LayerNormLSTMCell", Blocks(4, 4, 4, 10), forget_bias=True),
-    "mgu": CellEntry("mgu", "MinimalGatedCell", Blocks(2, 2, 2)),
 }
 
 

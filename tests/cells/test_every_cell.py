@@ -18,7 +18,6 @@ from tests.reference.gru_reset_before import gru_reset_before_step
 from tests.reference.lstm import lstm_step
 from tests.reference.lstm_peephole import full_peephole_lstm_step, peephole_lstm_step
 from tests.reference.lstm_variants import layer_norm_lstm_step, multiplicative_lstm_step
-from tests.reference.mgu import minimal_gated_step
 from tests.reference.random_cell import (
     params_of,
     quick_jit,
@@ -56,7 +55,6 @@ NUMPY_STEPS = {
     "temporal-gate-lstm": temporal_gate_lstm_step,
     "lstm-multiplicative": multiplicative_lstm_step,
     "lstm-layer-norm": layer_norm_lstm_step,
-    "mgu": minimal_gated_step,
 }
 # A cell's options that change its formula, with the NumPy step that has them too.
 VARIANTS: list[tuple] = [(name, {}, step) for name, step in NUMPY_STEPS.items()]
