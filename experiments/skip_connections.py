@@ -32,7 +32,8 @@ from jaxrnn.data.windows import window_at
 from jaxrnn.models.dropout import DropoutRates
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
-from jaxrnn.optim.optimizer import OptimizerSettings, make_hyperparameters
+from jaxrnn.optim.optimizer import make_hyperparameters
+from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.tasks.text import Text
 from jaxrnn.training.state import initial_train_state
 from jaxrnn.training.step import StepSettings

@@ -28,7 +28,8 @@ from jaxrnn.tasks.settings import TASK_NAMES, refuse_what_the_task_lacks
 from jaxrnn.terminal.printable import printable
 
 if TYPE_CHECKING:  # JAX is not loaded before the settings are known to be good
-    from jaxrnn.optim.optimizer import Hyperparameters, OptimizerSettings
+    from jaxrnn.optim.optimizer import Hyperparameters
+    from jaxrnn.optim.settings import OptimizerSettings
 
 DEFAULT_TEXT = "python-reference"
 DEFAULT_UPDATES = 500_000
@@ -232,7 +233,7 @@ class TrainConfig:
 
     def optimizer_settings(self) -> OptimizerSettings:
         """What is static of the optimizer. A clipping limit of 0 leaves its transformation out."""
-        from jaxrnn.optim.optimizer import OptimizerSettings
+        from jaxrnn.optim.settings import OptimizerSettings
 
         shared = {
             name: getattr(self, name) for name in OptimizerSettings._fields if name in TrainConfig.__annotations__

@@ -194,7 +194,7 @@ def test_an_epsilon_that_could_vanish_is_refused(value: float) -> None:
 
 
 def test_every_optimizer_setting_reaches_the_optimizer() -> None:
-    from jaxrnn.optim.optimizer import OptimizerSettings
+    from jaxrnn.optim.settings import OptimizerSettings
 
     assert TrainConfig().optimizer_settings() == OptimizerSettings()
     rmsprop: dict[str, Any] = dict(epsilon=1e-6, epsilon_in_root=True, rmsprop_decay=0.9, momentum=0.8, nesterov=True)

@@ -18,7 +18,8 @@ from experiments.temporal_gate.units import Curve, Units
 from jaxrnn.errors import NumericError
 from jaxrnn.models.dropout import DropoutRates
 from jaxrnn.models.structure import model_with
-from jaxrnn.optim.optimizer import OptimizerSettings, make_hyperparameters
+from jaxrnn.optim.optimizer import make_hyperparameters
+from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.random_streams import STREAM_VALIDATION, stream_key
 from jaxrnn.training.state import TrainState, initial_train_state
 from jaxrnn.training.step import StepSettings

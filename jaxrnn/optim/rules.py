@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-if TYPE_CHECKING:
-    from jaxrnn.optim.optimizer import OptimizerSettings
+from jaxrnn.optim.settings import OptimizerSettings
 
 EPSILON = 1e-8
 ADAGRAD_INITIAL_ACCUMULATOR = 0.0

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.models.structure import params_of
-from jaxrnn.optim.optimizer import OptimizerSettings, make_optimizer
+from jaxrnn.optim.optimizer import make_optimizer
+from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.random_streams import run_key
 from jaxrnn.training.early_stopping import EarlyStopping, initial_early_stopping
 from jaxrnn.training.values import TracedValues

@@ -13,7 +13,8 @@ from flax import nnx
 
 from jaxrnn.devices.mesh import BATCH_AXIS
 from jaxrnn.models.dropout import Dropout
-from jaxrnn.optim.optimizer import OptimizerSettings, make_optimizer
+from jaxrnn.optim.optimizer import make_optimizer
+from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.random_streams import STREAM_DATA, STREAM_DROPOUT, stream_key
 from jaxrnn.tasks.protocol import accuracy_of
 from jaxrnn.training.state import RECENT_UPDATES, TrainState

@@ -11,7 +11,7 @@ import pytest
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.inspect.gradient_check import vanilla_loss_and_gradients
 from jaxrnn.models.structure import params_of
-from jaxrnn.optim.optimizer import OptimizerSettings
+from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.training.step import MAX_CHUNK_UPDATES, SMOOTHING, windows_per_epoch
 from jaxrnn.training.validation import with_score

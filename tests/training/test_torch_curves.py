@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxrnn.models.language_model import LanguageModel
-from jaxrnn.optim.optimizer import OptimizerSettings
+from jaxrnn.optim.settings import OptimizerSettings
 from tests.reference.torch_numbers import layers_of, stored
 from tests.reference.training import Trainer
 from tests.trees import leaves_by_path
