@@ -45,12 +45,6 @@ def sgd(settings: OptimizerSettings) -> optax.GradientTransformation:
     return optax.identity()
 
 
-def signs(settings: OptimizerSettings) -> optax.GradientTransformation:
-    """s = sign(g)."""
-    del settings
-    return optax.scale_by_sign()
-
-
 def _epsilon(settings: OptimizerSettings, in_root: bool) -> tuple[float, bool]:
     """(eps, whether it is inside the root), by the rule's own habit where nothing else is asked for."""
     epsilon = EPSILON if settings.epsilon is None else settings.epsilon

@@ -12,7 +12,6 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
     "rmsprop": ("rmsprop_decay", "epsilon", "epsilon_in_root", "momentum", "nesterov"),
     "adam": ("epsilon", "epsilon_in_root", "adam_b1", "adam_b2"),
     "sgd": ("momentum", "nesterov"),
-    "signs": ("momentum",),
 }
 
 

@@ -71,7 +71,6 @@ class ChunkMetrics(NamedTuple):
     smooth_loss: Any
     accuracy: Any = None
     recent_accuracy: Any = None
-    skipped: Any = None
 
 
 def windows_per_epoch(streams: jax.Array | np.ndarray, steps: int) -> int:
@@ -236,7 +235,7 @@ def _dropout(settings: StepSettings, state: TrainState, batch_size: int) -> Drop
 def measured(settings: StepSettings, state: TrainState, loss: jax.Array) -> ChunkMetrics:
     """What one update measured, of the state after it: scalars in the dtype of the loss, each a column of the log."""
     accuracies = latest_accuracy(state) if settings.accuracy else (None, None)
-    return ChunkMetrics(loss, state.smooth_loss, *accuracies, state.skipped.astype(loss.dtype))
+    return ChunkMetrics(loss, state.smooth_loss, *accuracies)
 
 
 def train_chunk_of(
