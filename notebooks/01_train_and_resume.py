@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import jaxrnn
-from jaxrnn.storage.checkpoint import to_leaves
+from jaxrnn.storage.checkpoint_leaves import to_leaves
 from jaxrnn.terminal.progress import Progress
 
 SEED = 0
