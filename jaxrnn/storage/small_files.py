@@ -16,7 +16,7 @@ from jaxrnn.terminal.printable import printable
 MAX_JSON_BYTES = 1 << 20
 TEMPORARY = re.compile(
     r"\.write-test-\d+|\.vocabulary\.json\.\w{1,16}"
-    r"|\.(?:(?:config|owner|grid|members|seconds)\.json|results\.(?:jsonl|csv)|table\.md)\.\d+"
+    r"|\.(?:(?:config|owner|test|sweep|grid|members|seconds)\.json|(?:results|metrics)\.jsonl|results\.csv|table\.md)\.\d+"
 )
 
 

@@ -144,7 +144,9 @@ def test_a_lock_that_cannot_name_its_owner_is_given_back(tmp_path: Path, monkeyp
 
 
 def test_the_owner_removes_what_a_killed_one_left(tmp_path: Path) -> None:
-    for name in (".config.json.99", ".owner.json.99", ".write-test-99", ".vocabulary.json.k3_x"):
+    written = ["vocabulary.json", "test.json", "sweep.json", "metrics.jsonl", "results.jsonl", "results.csv"]
+    written += ["config.json", "owner.json"]
+    for name in (".write-test-99", ".vocabulary.json.k3_x", *(f".{name}.99" for name in written)):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / ".mine").write_bytes(b"")
     with RunDirectory(tmp_path).lock():
