@@ -1,6 +1,3 @@
-import functools
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +6,6 @@ from flax import nnx
 
 from jaxrnn.cells import GRUCell, LSTMCell, VanillaCarry, VanillaCell
 from jaxrnn.engines import unroll
-from jaxrnn.models.language_model import LanguageModel
-from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.models.stack import Stack
 from tests.reference.random_cell import params_of, quick_jit, weighted_sum, weights_of
 from tests.reference.stack_loop import random_values, stack_by_hand
@@ -173,78 +168,6 @@ def test_a_learned_start_has_the_gradient_of_the_rows_that_start_afresh(float64,
             assert getattr(by_carry[layer], name)[1].all()
     inside, _ = start_gradients([1], 3)
     assert all(leaf.all() for leaf in jax.tree.leaves(inside))
-
-
-MODELS = [LanguageModel, functools.partial(SequenceClassifier, classes=2)]
-
-
-@pytest.mark.parametrize("make", MODELS)
-def test_stack_options_reach_every_layer(make):
-    """By the models, which hand them on to `Stack.of`."""
-    orthogonal = jax.nn.initializers.orthogonal()
-    model = make(V, stack=H, cell="gru", layers=2, recurrent_init=orthogonal, rngs=nnx.Rngs(0))
-    assert len(model.stack.layers) == 2
-    for layer in model.stack.layers:
-        for block in np.split(np.array(layer.W_h[...]), 3, axis=1):
-            np.testing.assert_allclose(block.T @ block, np.eye(H), atol=1e-5)
-
-
-@pytest.mark.parametrize("make", MODELS)
-def test_a_model_takes_a_stack_as_it_is(make):
-    """With its keys in the order of a stack made by name, the values are the same to the last bit."""
-    rngs = nnx.Rngs(3)
-    stack = Stack([LSTMCell(V, H, rngs=rngs), LSTMCell(H, H, rngs=rngs)], learned_initial_carry=True)
-    model = make(V, stack=stack, rngs=rngs)
-    assert model.stack is stack
-    by_name = make(V, stack=H, cell="lstm", layers=2, learned_initial_carry=True, rngs=nnx.Rngs(3))
-    assert_trees_equal(params_of(model), params_of(by_name))
-
-
-@pytest.mark.parametrize("make", MODELS)
-def test_a_stack_that_does_not_fit_the_model_is_refused(make):
-    stack = Stack.of("gru", V + 1, H, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match=f"expects a Stack with in_features={V}; got one of {V + 1}"):
-        make(V, stack=stack, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="cell, layers would have no effect beside a Stack"):
-        make(V + 1, stack=stack, cell="vanilla", layers=1, rngs=nnx.Rngs(0))
-
-
-def test_cells_that_do_not_fit_are_refused():
-    made: dict[str, Any] = {"rngs": nnx.Rngs(0)}
-    lstm, gru = LSTMCell(5, 4, **made), GRUCell(4, 3, **made)
-    assert Stack([lstm, gru]).out_features == 3
-    with pytest.raises(ValueError, match="layer 1 of a Stack reads 3 features; its LSTMCell has in_features=5"):
-        Stack([gru, lstm])
-    with pytest.raises(ValueError, match="reads 9 features, 4 of the layer below and 5 of the input; its GRUCell has"):
-        Stack([lstm, gru], skip_connections=True)
-    with pytest.raises(ValueError, match="at least 1 layer, got 0"):
-        Stack([])
-    with pytest.raises(ValueError, match="expects cells with initial_carry; layer 0, a GRUCell, has not"):
-        Stack([nnx.GRUCell(5, 4, **made)])
-    no_cells: Any
-    for no_cells in ("lstm", 5):
-        with pytest.raises(ValueError, match="Stack expects a sequence of cells, got .*; Stack.of makes one"):
-            Stack(no_cells)
-
-
-class FlaxCell(nnx.GRUCell):
-    """A cell that is no `Cell`, with its carry as a plain array."""
-
-    def initial_carry(self, batch_size):
-        return jnp.zeros((batch_size, self.hidden_features))
-
-
-def test_another_librarys_cell_is_a_layer_too(rng):
-    made: dict[str, Any] = {"rngs": nnx.Rngs(0)}
-    lstm, gru = LSTMCell(5, 4, **made), FlaxCell(4, 3, **made)
-    stack, xs = Stack([lstm, gru]), jnp.asarray(rng.normal(size=(T, B, 5)), jnp.float32)
-    ys, carries = stack(xs, stack.initial_carry(B))
-    below = unroll(lstm, xs, lstm.initial_carry(B), engine="reference")[1]
-    expected = nnx.RNN(gru, time_major=True)(below, initial_carry=gru.initial_carry(B))
-    np.testing.assert_allclose(ys, expected, rtol=1e-5, atol=1e-7)
-    np.testing.assert_array_equal(carries[1], ys[-1])
-    with pytest.raises(ValueError, match="carry is a named tuple with a field h, got a .*Array"):
-        Stack([lstm, gru], learned_initial_carry=True)
 
 
 def test_a_count_of_steps_is_no_start_to_learn():

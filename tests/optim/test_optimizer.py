@@ -9,8 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrnn.config import CHOICES, TrainConfig
-from jaxrnn.optim import rules
+from jaxrnn.config import TrainConfig
 from jaxrnn.optim.accumulation import accumulated
 from jaxrnn.optim.clipping import CLIP_NORMS, clip_by_norm, clip_by_value
 from jaxrnn.optim.optimizer import (
@@ -322,31 +321,6 @@ def test_the_rate_of_the_chain_is_the_schedules(epoch, float64):
 
 def test_without_decay_the_rate_stays(float64):
     assert float(learning_rate_at(hyperparameters(0.1), 1000, 10**9)) == 0.1
-
-
-class Read:
-    """Settings that note which of them were read."""
-
-    def __init__(self, settings):
-        self.settings, self.read = settings, set()
-
-    def __getattr__(self, name):
-        self.read.add(name)
-        return getattr(self.settings, name)
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_rule_uses_the_constants_of_its_row(name):
-    """Those of the momentum are read by the chain, and the settings refuse every other one."""
-    settings = Read(OptimizerSettings(name))
-    getattr(rules, name)(settings)
-    of_momentum = {"momentum", "nesterov"} & set(OPTIMIZERS[name])
-    assert settings.read | of_momentum == set(OPTIMIZERS[name])
-    assert set(OPTIMIZERS[name]) <= set(TrainConfig.__dataclass_fields__) & set(OptimizerSettings._fields)
-
-
-def test_the_settings_know_the_rules():
-    assert CHOICES["optimizer"] == tuple(OPTIMIZERS)
 
 
 def test_unknown_names_are_refused():
