@@ -21,7 +21,7 @@ from jaxrnn.checks import (
     parse_interval,
 )
 from jaxrnn.contradictions import refuse_contradictions
-from jaxrnn.data.reading import ReadingOptions
+from jaxrnn.data.reading_options import ReadingOptions
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.optim.table import OPTIMIZERS, rules_with
 from jaxrnn.tasks.settings import TASK_NAMES, refuse_what_the_task_lacks
