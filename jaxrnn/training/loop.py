@@ -261,6 +261,7 @@ class Loop:
                 self._note_ends([member])
 
     def _sample(self, member: int, params: Any, update: int) -> None:
+        self.trainer.state(member)  # its parts lie on all processes, which must fetch them together
         if not is_writer():
             return
         length = self.config.sample_length

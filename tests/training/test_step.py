@@ -373,9 +373,9 @@ def test_an_update_that_is_not_finite_is_left_out(rng):
     assert np.isnan(losses).all()
     assert_trees_equal({name: leaves_by_path(getattr(state, name)) for name in KEPT}, before)
     assert (int(state.update), int(state.window)) == (5, 5)
-    assert (int(state.skipped), int(state.skipped_in_a_row)) == (2, 2)
+    assert (int(state.skipped), int(state.bad_in_a_row)) == (2, 2)
     state, losses, smooths = trainer.advance(state, 1)
-    assert np.isfinite(losses).all() and (int(state.skipped), int(state.skipped_in_a_row)) == (2, 0)
+    assert np.isfinite(losses).all() and (int(state.skipped), int(state.bad_in_a_row)) == (2, 0)
     expected = 0.999 * before["smooth_loss"][""] + 0.001 * losses[0]
     assert smooths[0] == pytest.approx(expected, rel=1e-6)
     with pytest.raises(AssertionError):
