@@ -46,6 +46,11 @@ def join_hosts(coordinator: str | None, processes: int, process: int) -> None:
         ) from error
 
 
+def processes() -> int:
+    """How many there are."""
+    return jax.process_count()
+
+
 def is_writer() -> bool:
     """Whether this process writes the files: one of all does."""
     return jax.process_index() == 0

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrnn.devices.hosts import reading_alone
+from jaxrnn.devices.hosts import processes
 from jaxrnn.errors import CheckpointError, StorageError
 from jaxrnn.storage.checkpoint_leaves import from_leaves, has_nan, leaf_digest, leaf_shapes, refuse_nan, to_leaves
 from jaxrnn.storage.files_inside import refuse_linked_directory
@@ -119,8 +119,11 @@ def save_checkpoint(
         with orbax_quiet():
             ocp.save(saving.resolve(), leaves, custom_metadata=metadata)
         sync_tree(saving)
-        with orbax_quiet(), reading_alone():
-            _read(saving, update, {format: {name: (value.shape, value.dtype) for name, value in leaves.items()}})
+        # Not among several processes: Orbax counts its operations, and one that reads alone is then ahead of the
+        # others, who wait for each other at the next save for ever.
+        if processes() == 1:
+            with orbax_quiet():
+                _read(saving, update, {format: {name: (value.shape, value.dtype) for name, value in leaves.items()}})
         if target.exists():
             _delete(target)
         os.rename(saving, target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jaxrnn.devices.hosts import is_writer
+from jaxrnn.devices.hosts import is_writer, reading_alone
 from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage.logs import AppendLog, sample_entry
 from jaxrnn.storage.run_directory import RunDirectory
@@ -53,7 +53,8 @@ class RunFiles:
         record, saved, warnings = record_of(self.job, self.devices), None, list[str]()
         self.begun_before = self.directory.exists()
         if self.begun_before:
-            record, saved, warnings = restore(self.directory, self.job, record, template, newest)
+            with reading_alone():
+                record, saved, warnings = restore(self.directory, self.job, record, template, newest)
         elif self.job.task.vocabulary is not None:
             save_vocabulary(self.job.task.vocabulary, self.directory.vocabulary_path)
         self.directory.write_config(record)
