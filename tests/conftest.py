@@ -1,9 +1,6 @@
 """What all tests share: no silent broadcasting between ranks, and switches for precision."""
 
-import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,10 +8,6 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)  # for the tests that split a batch
-# Tests of one session compile a program once, whatever object asks for it: the workers of a session share a folder.
-SESSION = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir()) / f"jaxrnn-tests-{SESSION}"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture

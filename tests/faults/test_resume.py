@@ -18,7 +18,7 @@ import pytest
 
 from jaxrnn.run import open_run
 from jaxrnn.storage import checkpoint as checkpoints
-from jaxrnn.storage import run_directory
+from jaxrnn.storage import checkpoint_leaves, run_directory
 from jaxrnn.storage.checkpoint import Checkpoint, checkpoint_updates, save_checkpoint
 from jaxrnn.storage.logs import AppendLog
 from jaxrnn.storage.run_directory import RunDirectory
@@ -57,7 +57,7 @@ def half(finished_run: Path, text: Path, tmp_path: Path, half_run: Path) -> Path
 
 
 @pytest.fixture(scope="module")
-def half_run(tmp_path_factory: pytest.TempPathFactory, text: Path, compile_cache: Path) -> Path:
+def half_run(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
     run = tmp_path_factory.mktemp("half") / "run"
     before = Loop._save
 
@@ -521,7 +521,7 @@ def test_not_a_number_in_every_checkpoint_is_refused_by_name(half: Path, capsys:
     readers, directory = readers_of(half), half / "checkpoints"
     saved = [checkpoints.load_checkpoint(directory, update, readers) for update in (55, 60)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "_has_nan", lambda *_: False)
+        patch.setattr(checkpoint_leaves, "has_nan", lambda *_: False)
         for checkpoint in saved:
             params = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(np.nan), checkpoint.state.params)
             state = checkpoint.state._replace(params=params, best_params=params)
@@ -641,7 +641,7 @@ def test_a_failed_save_is_tolerated_until_it_is_the_third_or_the_last(
 ) -> None:
     save, tried = RunFiles.save, []
 
-    def fails(self: Any, state: Any) -> None:
+    def fails(self: Any, state: Any, *keep: Any) -> None:
         tried.append(int(state.update))
         if tried[-1] in failing:
             raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -73,7 +73,7 @@ def interrupted_run(run: Path, at: int, **changed: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, compile_cache: Path) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("finished") / "run"
     assert exit_code_of(app, ["train", *options(run)]) == 0
     return run

@@ -23,7 +23,6 @@ from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.trainer import Trainer
 from tests.training.populations import WINDOWS, assert_same_run, damage, places, text_members, text_of, trained
 
-pytestmark = pytest.mark.usefixtures("programs_on_disk")
 EPOCHS = 4
 
 
@@ -37,7 +36,7 @@ class Halved(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def halved(tmp_path_factory: pytest.TempPathFactory, programs_on_disk: None) -> Halved:
+def halved(tmp_path_factory: pytest.TempPathFactory) -> Halved:
     """Trained to the end, and again until it was asked to stop after the second and after the third epoch."""
     root = tmp_path_factory.mktemp("halved")
     configs = text_members(text_of(root), epochs=EPOCHS, checkpoint_every=str(WINDOWS))

@@ -40,7 +40,6 @@ from tests.training.populations import (
 )
 from tests.trees import assert_trees_close, assert_trees_equal
 
-pytestmark = pytest.mark.usefixtures("programs_on_disk")
 COMPARED = (0, 1, 2)
 
 
@@ -69,7 +68,7 @@ def population(root: Path, configs: list[TrainConfig], compared: tuple[int, ...]
 
 
 @pytest.fixture(scope="module")
-def of_text(tmp_path_factory: pytest.TempPathFactory, programs_on_disk: None) -> Population:
+def of_text(tmp_path_factory: pytest.TempPathFactory) -> Population:
     root = tmp_path_factory.mktemp("text")
     return population(root, text_members(text_of(root)), COMPARED)
 
@@ -109,7 +108,7 @@ def sequence_members() -> list[TrainConfig]:
 
 
 @pytest.fixture(scope="module")
-def of_sequences(tmp_path_factory: pytest.TempPathFactory, programs_on_disk: None) -> Population:
+def of_sequences(tmp_path_factory: pytest.TempPathFactory) -> Population:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sequences, "VALIDATION_SEQUENCES", 64)
         patch.setattr(sequences, "TEST_SEQUENCES", 256)
