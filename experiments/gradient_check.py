@@ -38,7 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.baselines import initial_parameters
+from experiments.benchmark.baselines import initial_parameters
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.inspect.gradient_check import Method, compare_gradients, gradient_errors, vanilla_loss_and_gradients
 from jaxrnn.models.language_model import LanguageModel

@@ -258,9 +258,9 @@ def speed(
       rounds: interleaved rounds.
       seconds: that each takes in each round.
     """
+    from experiments.benchmark.timing import interleaved_rates, median_ratio
     from experiments.temporal_gate.learner import GATED, Learner, Size
     from experiments.temporal_gate.tasks import Sines, TimedTask
-    from experiments.timing import interleaved_rates, median_ratio
 
     check_counts(hidden=hidden, batch_size=batch_size, length=length, rounds=rounds)
     check_positive(seconds=seconds)

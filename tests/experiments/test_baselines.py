@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.baselines import CLIP_VALUE, FlaxBook, NumpyBook, TorchBook, Windows, initial_parameters
+from experiments.benchmark.baselines import CLIP_VALUE, FlaxBook, NumpyBook, TorchBook, Windows, initial_parameters
 from jaxrnn.inspect.gradient_check import vanilla_loss_and_gradients
 
 V = 7

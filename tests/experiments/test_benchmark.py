@@ -10,12 +10,13 @@ import time
 import numpy as np
 import pytest
 
-from experiments import benchmark_cells, cell_worker
-from experiments.benchmark_book import JaxrnnBook
-from experiments.benchmark_cells import Worker, measure, save_figure, table_row, target_lines
-from experiments.cell_baselines import CellSetting
-from experiments.cell_worker import JaxrnnCells, serve
-from experiments.timing import ROOT, in_rounds, interleaved_rates, median_ratio, seconds_of
+from experiments.benchmark import cell_worker
+from experiments.benchmark import cells as benchmark_cells
+from experiments.benchmark.book import JaxrnnBook
+from experiments.benchmark.cell_baselines import CellSetting
+from experiments.benchmark.cell_worker import JaxrnnCells, serve
+from experiments.benchmark.cells import Worker, measure, save_figure, table_row, target_lines
+from experiments.benchmark.timing import ROOT, in_rounds, interleaved_rates, median_ratio, seconds_of
 from jaxrnn.config import CELL_NAMES
 from jaxrnn.data.corpus import corpus_from_text
 
@@ -107,7 +108,8 @@ def test_a_worker_answers_each_command_with_a_line(monkeypatch):
 def test_a_peak_is_the_processes_own_and_stays():
     held = np.ones(60_000_000)  # the parent's, which `ru_maxrss` of a child would count
     code = (
-        "from experiments.cell_worker import peak_bytes; print(peak_bytes()); block = b'x' * 200_000_000; del block; "
+        "from experiments.benchmark.cell_worker import peak_bytes; print(peak_bytes()); "
+        "block = b'x' * 200_000_000; del block; "
         "print(peak_bytes())"
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import benchmark_compiled
-from experiments.benchmark import app
-from experiments.compiled_program import Loop, kernels_an_update, loops_of
+from experiments.benchmark import compiled as benchmark_compiled
+from experiments.benchmark.__main__ import app
+from experiments.benchmark.compiled_program import Loop, kernels_an_update, loops_of
 from jaxrnn.terminal.command import exit_code_of
 
 

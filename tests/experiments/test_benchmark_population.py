@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments import benchmark_population
-from experiments.benchmark_population import member_settings, population
+from experiments.benchmark import population as benchmark_population
+from experiments.benchmark.population import member_settings, time_population
 from jaxrnn.errors import ConfigurationError
 from tests.trees import assert_trees_close, assert_trees_equal
 
@@ -26,7 +26,7 @@ def measured(tmp_path, monkeypatch, capsys):
     for name in ("_together", "_in_turn"):
         monkeypatch.setattr(benchmark_population, name, remembered(name, getattr(benchmark_population, name)))
     sizes = {"hidden": 4, "batch_size": 4, "bptt_length": 5}
-    population(text=str(tmp_path / "text.txt"), members=4, updates=3, rounds=2, devices=2, **sizes)
+    time_population(text=str(tmp_path / "text.txt"), members=4, updates=3, rounds=2, devices=2, **sizes)
     return ended, capsys.readouterr().out
 
 
@@ -42,7 +42,7 @@ def test_three_ways_end_with_the_same_parameters_and_members_differ(measured):
 
 def test_members_that_do_not_fill_the_devices_are_refused():
     with pytest.raises(ConfigurationError, match="multiple of the 2 devices; got 3"):
-        population(text="warpeace", members=3, devices=2)
+        time_population(text="warpeace", members=3, devices=2)
 
 
 def test_the_members_are_the_recipe_with_other_seeds():

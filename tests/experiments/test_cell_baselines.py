@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments import cell_baselines
-from experiments.cell_baselines import CellSetting, FlaxCells, Products, TorchCells, streams_of
+from experiments.benchmark import cell_baselines
+from experiments.benchmark.cell_baselines import CellSetting, FlaxCells, Products, TorchCells, streams_of
 from jaxrnn.data.windows import to_streams
 
 V = 7

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.grid_members import Recipe, member_rows
-from experiments.grid_results import COLUMNS, IDENTITY
+from experiments.language_model_grid.members import Recipe, member_rows
+from experiments.language_model_grid.results import COLUMNS, IDENTITY
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.sweeps import Sweep
 
 pytest.importorskip("matplotlib")
 
-from experiments import grid_drawings as drawings  # noqa: E402
-from experiments.grid_figures import draw_all, figures_of, read_grids  # noqa: E402
+from experiments.language_model_grid import drawings  # noqa: E402
+from experiments.language_model_grid.figures import draw_all, figures_of, read_grids  # noqa: E402
 
 RECIPE = Recipe(text="$x_1$ and $", epochs=4)
 RATES = [0.002, 0.006]

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from experiments.language_model_grid import app
-from experiments.timing import ROOT
+from experiments.benchmark.timing import ROOT
+from experiments.language_model_grid.__main__ import app
 from jaxrnn.devices.hosts import join_hosts
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.command import EXIT_STOPPED, exit_code_of

@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.grid_members import Recipe, settings_of, size_table, with_hidden_size
-from experiments.grid_run import first_characters, group_name, groups_of
+from experiments.language_model_grid.members import Recipe, settings_of, size_table, with_hidden_size
+from experiments.language_model_grid.run import first_characters, group_name, groups_of
 from jaxrnn.data.corpus import corpus_from_text, load_corpus
 from jaxrnn.errors import ConfigurationError
 from tests.experiments.test_language_model_grid import RECIPE, rows_of

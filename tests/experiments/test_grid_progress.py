@@ -3,7 +3,7 @@
 import io
 import re
 
-from experiments.grid_progress import EpochReport, GridProgress
+from experiments.language_model_grid.progress import EpochReport, GridProgress
 
 
 class Terminal(io.StringIO):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from experiments.grid_members import Recipe, member_rows, with_hidden_size
-from experiments.grid_published import PUBLISHED, of_thesis, published, rate_name
-from experiments.grid_results import COLUMNS, best_by_validation, thesis_table
+from experiments.language_model_grid.members import Recipe, member_rows, with_hidden_size
+from experiments.language_model_grid.published import PUBLISHED, of_thesis, published, rate_name
+from experiments.language_model_grid.results import COLUMNS, best_by_validation, thesis_table
 from jaxrnn.storage.lock import RunLock
 from jaxrnn.storage.small_files import remove_temporary_files
 from jaxrnn.sweeps import Sweep, read_rows

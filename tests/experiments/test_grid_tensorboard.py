@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.grid_members import Recipe, member_rows
-from experiments.grid_progress import GridProgress
-from experiments.grid_run import Grid
-from experiments.language_model_grid import app
+from experiments.language_model_grid.__main__ import app
+from experiments.language_model_grid.members import Recipe, member_rows
+from experiments.language_model_grid.progress import GridProgress
+from experiments.language_model_grid.run import Grid
 from jaxrnn.storage.logs import read_metrics
 from jaxrnn.terminal.command import exit_code_of
 

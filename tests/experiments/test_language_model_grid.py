@@ -12,11 +12,11 @@ import time
 import numpy as np
 import pytest
 
-from experiments.grid_members import Recipe, member_rows
-from experiments.grid_progress import GridProgress
-from experiments.grid_results import identity
-from experiments.grid_run import Grid
-from experiments.language_model_grid import app
+from experiments.language_model_grid.__main__ import app
+from experiments.language_model_grid.members import Recipe, member_rows
+from experiments.language_model_grid.progress import GridProgress
+from experiments.language_model_grid.results import identity
+from experiments.language_model_grid.run import Grid
 from jaxrnn import open_run, sweeps
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.storage.logs import read_samples
@@ -179,7 +179,8 @@ def test_killed_at_random_instants_no_member_is_lost_or_trained_twice(tmp_path):
     """SIGKILL of the process itself: two populations, of two depths, saved after each call of the program."""
     generator = random.Random(7)
     code = "import jaxrnn.training.loop as p; p.parse_interval = lambda text: (5, None)\n"
-    code += "from experiments.language_model_grid import app; from jaxrnn.terminal.command import run_app; run_app(app)"
+    code += "from experiments.language_model_grid.__main__ import app; "
+    code += "from jaxrnn.terminal.command import run_app; run_app(app)"
     words = ["--learning-rates", "0.01", "0.03", "--layers", "1", "2"]
     settings = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     environment = os.environ | settings | {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1", "XLA_FLAGS": ""}

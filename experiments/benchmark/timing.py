@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.baselines import Baseline
+from experiments.benchmark.baselines import Baseline
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def in_rounds(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.timing import in_rounds, median_ratio
+from experiments.benchmark.timing import in_rounds, median_ratio
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.devices.mesh import cores, use_cpu_devices
@@ -58,7 +58,7 @@ def member_settings(text: str, members: int, hidden: int, batch_size: int, bptt_
     ]
 
 
-def population(
+def time_population(
     *,
     text: str = "warpeace",
     members: int = 12,

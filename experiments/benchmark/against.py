@@ -20,11 +20,11 @@ from typing import Annotated
 import numpy as np
 from cyclopts import Parameter
 
-from experiments.timing import ROOT
+from experiments.benchmark.timing import ROOT
 from jaxrnn.checks import check_choice, check_count
 from jaxrnn.errors import ConfigurationError
 
-WORKER = ROOT / "experiments" / "against_worker.py"
+WORKER = ROOT / "experiments" / "benchmark" / "against_worker.py"
 UPDATES = {
     "book": 8000,
     "lstm-64": 40,
@@ -73,7 +73,7 @@ class Worker:
         self.process.communicate()
 
 
-def against(
+def compare_checkouts(
     *,
     before: Path,
     only: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,

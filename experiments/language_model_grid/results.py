@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from experiments.grid_published import of_thesis, published
+from experiments.language_model_grid.published import of_thesis, published
 
 # What tells one member from another; the other columns are what came out.
 IDENTITY = (

@@ -34,9 +34,9 @@ from typing import Annotated, Any
 
 import cyclopts
 
-from experiments.cell_baselines import GATES, CellSetting
-from experiments.cell_worker import load_text
-from experiments.timing import ROOT, in_rounds, median_ratio
+from experiments.benchmark.cell_baselines import GATES, CellSetting
+from experiments.benchmark.cell_worker import load_text
+from experiments.benchmark.timing import ROOT, in_rounds, median_ratio
 
 MALLOC = {
     "MALLOC_MMAP_MAX_": "0",
@@ -75,7 +75,7 @@ class Worker:
     """A competitor in its own process, warmed up; leaving the context ends it."""
 
     def __init__(self, stack: str, setting: CellSetting, text: str | None, environment: Mapping[str, str]):
-        command = [sys.executable, "-m", "experiments.cell_worker", stack, setting.kind]
+        command = [sys.executable, "-m", "experiments.benchmark.cell_worker", stack, setting.kind]
         command += [str(setting.hidden), str(setting.layers), "--batch-size", str(setting.batch_size)]
         command += ["--bptt-length", str(setting.bptt_length), *(["--text", text] if text else [])]
         alone = {"JAX_ENABLE_COMPILATION_CACHE": "false", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # cold; GPU shared
@@ -242,7 +242,7 @@ def save_figure(results: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def cells(
+def time_cells(
     *,
     only: str | None = None,
     text: str | None = None,

@@ -1,6 +1,7 @@
-"""One competitor of `benchmark_cells.py` in its own process: allocator settings and CPU devices belong to a process.
+"""One competitor of `cells.py` in its own process: allocator settings and CPU devices belong to a process.
 
-Command: python -m experiments.cell_worker STACK KIND HIDDEN LAYERS [--text TEXT] [--batch-size B] [--bptt-length T]
+Command: python -m experiments.benchmark.cell_worker STACK KIND HIDDEN LAYERS [--text TEXT] [--batch-size B]
+         [--bptt-length T]
 
 STACK is torch, flax, jaxrnn, jaxrnn-1-device or product. It prints "first update" after one update and "ready" after
 some more; then it answers each line that it reads with one line of JSON:
@@ -22,7 +23,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from experiments.cell_baselines import (
+from experiments.benchmark.cell_baselines import (
     CLIP_VALUE,
     GATES,
     INIT_SCALE,
@@ -33,7 +34,7 @@ from experiments.cell_baselines import (
     Products,
     TorchCells,
 )
-from experiments.timing import seconds_and_loss
+from experiments.benchmark.timing import seconds_and_loss
 from jaxrnn.data.corpus import Corpus, corpus_from_text, load_corpus
 
 STACKS = ("torch", "flax", "jaxrnn", "jaxrnn-1-device", "product")

@@ -1,10 +1,10 @@
-"""The book recipe as a user of each stack would write it: what `benchmark.py` measures jaxrnn against.
+"""The book recipe as a user of each stack would write it: what `book.py` measures jaxrnn against.
 
 Recipe: vanilla RNN, 100 hidden, windows of 25 characters in order, batch 1, carry passed on, gradient of the sum over
 the window, entries clipped to [-5, 5], AdaGrad 0.1 with the accumulator from 0. Every baseline has
 `advance(updates) -> loss of the last window, summed, in nats` and goes on where it stopped; the first call compiles.
 
-A process that trains one update in Flax, for time to first update: python experiments/baselines.py TEXT_FILE
+A process that trains one update in Flax, for time to first update: python experiments/benchmark/baselines.py TEXT_FILE
 """
 
 import sys

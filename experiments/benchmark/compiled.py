@@ -17,15 +17,15 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from experiments.compiled_program import TARGETS
-from experiments.timing import ROOT
+from experiments.benchmark.compiled_program import TARGETS
+from experiments.benchmark.timing import ROOT
 from jaxrnn.checks import check_choice
 
 # Cell, H, layers, B, T.
 SIZES = (("lstm", 512, 1, 100, 100), ("gru", 128, 1, 100, 100), ("vanilla", 100, 1, 1, 25))
 
 
-def compiled(
+def count_kernels(
     *,
     targets: Annotated[list[str], Parameter(consume_multiple=True)] = ["h100", "v5e", "v6e"],  # noqa: B006
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
@@ -62,7 +62,7 @@ def is_installed(module: str) -> bool:
 
 def in_a_process(target: str, size: tuple[str, int, int, int, int]) -> dict[str, Any]:
     """The counts, or what the compiler said."""
-    command = [sys.executable, "-m", "experiments.compiled_program", target, *map(str, size)]
+    command = [sys.executable, "-m", "experiments.benchmark.compiled_program", target, *map(str, size)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or ["no message"])[-1][:200]}

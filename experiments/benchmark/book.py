@@ -5,7 +5,7 @@ Command: python -m experiments.benchmark book [--json FILE] [--quick]
 Training: everything trains in turn, some seconds each, for several rounds, every other round in reverse order; a rate
 is the median of the rounds, a ratio the median of the rounds' ratios. Starting: wall time of a fresh process until the
 line of update 1 is read from its output, with an empty compile cache and again with the one just filled; Flax's process
-is `experiments/baselines.py` with the same text and cache settings. PyTorch has one thread and two; the faster counts.
+is `baselines.py` with the same text and cache settings. PyTorch has one thread and two; the faster counts.
 
 Obtained on two cores of an AMD EPYC (Zen 4), no GPU, jax 0.10.2, torch 2.13, 2026-11-21, 4 min, tinyshakespeare:
     updates/s     ours 10,735   NumPy float64 1,081, float32 1,343   PyTorch 821 (2 threads 769)   Flax 1,230
@@ -32,15 +32,15 @@ import cyclopts
 import jax
 import numpy as np
 
-from experiments.baselines import BPTT_LENGTH, HIDDEN, Baseline, FlaxBook, NumpyBook, TorchBook
-from experiments.timing import ROOT, interleaved_rates, median_ratio, seconds_and_loss, seconds_of
+from experiments.benchmark.baselines import BPTT_LENGTH, HIDDEN, Baseline, FlaxBook, NumpyBook, TorchBook
+from experiments.benchmark.timing import ROOT, interleaved_rates, median_ratio, seconds_and_loss, seconds_of
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.devices.environment import fingerprint
 from jaxrnn.training.job import make_job, make_trainer
 
 JAXRNN = [sys.executable, "-c", "from jaxrnn.cli import main; main()"]
-FLAX = [sys.executable, str(ROOT / "experiments" / "baselines.py")]
+FLAX = [sys.executable, str(ROOT / "experiments" / "benchmark" / "baselines.py")]
 IMPORTS = {
     "jax, flax.nnx, optax, orbax.checkpoint": "import jax, flax.nnx, optax, orbax.checkpoint",
     "jaxrnn": "import jaxrnn",
@@ -135,7 +135,7 @@ def default_text() -> str:
     return "tinyshakespeare" if data and (Path(data) / "tinyshakespeare.txt").exists() else "python-reference"
 
 
-def book(
+def time_book(
     *,
     text: str | None = None,
     quick: bool = False,

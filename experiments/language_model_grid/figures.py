@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from experiments.grid_drawings import (
+from experiments.language_model_grid.drawings import (
     GridData,
     LeftOut,
     Row,
@@ -27,7 +27,7 @@ from experiments.grid_drawings import (
     unique,
     validation_gap,
 )
-from experiments.grid_results import identity
+from experiments.language_model_grid.results import identity
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.plots import Figure
 from jaxrnn.storage.logs import read_metrics

@@ -14,10 +14,10 @@ from typing import Any
 
 import jax
 
-from experiments.grid_members import Recipe, settings_of, with_hidden_size
-from experiments.grid_progress import EpochReport, GridProgress
-from experiments.grid_results import COLUMNS, best_by_validation, identity, thesis_table
-from experiments.grid_tensorboard import MemberLogs, require_tensorboard
+from experiments.language_model_grid.members import Recipe, settings_of, with_hidden_size
+from experiments.language_model_grid.progress import EpochReport, GridProgress
+from experiments.language_model_grid.results import COLUMNS, best_by_validation, identity, thesis_table
+from experiments.language_model_grid.tensorboard import MemberLogs, require_tensorboard
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.splits import split_text
 from jaxrnn.data.windows import count_windows

@@ -21,8 +21,8 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from experiments.grid_members import Recipe, member_rows, size_table
-from experiments.grid_results import thesis_table
+from experiments.language_model_grid.members import Recipe, member_rows, size_table
+from experiments.language_model_grid.results import thesis_table
 from jaxrnn.checks import check_count, parse_devices
 from jaxrnn.devices.environment import use_compile_cache
 from jaxrnn.devices.hosts import is_writer, join_hosts
@@ -111,7 +111,7 @@ def grid(
     use_cpu_devices(int(number) // processes)  # before JAX starts; an accelerator has its own
     join_hosts(coordinator, processes, process)
     use_compile_cache()
-    from experiments.grid_run import Grid
+    from experiments.language_model_grid.run import Grid
 
     wanted = member_rows(recipe, cells, layers, sizes, learning_rates, dropout_rates, dropout_sites, seeds)
     started = time.monotonic()
@@ -142,7 +142,7 @@ def figures(*runs: Path, output: Path) -> int:
       runs: directories of grids.
       output: where the figures go.
     """
-    from experiments.grid_figures import draw_all, read_grids
+    from experiments.language_model_grid.figures import draw_all, read_grids
 
     print("\n".join(draw_all(read_grids(runs), output)))
     return 0

@@ -1,6 +1,6 @@
 """Compiles the training program for a device that need not be there, and counts what it would run.
 
-Command, in a process of its own: python -m experiments.compiled_program TARGET CELL HIDDEN LAYERS BATCH STEPS
+Command, in a process of its own: python -m experiments.benchmark.compiled_program TARGET CELL HIDDEN LAYERS BATCH STEPS
 
 It prints one JSON object. XLA compiles for a described device: nothing can be run and no product is tuned, but the
 fusions, loops, copies and memory are those of the real program. On a GPU each fusion, library call and copy of a loop's

@@ -27,8 +27,8 @@ from typing import Annotated
 import jax
 from cyclopts import Parameter
 
+from experiments.benchmark.timing import in_rounds, median_ratio
 from experiments.palindromes.recipe import Count, Recipe, members
-from experiments.timing import in_rounds, median_ratio
 from jaxrnn.checks import check_count, parse_devices
 from jaxrnn.config import TrainConfig
 from jaxrnn.devices.mesh import cores, use_cpu_devices
@@ -66,7 +66,7 @@ def one_after_another(configs: list[TrainConfig], devices: int, updates: int) ->
     return seconds
 
 
-def seeds(
+def time_seeds(
     *,
     cell: str = "lstm",
     length: Count = 20,

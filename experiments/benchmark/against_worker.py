@@ -34,30 +34,27 @@ def two_devices() -> Any:
 
 def book() -> Callable[[int], Any]:
     """The book recipe."""
-    from experiments.benchmark_book import JaxrnnBook
     from jaxrnn.data.corpus import load_corpus
 
+    JaxrnnBook = first_of("experiments.benchmark.book", "experiments.benchmark_book").JaxrnnBook
     return JaxrnnBook(load_corpus("tinyshakespeare")).advance
 
 
 def cell(kind: str, hidden: int) -> Callable[[int], Any]:
     """A language model of one layer, batch and windows of 100."""
-    from experiments.cell_baselines import CellSetting
-    from experiments.cell_worker import JaxrnnCells, load_text
-
-    return JaxrnnCells(load_text(None), CellSetting(kind, hidden, 1), "auto").advance
+    worker = first_of("experiments.benchmark.cell_worker", "experiments.cell_worker")
+    return worker.JaxrnnCells(worker.load_text(None), worker.CellSetting(kind, hidden, 1), "auto").advance
 
 
 def population(updates: int) -> Callable[[int], Any]:
     """Twelve LSTM of 64 units; the number of updates is fixed when it is made."""
     import jax
 
-    from experiments import benchmark_population
     from jaxrnn.data.corpus import load_corpus
 
-    devices = two_devices()
-    configs = benchmark_population.member_settings("warpeace", MEMBERS, 64, 100, 100)
-    way = benchmark_population._together(configs, load_corpus("warpeace"), devices, updates)
+    benchmark, devices = first_of("experiments.benchmark.population", "experiments.benchmark_population"), two_devices()
+    configs = benchmark.member_settings("warpeace", MEMBERS, 64, 100, 100)
+    way = benchmark._together(configs, load_corpus("warpeace"), devices, updates)
     return lambda updates: jax.block_until_ready(way())
 
 
@@ -65,10 +62,9 @@ def seeds(updates: int) -> Callable[..., Any]:
     """Six LSTM of 128 units on palindromes of 20 digits."""
     devices = two_devices()
     recipe = first_of("experiments.palindromes.recipe", "experiments.palindrome_recipe")
-    from experiments.benchmark_seeds import together
-
     configs = recipe.members(recipe.Recipe(hidden=128, batch_size=128, stop_at_accuracy=0.0), ["lstm"], [20], SEEDS)
-    return together(configs, devices, updates)  # its number of updates is an argument that has a default
+    benchmark = first_of("experiments.benchmark.seeds", "experiments.benchmark_seeds")
+    return benchmark.together(configs, devices, updates)  # its number of updates is an argument that has a default
 
 
 def main(name: str, updates: int) -> None:

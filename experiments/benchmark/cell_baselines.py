@@ -1,4 +1,4 @@
-"""LSTM and GRU language models of characters as users of PyTorch and of Flax write them, for `benchmark_cells.py`.
+"""LSTM and GRU language models of characters as users of PyTorch and of Flax write them, for `cells.py`.
 
 Recipe: B streams of the text side by side, windows of T characters in order, carry passed on, mean loss, gradient
 entries clipped to [-5, 5], RMSprop 2e-3 with decay 0.95 and eps outside the root, weights U(-0.08, 0.08). Every
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from experiments.baselines import Windows
+from experiments.benchmark.baselines import Windows
 
 LEARNING_RATE, DECAY, EPS, CLIP_VALUE, INIT_SCALE = 2e-3, 0.95, 1e-8, 5.0, 0.08
 TORCH_THREADS = 2

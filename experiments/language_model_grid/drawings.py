@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import colormaps
 
-from experiments.grid_published import KJL, of_thesis, published
-from experiments.grid_results import best_by_validation
+from experiments.language_model_grid.published import KJL, of_thesis, published
+from experiments.language_model_grid.results import best_by_validation
 from jaxrnn.plots import Figure
 from jaxrnn.terminal.printable import printable
 

@@ -1,0 +1,1 @@
+"""Speed of jaxrnn against other stacks and against itself; see `__main__.py`."""
