@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import re
@@ -23,13 +24,16 @@ TEMPORARY = re.compile(
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a small file whole or not at all, and on disk when this returns; text as UTF-8.
 
-    A link of that name is replaced by the file, never followed.
+    A link of that name is replaced by the file, never followed. What a killed process left of the same file goes.
 
     Raises:
       StorageError: if it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            if left.suffix[1:].isdecimal() and not _is_alive(int(left.suffix[1:])):
+                left.unlink(missing_ok=True)
         with os.fdopen(open_new(temporary), "wb") as file:
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
@@ -42,6 +46,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise StorageError(
             f"{printable(str(path))} cannot be written: {error.strerror}; free some space or choose another --run"
         ) from error
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def remove_temporary_files(directory: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,17 @@ def test_a_small_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
         assert path.read_text() == "old" and os.listdir(tmp_path) == ["config.json"]
     write_atomically(path, "new")
     assert path.read_text() == "new"
+
+
+def test_what_a_killed_process_left_of_a_small_file_goes(tmp_path: Path) -> None:
+    """A kill in a folder that has no lock of its own: pictures, rounds of a sweep."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    kept = [f".a.png.{os.getppid()}", f".b.png.{gone.pid}", ".a.png.backup"]
+    for name in (f".a.png.{gone.pid}", *kept):
+        (tmp_path / name).write_bytes(b"half")
+    write_atomically(tmp_path / "a.png", b"whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "a.png"])
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b" " * (MAX_JSON_BYTES + 1)])
