@@ -1,4 +1,8 @@
-"""Tests. One compile cache serves a session: a program is compiled once, whichever test or process asks for it."""
+"""Tests. A session compiles a program once, whichever test or process asks for it, and without XLA's optimizations.
+
+Those take half the time of most tests. `make slow` runs with them what is marked `slow` or `optimized`; a module that
+always needs them, such as for stored digests, asks for the fixture `with_optimizations`.
+"""
 
 import atexit
 import os
@@ -12,3 +16,4 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")

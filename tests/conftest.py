@@ -1,10 +1,13 @@
 """What all tests share: no silent broadcasting between ranks, and switches for precision."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from filelock import FileLock
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)  # for the tests that split a batch
@@ -28,3 +31,37 @@ def float64() -> Iterator[None]:
 def rng() -> np.random.Generator:
     """Random inputs, the same in each run."""
     return np.random.default_rng(20240607)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Gives the path of a name after `make(path)`, which one worker of the session calls and the others wait for."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def path_of(name: str, make: Callable[[Path], object]) -> Path:
+        path, made = root / "once" / name, root / f"{name}.made"
+        with FileLock(root / f"{name}.lock"):
+            if not made.exists():
+                path.parent.mkdir(exist_ok=True)
+                make(path)
+                made.touch()
+        return path
+
+    return path_of
+
+
+@pytest.fixture(scope="module")
+def with_optimizations() -> Iterator[None]:
+    """Programs as users run them, in this process and in those that it starts; see `tests/__init__.py`."""
+
+    def switch(on: bool) -> None:
+        jax.config.update("jax_disable_most_optimizations", not on)
+        jax.clear_caches()  # what was compiled the other way
+
+    without = jax.config.read("jax_disable_most_optimizations")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "false")
+        switch(True)
+        yield
+        switch(not without)

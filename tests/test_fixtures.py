@@ -26,6 +26,7 @@ from jaxrnn.training.member_runs import MemberResult, train_members
 from jaxrnn.training.old_populations import import_old_population
 from tests.fixtures import ends
 
+pytestmark = pytest.mark.usefixtures("with_optimizations")
 FIXTURES = Path(__file__).parent / "fixtures"
 STORED = json.loads((FIXTURES / "ends.json").read_text())
 MEMBERS = json.loads((FIXTURES / "members.json").read_text())

@@ -33,6 +33,7 @@ def test_the_notebook_holds_no_metadata_and_no_html(path):
             assert "/tmp" not in str(output.get("text", "")) and "/home" not in str(output.get("text", ""))
 
 
+@pytest.mark.slow  # `make check` runs it
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_runs_from_top_to_bottom(path, tmp_path):
     notebook = jupytext.read(path)

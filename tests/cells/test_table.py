@@ -61,7 +61,7 @@ def test_a_forget_bias_is_for_the_cells_that_have_one(name):
 def test_only_a_scaled_initializer_has_a_scale(name):
     key, shape = jax.random.key(0), (40, 60)
     narrow, wide = (np.asarray(initializer(name, scale)(key, shape, jnp.float32)) for scale in (0.01, 0.1))
-    np.testing.assert_allclose(wide, narrow * (10.0 if name in SCALED else 1.0), rtol=1e-5)
+    np.testing.assert_allclose(wide, narrow * (10.0 if name in SCALED else 1.0), rtol=1e-5, atol=1e-8)  # atol: around 0
     # Variance by the name's own formula; rows of an orthogonal matrix have length 1.
     rows, columns = shape
     variances = {"normal": 1e-4, "uniform": 1e-4 / 3, "lecun-normal": 1 / rows, "he-normal": 2 / rows}

@@ -26,6 +26,7 @@ from tests.faults.support import assert_refused, call, finish, five_parts, rows_
 from tests.reference.stack_loop import random_values
 from tests.trees import assert_trees_close, assert_trees_equal
 
+pytestmark = pytest.mark.optimized
 SYMBOLS, BATCH, UPDATES = 7, 4, 20
 
 
@@ -208,6 +209,7 @@ def devices_of(run):
     return json.loads((run / "config.json").read_text())["devices"]
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_devices_it_was_begun_with(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text(tiny_text(600))

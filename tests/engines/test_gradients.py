@@ -17,6 +17,7 @@ from tests.reference.random_cell import (
     unroll_with,
     weighted_sum,
 )
+from tests.thinned import thinned
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes", "float64")
 
@@ -58,7 +59,11 @@ def test_every_engine_that_runs_a_cell_is_checked():
     assert set(PAIRS) == {(e, name) for name, cell in cells.items() for e in engines_of(cell) if e != "reference"}
 
 
-@pytest.mark.parametrize(("engine", "name"), PAIRS)
+# The hoisted engine differs from the other in its sums, not by cell; each cell is differentiated by the one.
+KEPT = {pair for pair in PAIRS if pair[0] == "scan" or pair[1] in ("vanilla", "lstm", "another output")}
+
+
+@pytest.mark.parametrize(("engine", "name"), thinned(PAIRS, KEPT))
 def test_derivatives_agree_with_differences(engine, name):
     cell = random_cell(TYPES[name], 3, 2, np.random.default_rng(2), jnp.float64)
     check_each_group(cell, "ids" if name == "another output" else "dense", engine, MODES[engine])

@@ -104,6 +104,7 @@ def test_the_command_adds_to_a_directory_and_draws(finished, capsys, monkeypatch
     assert exit_code_of(palindromes.app, [*LENGTHS, "--run", str(runs.directory)]) == 130
 
 
+@pytest.mark.slow
 def test_the_other_commands_draw_curves(tmp_path, capsys):
     steps = ["steps", "--length", "3", "--cells", "vanilla", "--optimizers", "sgd", *OPTIONS]
     assert exit_code_of(palindromes.app, [*steps, "--run", str(tmp_path / "steps")]) == 0

@@ -138,6 +138,7 @@ def test_the_gate_is_drawn(tmp_path):
     assert (tmp_path / "openness.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_noise_runs_to_its_end(tmp_path, capsys):
     numbers = run(tmp_path, "noise", "--seeds", "2", "--updates", "3", *TINY)
     assert set(numbers["accuracy"]) == {"LSTM", "LSTM told the time", "gated LSTM"}
@@ -147,6 +148,7 @@ def test_noise_runs_to_its_end(tmp_path, capsys):
     assert "ahead by" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_sines_run_to_their_end(tmp_path):
     numbers = run(tmp_path, "sines", "--seeds", "1", "--updates", "2", "--sampling", "random", *TINY)
     assert set(numbers["accuracy"]["random"]) == {"LSTM", "gated LSTM", "LSTM told the gaps"}

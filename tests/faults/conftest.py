@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,17 @@ from .support import call, tiny_options, tiny_text
 
 
 @pytest.fixture(scope="session")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text(once: Callable[..., Path]) -> Path:
     """A small text file; never changed."""
-    path = tmp_path_factory.mktemp("text") / "tiny.txt"
-    path.write_text(tiny_text(), encoding="utf-8")
-    return path
+    return once("tiny.txt", lambda path: path.write_text(tiny_text(), encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
+@pytest.fixture(scope="session")
+def finished_run(once: Callable[..., Path], text: Path) -> Path:
     """A run of 120 updates that nothing disturbed, made by another process; never changed, only copied."""
-    run = tmp_path_factory.mktemp("finished") / "run"
-    answer = call("train", text, *tiny_options(run))
-    assert answer.code == 0, answer.err
-    return run
+
+    def make(run: Path) -> None:
+        answer = call("train", text, *tiny_options(run))
+        assert answer.code == 0, answer.err
+
+    return once("finished", make)

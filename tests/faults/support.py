@@ -46,7 +46,7 @@ def tiny_options(run: Path, **changed: object) -> list[str]:
         "sample_every": 20,
         "sample_length": 40,
         "log_every": 10,
-        "checkpoint_every": 5,
+        "checkpoint_every": 20,
         "seed": 3,
         "run": run,
     }

@@ -48,15 +48,14 @@ def _killed_at_random(run: Path, text: Path, kills: int, seed: int, updates: int
         process.send_signal(signal.SIGKILL)
         finish(process)
         in_save += _is_saving(run)
-    answer = call("train", text, *options)
-    assert answer.code == 0, answer.err
+    assert call("train", text, *options).code == 0
     return while_training, in_save
 
 
-def test_ten_kills_at_random_instants_change_nothing(finished_run: Path, text: Path, tmp_path: Path) -> None:
-    while_training, in_save = _killed_at_random(tmp_path / "run", text, kills=10, seed=20)
+def test_five_kills_at_random_instants_change_nothing(finished_run: Path, text: Path, tmp_path: Path) -> None:
+    while_training, in_save = _killed_at_random(tmp_path / "run", text, kills=5, seed=20)
     print(f"{while_training} kills while training, {in_save} of them in a save")
-    assert while_training >= 5 and in_save >= 2
+    assert while_training >= 2 and in_save >= 1
     assert_same_run(tmp_path / "run", finished_run)
     assert [row["update"] for row in rows_of(tmp_path / "run")] == expected_rows(UPDATES, 10)
 

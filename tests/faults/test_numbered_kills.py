@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.thinned import thinned
+
 from .support import assert_same_run, call, expected_rows, rows_of, tiny_options
 
 SHIM = '''
@@ -130,14 +132,14 @@ def _saves(tmp_path: Path, *arguments: object, timeout: float = 60) -> int:
     return json.loads(answer.out)
 
 
-@pytest.mark.parametrize("first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 5))])
+@pytest.mark.parametrize("first", thinned(range(10), {0}))
 def test_a_kill_at_any_call_of_a_save_loses_no_acknowledged_checkpoint(tmp_path: Path, first: int) -> None:
-    # Every fifth call in each change, the others in the slow tests.
-    assert _saves(tmp_path, "numbered", first, 5) >= 6
+    # Every tenth call in each change, the others in the slow tests.
+    assert _saves(tmp_path, "numbered", first, 10) >= 3
 
 
 def test_kills_at_random_instants_of_saves_lose_no_acknowledged_checkpoint(tmp_path: Path) -> None:
-    assert _saves(tmp_path, "random", 20, 7) >= 5
+    assert _saves(tmp_path, "random", 25, 7) >= 5
 
 
 RUNS = (
@@ -172,7 +174,7 @@ def _run_killed_at(text: Path, run: Path, numbers: list[int]) -> None:
 
 def test_a_run_killed_at_numbered_calls_changes_nothing(finished_run: Path, text: Path, tmp_path: Path) -> None:
     # In its start, in its first save, and in later ones.
-    _run_killed_at(text, tmp_path / "run", [3, 7, 11, 23, 60, 200, 333])
+    _run_killed_at(text, tmp_path / "run", [3, 11, 60, 200])
     assert_same_run(tmp_path / "run", finished_run)
     assert [row["update"] for row in rows_of(tmp_path / "run")] == expected_rows(120, 10)
 

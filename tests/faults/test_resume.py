@@ -16,12 +16,14 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrnn.cli import app
 from jaxrnn.run import open_run
 from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage import checkpoint_leaves, run_directory
 from jaxrnn.storage.checkpoint import Checkpoint, checkpoint_updates, save_checkpoint
 from jaxrnn.storage.logs import AppendLog
 from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.training import members
 from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
 from jaxrnn.training.job import make_job, make_trainer
@@ -56,9 +58,8 @@ def half(finished_run: Path, text: Path, tmp_path: Path, half_run: Path) -> Path
     return Path(shutil.copytree(half_run, tmp_path / "half"))
 
 
-@pytest.fixture(scope="module")
-def half_run(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
-    run = tmp_path_factory.mktemp("half") / "run"
+@pytest.fixture(scope="session")
+def half_run(once: Callable[..., Path], text: Path) -> Path:
     before = Loop._save
 
     def save(self: Any, final: bool = False) -> None:
@@ -66,14 +67,13 @@ def half_run(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
         if self.updates[0] == 60:
             signal.raise_signal(signal.SIGTERM)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "_save", save)
-        from jaxrnn.cli import app
-        from jaxrnn.terminal.command import exit_code_of
+    def make(run: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Loop, "_save", save)
+            assert exit_code_of(app, ["train", str(text), *tiny_options(run)]) == 75
+        assert checkpoint_updates(run / "checkpoints") == [40, 60]
 
-        assert exit_code_of(app, ["train", str(text), *tiny_options(run)]) == 75
-    assert checkpoint_updates(run / "checkpoints") == [55, 60]
-    return run
+    return once("half", make)
 
 
 # Signals.
@@ -85,9 +85,11 @@ def _until_training(process: Any) -> None:
             return
 
 
-def test_sigterm_then_ctrl_c_save_the_current_update_and_nothing_changes(text: Path, tmp_path: Path) -> None:
+def test_sigterm_then_ctrl_c_save_the_current_update_and_nothing_changes(
+    text: Path, tmp_path: Path, capsys: Any
+) -> None:
     run, reference = tmp_path / "run", tmp_path / "reference"
-    long = {"updates": 30_000, "sample_every": 10_000, "checkpoint_every": "500s", "log_every": 1000}
+    long = {"updates": 5_000, "sample_every": 2_000, "checkpoint_every": "500s", "log_every": 500}
     said = []
     for sent, code, word in ((signal.SIGTERM, 75, "stopped"), (signal.SIGINT, 130, "interrupted")):
         process = start(["train", str(text), *tiny_options(run, **long)])
@@ -103,9 +105,9 @@ def test_sigterm_then_ctrl_c_save_the_current_update_and_nothing_changes(text: P
         update = checkpoint_updates(run / "checkpoints")[-1]
         assert lines == [f"{word}: saved at update {update:,}; go on with: jaxrnn resume {run}"]
         said.append(update)
-    assert 0 < said[0] < said[1] < 30_000
-    assert call("resume", run).code == 0
-    assert call("train", text, *tiny_options(reference, **long)).code == 0
+    assert 0 < said[0] < said[1] < 5_000
+    for arguments in (["resume", run], ["train", text, *tiny_options(reference, **long)]):
+        assert command(capsys, *arguments).code == 0
     assert_same_run(run, reference)
 
 
@@ -115,7 +117,7 @@ from jaxrnn.storage import checkpoint
 from jaxrnn.cli import main
 save = checkpoint.save_checkpoint
 def slow(directory, state, update, *more):
-    if update == 10:
+    if update == 40:
         signal.raise_signal(signal.SIGINT)
         print("first", flush=True)
         time.sleep(60)
@@ -126,7 +128,7 @@ main()
 
 
 def test_ctrl_c_twice_leaves_at_once_with_the_last_checkpoint_intact(
-    finished_run: Path, text: Path, tmp_path: Path
+    finished_run: Path, text: Path, tmp_path: Path, capsys: Any
 ) -> None:
     run = tmp_path / "run"
     process = start(["train", str(text), *tiny_options(run)], code=TWICE)
@@ -139,8 +141,8 @@ def test_ctrl_c_twice_leaves_at_once_with_the_last_checkpoint_intact(
     answer = finish(process)
     assert answer.code == 130 and time.monotonic() - began < 5
     assert answer.err.strip() == "jaxrnn: interrupted twice, leaving at once; the latest checkpoint is intact"
-    assert checkpoint_updates(run / "checkpoints") == [5]
-    assert call("train", text, *tiny_options(run)).code == 0
+    assert checkpoint_updates(run / "checkpoints") == [20]
+    assert command(capsys, "train", text, *tiny_options(run)).code == 0
     assert_same_run(run, finished_run)
 
 
@@ -500,26 +502,26 @@ def test_a_log_that_was_changed_is_refused(half: Path, capsys: Any, change: str)
 def test_a_damaged_newest_checkpoint_falls_back_and_says_so(half: Path, capsys: Any, finished_run: Path) -> None:
     (half / "checkpoints" / "update_0000000060" / "state" / "_METADATA").write_bytes(b"")
     answer = command(capsys, "resume", half)
-    assert answer.code == 0 and "resumed at update 55" in answer.out
+    assert answer.code == 0 and "resumed at update 40" in answer.out
     lines = answer.err.splitlines()
     assert len(lines) == 2 and all(line.startswith("jaxrnn: warning: ") for line in lines), lines
-    assert "update 60" in lines[0] and "older checkpoint of update 55" in lines[1]
+    assert "update 60" in lines[0] and "older checkpoint of update 40" in lines[1]
     assert_same_run(half, finished_run)
 
 
-def test_nothing_but_damaged_checkpoints_is_refused_in_few_lines(half: Path) -> None:
-    for update in (55, 60):
+def test_nothing_but_damaged_checkpoints_is_refused_in_few_lines(half: Path, capsys: Any) -> None:
+    for update in (40, 60):
         (half / "checkpoints" / f"update_{update:010d}" / "state" / "manifest.ocdbt").write_bytes(b"?")
     before = tree(half / "checkpoints")
     answer = call("resume", half)
-    assert_refused(answer, 4, "none of the 2 checkpoints", "update 55", "update 60", "restore")
+    assert_refused(answer, 4, "none of the 2 checkpoints", "update 40", "update 60", "restore")
     assert tree(half / "checkpoints") == before
-    assert_refused(call("sample", half), 4, "none of the 2 checkpoints")
+    assert_refused(command(capsys, "sample", half), 4, "none of the 2 checkpoints")
 
 
 def test_not_a_number_in_every_checkpoint_is_refused_by_name(half: Path, capsys: Any) -> None:
     readers, directory = readers_of(half), half / "checkpoints"
-    saved = [checkpoints.load_checkpoint(directory, update, readers) for update in (55, 60)]
+    saved = [checkpoints.load_checkpoint(directory, update, readers) for update in (40, 60)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint_leaves, "has_nan", lambda *_: False)
         for checkpoint in saved:
@@ -602,7 +604,7 @@ def test_a_full_disk_is_warned_of_three_times_and_then_stops(
     assert answer.code == 6
     assert [line.split(":")[1] for line in lines] == [" warning", " warning", " error"], answer.err
     assert "No space left" in lines[-1] and "free some space" in lines[-1]
-    assert checkpoint_updates(half / "checkpoints") == [55, 60]
+    assert checkpoint_updates(half / "checkpoints") == [40, 60]
     assert command(capsys, "resume", half).code == 0
     assert_same_run(half, finished_run)
 
@@ -626,7 +628,7 @@ def test_after_space_is_freed_training_has_lost_nothing(
 @pytest.mark.parametrize(
     ("failing", "code", "told"),
     [
-        ({65, 70, 80, 85}, 0, [2, 1, 2, 1]),  # a save that succeeds begins the count anew
+        ({70, 80, 100, 110}, 0, [2, 1, 2, 1]),  # a save that succeeds begins the count anew
         ({120}, 6, [2]),  # and once more at the end, where nothing else would try again
     ],
 )
@@ -649,15 +651,15 @@ def test_a_failed_save_is_tolerated_until_it_is_the_third_or_the_last(
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFiles, "save", fails)
-        answer = command(capsys, "resume", half)
+        answer = command(capsys, "resume", half, "--checkpoint-every", 10)
     warnings = [f"training goes on, {left} more failures stop it" for left in told]
     lines = answer.err.splitlines()
     assert answer.code == code and len(lines) == len(told) + (code > 0), answer
     assert all("Input/output error" in line for line in lines)
     assert [line.split("; ")[1] for line in lines[: len(told)]] == warnings
-    assert tried == [*range(65, 121, 5), *([120] if code else [])]
+    assert tried == [*range(70, 121, 10), *([120] if code else [])]
     if code:
-        assert checkpoint_updates(half / "checkpoints") == [110, 115]
+        assert checkpoint_updates(half / "checkpoints") == [100, 110]
         assert command(capsys, "resume", half).code == 0
     assert_same_run(half, finished_run)
 
@@ -687,7 +689,7 @@ def test_a_directory_that_vanishes_stops_the_run_and_is_not_made_again(
     before = Loop._save
 
     def save(self: Any, final: bool = False) -> None:
-        if self.updates[0] == 70 and half.exists():
+        if self.updates[0] == 80 and half.exists():
             shutil.rmtree(half)
         before(self, final)
 

@@ -118,11 +118,11 @@ def gradients_and_results(run, params, carries, weights):
     ("sites", "kind", "options", "per_window"),
     [
         (("input",), "ids", {}, False),
-        (("input",), "dense", {"skip_connections": True}, True),
+        pytest.param(("input",), "dense", {"skip_connections": True}, True, marks=pytest.mark.slow),
         (("between",), "ids", {"layers": 3}, False),
         (("output",), "ids", {"layers": 1}, False),
         (("recurrent",), "ids", {}, False),
-        (SITES, "ids", {"skip_connections": True}, False),
+        pytest.param(SITES, "ids", {"skip_connections": True}, False, marks=pytest.mark.slow),
         (SITES, "dense", {}, True),
     ],
 )

@@ -40,6 +40,7 @@ from tests.training.populations import (
 )
 from tests.trees import assert_trees_close, assert_trees_equal
 
+pytestmark = pytest.mark.optimized
 COMPARED = (0, 1, 2)
 
 
@@ -192,6 +193,7 @@ def test_batched_members_are_the_runs_alone_but_for_rounding(of_text: Population
     np.testing.assert_allclose(measured[2].loss[[0, 6, 13]], rows["train/loss_nats"][:3], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_that_share_each_batch_over_two_devices_are_runs_that_do(of_text: Population) -> None:
     """As where there are fewer members than devices."""
     jobs = [make_job(of_text.configs[number], of_text.corpus) for number in (1, 2)]
