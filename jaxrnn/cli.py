@@ -6,6 +6,7 @@ Nothing here imports JAX until the arguments are known to be good: `--help` and 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import inspect
 import json
 import sys
@@ -177,4 +178,6 @@ def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
 
 def main() -> NoReturn:
     """The program `jaxrnn`."""
+    # Imports and tracing make a million objects that stay; to look for garbage among them took a tenth of the start.
+    gc.set_threshold(200_000, 20, 100)
     run_app(app)

@@ -20,11 +20,11 @@ FREE = -1
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _sample_chunk(graphdef, document_end, params, carry, before, last, forced, steps, key, scales):
+def _sample_chunk(graphdef, document_end, params, carry, before, last, forced, steps, key, number, scales):
     # Gumbel noise is drawn for the whole chunk beforehand: argmax(logits + noise) is a draw from softmax(logits).
     # scales = (a, b) with argmax(a logits + b noise): (1, tau) up to tau = 1, (1 / tau, 1) above; (1, 0) is greedy.
     model = model_with(graphdef, params)
-    noise = jax.random.gumbel(key, (CHUNK, model.vocabulary_size), params["b_y"].dtype)
+    noise = jax.random.gumbel(jax.random.fold_in(key, number), (CHUNK, model.vocabulary_size), params["b_y"].dtype)
 
     def step(t, loop):
         carry, before, last, ids = loop
@@ -37,6 +37,12 @@ def _sample_chunk(graphdef, document_end, params, carry, before, last, forced, s
         return carry, last, following, jax.lax.dynamic_update_index_in_dim(ids, following, t, 0)
 
     return jax.lax.fori_loop(0, steps, step, (carry, before, last, jnp.zeros((CHUNK,), jnp.int32)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _first_symbol(vocabulary_size, key):
+    first_key, key = jax.random.split(key)
+    return jax.random.randint(first_key, (), 0, vocabulary_size, jnp.int32), key
 
 
 def noise_scales(temperature: float) -> tuple[float, float]:
@@ -92,11 +98,14 @@ def sample_ids(
         raise ConfigurationError(f"--length expects a whole number of at least 0; got {length!r}")
     dtype = params["b_y"].dtype
     scales = jnp.asarray(noise_scales(temperature), dtype)
+    # By way of the host: wherever the parameters lay, one program serves them, compiled once.
+    params = jax.tree.map(np.asarray, params)
     require_finite(params)
+    params = jax.device_put(params)
     model = model_with(graphdef, params)
-    first_key, key = jax.random.split(key)
+    symbol, key = _first_symbol(model.vocabulary_size, key)
     if prime is None or len(prime) == 0:
-        last = jax.random.randint(first_key, (), 0, model.vocabulary_size, jnp.int32)
+        last = symbol
         forced = np.zeros((0,), np.int32)
     else:
         last = jnp.asarray(int(prime[0]), jnp.int32)
@@ -109,7 +118,7 @@ def sample_ids(
         part = forced[start : start + CHUNK]
         given[: len(part)] = part
         carry, before, last, ids = _sample_chunk(
-            graphdef, document_end, params, carry, before, last, given, steps, jax.random.fold_in(key, number), scales
+            graphdef, document_end, params, carry, before, last, given, steps, key, number, scales
         )
         if len(part) < steps:
             yield np.asarray(ids)[len(part) : steps]
@@ -122,6 +131,6 @@ def require_finite(params: Any) -> None:
       NumericError: if there is one.
     """
     for path, value in jax.tree_util.tree_flatten_with_path(params)[0]:
-        if not bool(jnp.isfinite(value).all()):
+        if not np.isfinite(np.asarray(value)).all():
             name = jax.tree_util.keystr(path, simple=True, separator=".")
             raise NumericError(f"parameter {name} of the model is not finite; use an older checkpoint or train anew")

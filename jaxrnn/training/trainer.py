@@ -211,7 +211,7 @@ class Trainer:
         chosen = self.state(member).params if params is None else params
         with numerics(self.dtype):
             key = stream_key(run_key(self.members[member].seed), STREAM_SAMPLES, number)
-            chosen = jax.tree.map(jnp.asarray, on_first_device(chosen))
+            chosen = on_first_device(chosen)
             return self.members[member].task.write(self.graphdef, chosen, key, length, temperature, prime)
 
     @property
