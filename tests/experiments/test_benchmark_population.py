@@ -30,6 +30,7 @@ def measured(tmp_path, monkeypatch, capsys):
     return ended, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_three_ways_end_with_the_same_parameters_and_members_differ(measured):
     ended, printed = measured
     together, alone, split = ended["_together", 2], ended["_in_turn", 1], ended["_in_turn", 2]

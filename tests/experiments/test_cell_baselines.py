@@ -11,7 +11,6 @@ from flax import nnx
 from experiments.benchmark import cell_baselines
 from experiments.benchmark.cell_baselines import CellSetting, FlaxCells, Products, TorchCells, streams_of
 from jaxrnn.data.windows import to_streams
-from tests.thinned import thinned
 
 V = 7
 IDS = np.random.default_rng(0).integers(0, V, 49).astype(np.uint8)  # 4 windows an epoch
@@ -41,7 +40,8 @@ def test_product_parameters_are_the_matrices_above_the_look_up():
             assert setting.product_parameters(V) == sum(rows * columns for rows, columns in matrices if rows != V)
 
 
-@pytest.mark.parametrize("kind", thinned(["lstm", "gru"], {"lstm"}))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_torch_and_flax_train_alike(kind, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(cell_baselines, "INIT_SCALE", 0.8)  # weights large enough for the carry to matter

@@ -32,6 +32,7 @@ def finished(tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_everything_is_written(finished):
     for picture in ("hidden_gradients.png", "jacobian_law.png"):
         assert (finished / picture).read_bytes().startswith(b"\x89PNG")
@@ -50,6 +51,7 @@ def test_everything_is_written(finished):
     }
 
 
+@pytest.mark.slow
 def test_the_norms_are_those_of_the_trained_model_on_unseen_sequences(finished):
     """dL/dh_T = (softmax - one-hot) W_y^T; after 3 updates it is no longer that of the untrained model."""
     norms = json.loads((finished / "gradients.json").read_text())["hidden_gradient_norms"]["vanilla-7"]
@@ -97,6 +99,7 @@ def test_bad_input_is_one_line_before_anything_is_trained(changed, message, tmp_
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_another_seed_in_the_same_directory_is_refused(finished, capsys):
     assert call(finished, seed=2) == 2
     assert "seed" in capsys.readouterr().err

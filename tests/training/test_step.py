@@ -114,7 +114,8 @@ def numpy_after_three_thousand():
     return (middle, memory, loop.h.copy(), loop.smooth), loop, loop.advance(900)
 
 
-@pytest.mark.parametrize("engine", thinned(["scan", "hoisted"], {"hoisted"}))
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["scan", "hoisted"])
 def test_training_equals_the_numpy_loop_from_its_state_after_3000_updates(engine, float64):
     (params, memory, h, smooth), loop, expected = numpy_after_three_thousand()
     trainer = book_trainer(engine)
