@@ -7,6 +7,7 @@ nothing for any of this.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,8 @@ import jax
 import numpy as np
 
 from jaxrnn.errors import ConfigurationError
+
+_READS = itertools.count()
 
 
 def join_hosts(coordinator: str | None, processes: int, process: int) -> None:
@@ -106,15 +109,24 @@ def any_process(flag: bool) -> bool:
 
 @contextlib.contextmanager
 def reading_alone() -> Iterator[None]:
-    """Lets the writer read a checkpoint by itself; Orbax waits for all processes otherwise."""
+    """Lets the writer read a checkpoint by itself; Orbax waits for all processes otherwise.
+
+    Orbax numbers its operations in each process, reads too, and a save waits for processes of the same number: without
+    the number of before, the next save of all would wait for ever. It has no public name for it.
+    """
     if jax.process_count() == 1:
         yield
         return
     from orbax.checkpoint import v1 as ocp
+    from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator as numbers
 
+    before = int(numbers.get_current_operation_id())
     alone = ocp.Context()
     alone.multiprocessing.primary_host = 0
     alone.multiprocessing.active_processes = {0}
-    alone.multiprocessing.barrier_sync_key_prefix = "jaxrnn_writer"
-    with alone:
-        yield
+    alone.multiprocessing.barrier_sync_key_prefix = f"jaxrnn_writer_{next(_READS)}"  # a barrier's name is used once
+    try:
+        with alone:
+            yield
+    finally:
+        numbers._operation_id, numbers._operation_id_counter = before, itertools.count(before + 1)
