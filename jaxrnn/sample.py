@@ -131,6 +131,6 @@ def require_finite(params: Any) -> None:
       NumericError: if there is one.
     """
     for path, value in jax.tree_util.tree_flatten_with_path(params)[0]:
-        if not np.isfinite(np.asarray(value)).all():
+        if not np.isfinite(value).all():
             name = jax.tree_util.keystr(path, simple=True, separator=".")
             raise NumericError(f"parameter {name} of the model is not finite; use an older checkpoint or train anew")

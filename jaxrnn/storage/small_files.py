@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from jaxrnn.errors import CheckpointError, StorageError
 from jaxrnn.storage.files_inside import open_new, read_inside
 from jaxrnn.terminal.printable import printable
@@ -32,7 +34,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-            if left.suffix[1:].isdecimal() and not _is_alive(int(left.suffix[1:])):
+            if left.suffix[1:].isdecimal() and int(left.suffix[1:]) not in psutil.pids():
                 left.unlink(missing_ok=True)
         with os.fdopen(open_new(temporary), "wb") as file:
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
@@ -46,16 +48,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise StorageError(
             f"{printable(str(path))} cannot be written: {error.strerror}; free some space or choose another --run"
         ) from error
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def remove_temporary_files(directory: Path) -> None:
