@@ -108,13 +108,12 @@ def main(
     written = run / "continuations.json"
     table = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
 
-    def write(trainer: Trainer) -> None:
-        update = int(trainer.updates[0])
+    def write(update: int, trainer: Trainer) -> None:
         table[str(update)] = continuations(trainer, prime, update)
         write_atomically(written, json.dumps(table, indent=2) + "\n")
 
     milestones = {*(at for at in MILESTONES if at < updates), updates}
-    result = train(final, run, at={at: write for at in milestones if str(at) not in table})
+    result = train(final, run, callbacks=[({at for at in milestones if str(at) not in table}, write)])
     if result.stopped:
         return EXIT_OF_STOP[result.stopped]
     report(run, prime, table, time.monotonic() - started)
@@ -123,7 +122,7 @@ def main(
 
 def continuations(trainer: Trainer, prime: str, seed: int) -> dict[str, str]:
     """What the latest parameters write after the seed text, by temperature: that of `Run.sample` with this seed."""
-    task, params, key = trainer.members[0].task, trainer.params(), stream_key(run_key(seed), STREAM_SAMPLES)
+    task, params, key = trainer.jobs[0].task, trainer.params(), stream_key(run_key(seed), STREAM_SAMPLES)
     return {f"{t:g}": task.write(trainer.graphdef, params, key, CONTINUATION_LENGTH, t, prime) for t in TEMPERATURES}
 
 

@@ -27,22 +27,16 @@ import optax
 from flax import nnx
 
 from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.data.splits import split_text
 from jaxrnn.data.windows import window_at
-from jaxrnn.models.dropout import DropoutRates
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
-from jaxrnn.optim.optimizer import make_hyperparameters
-from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.tasks.text import Text
+from jaxrnn.training.parts import optimizer
 from jaxrnn.training.state import initial_train_state
-from jaxrnn.training.step import StepSettings
-from jaxrnn.training.trainer import Member, Trainer
-from jaxrnn.training.values import TracedValues
+from jaxrnn.training.trainer import Trainer
 
 LAYERS, HIDDEN, STEPS, BATCH = 3, 64, 50, 32
 INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
-OPTIMIZER = OptimizerSettings("adam", clips_value=False, clips_global_norm=True)
 
 
 def rows(corpus: Corpus, skip_connections: bool, updates: list[int], seeds: int) -> np.ndarray:
@@ -56,12 +50,10 @@ def rows(corpus: Corpus, skip_connections: bool, updates: list[int], seeds: int)
         options: dict[str, Any] = {"cell": "lstm", "layers": LAYERS, "skip_connections": skip_connections}
         return LanguageModel(len(corpus.vocabulary), HIDDEN, kernel_init=INIT, rngs=rngs, **options)
 
-    task = Text(corpus, split_text(corpus.ids), STEPS)
-    rates = make_hyperparameters(2e-3, clip_global_norm=5.0)
-    values = TracedValues(rates, DropoutRates(), jnp.asarray(jnp.inf))
-    settings = StepSettings(task.objective, OPTIMIZER, loss_reduction="mean")
-    trainer = Trainer(make_model, settings, [Member(task, values, seed=0)], BATCH)
-    streams = jnp.asarray(task.streams(BATCH))
+    task = Text(corpus, bptt_length=STEPS, batch_size=BATCH)
+    adam = optimizer("adam", 2e-3, clip_global_norm=5.0)
+    trainer = Trainer(make_model, task, adam, updates=updates[-1], devices="1")
+    streams = jnp.asarray(task.streams())
 
     @jax.jit
     def gradient_norm(params, carry, window):
@@ -72,7 +64,7 @@ def rows(corpus: Corpus, skip_connections: bool, updates: list[int], seeds: int)
 
     found = []
     for seed in range(seeds):
-        start = initial_train_state(make_model(nnx.Rngs(seed)), OPTIMIZER, values, BATCH, seed)
+        start = initial_train_state(make_model(nnx.Rngs(seed)), adam, trainer.jobs[0].values, BATCH, seed)
         if seed == 0:
             trainer.begin([start])  # compiles; the other seeds run as the same program
         else:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Arrays": "jaxrnn.tasks.arrays",
     "CELLS": "jaxrnn.cells",
     "Cell": "jaxrnn.cells",
     "Corpus": "jaxrnn.data.corpus",
+    "FitResult": "jaxrnn.training.start",
     "FullPeepholeLSTMCell": "jaxrnn.cells",
     "GRUCarry": "jaxrnn.cells",
     "GRUCell": "jaxrnn.cells",
@@ -26,16 +28,23 @@ _PUBLIC = {
     "PeepholeLSTMCell": "jaxrnn.cells",
     "ResetBeforeGRUCell": "jaxrnn.cells",
     "Run": "jaxrnn.run",
+    "SequenceClassifier": "jaxrnn.models.sequence_classifier",
+    "Sequences": "jaxrnn.tasks.sequences",
     "Stack": "jaxrnn.models.stack",
+    "Stream": "jaxrnn.tasks.stream",
     "TemporalGateCarry": "jaxrnn.cells",
     "TemporalGateLSTMCell": "jaxrnn.cells",
+    "Text": "jaxrnn.tasks.text",
     "TrainConfig": "jaxrnn.config",
+    "Trainer": "jaxrnn.training.trainer",
     "VanillaCarry": "jaxrnn.cells",
     "VanillaCell": "jaxrnn.cells",
     "Vocabulary": "jaxrnn.data.vocabulary",
     "choose_engine": "jaxrnn.engines",
+    "fit": "jaxrnn.training.fit",
     "load_corpus": "jaxrnn.data.corpus",
     "open_run": "jaxrnn.run",
+    "optimizer": "jaxrnn.training.parts",
     "resume": "jaxrnn.training.start",
     "train": "jaxrnn.training.start",
     "unroll": "jaxrnn.engines",
@@ -67,14 +76,24 @@ if TYPE_CHECKING:
     from jaxrnn.engines import choose_engine, unroll
     from jaxrnn.errors import JaxrnnError
     from jaxrnn.models.language_model import LanguageModel
+    from jaxrnn.models.sequence_classifier import SequenceClassifier
     from jaxrnn.models.stack import Stack
     from jaxrnn.run import Run, open_run
-    from jaxrnn.training.start import resume, train
+    from jaxrnn.tasks.arrays import Arrays
+    from jaxrnn.tasks.sequences import Sequences
+    from jaxrnn.tasks.stream import Stream
+    from jaxrnn.tasks.text import Text
+    from jaxrnn.training.fit import fit
+    from jaxrnn.training.parts import optimizer
+    from jaxrnn.training.start import FitResult, resume, train
+    from jaxrnn.training.trainer import Trainer
 
 __all__ = [
+    "Arrays",
     "CELLS",
     "Cell",
     "Corpus",
+    "FitResult",
     "FullPeepholeLSTMCell",
     "GRUCarry",
     "GRUCell",
@@ -87,16 +106,23 @@ __all__ = [
     "PeepholeLSTMCell",
     "ResetBeforeGRUCell",
     "Run",
+    "SequenceClassifier",
+    "Sequences",
     "Stack",
+    "Stream",
     "TemporalGateCarry",
     "TemporalGateLSTMCell",
+    "Text",
     "TrainConfig",
+    "Trainer",
     "VanillaCarry",
     "VanillaCell",
     "Vocabulary",
     "choose_engine",
+    "fit",
     "load_corpus",
     "open_run",
+    "optimizer",
     "resume",
     "train",
     "unroll",

@@ -20,7 +20,7 @@ from jaxrnn.checks import (
     parse_devices,
     parse_interval,
 )
-from jaxrnn.contradictions import refuse_contradictions
+from jaxrnn.contradictions import OWN_TASK, refuse_contradictions
 from jaxrnn.data.reading_options import ReadingOptions
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.optim.table import OPTIMIZERS, rules_with
@@ -44,7 +44,7 @@ OPTIMIZER_NAMES = tuple(OPTIMIZERS)
 ENGINE_NAMES = ("auto", "scan", "hoisted", "reference")
 EARLY_STOPPING_NAMES = ("none", "patience", "thesis")
 CHOICES = {
-    "task": TASK_NAMES,
+    "task": (*TASK_NAMES, OWN_TASK),
     "input": ("number", "one-hot", None),
     "pooling": ("last", "mean"),
     "cell": CELL_NAMES,
@@ -220,11 +220,6 @@ class TrainConfig:
     def steps(self) -> int:
         """T: the symbols of a window, or the steps of a sequence. The gradient flows through all of them."""
         return self.sequence_length or self.bptt_length
-
-    @property
-    def measures_accuracy(self) -> bool:
-        """Whether each update's share of right answers is measured."""
-        return self.accuracy or self.task != "text"
 
     @property
     def drops_out(self) -> bool:

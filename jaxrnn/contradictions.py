@@ -10,6 +10,8 @@ from jaxrnn.checks import flag
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.optim.table import CONSTANTS, OPTIMIZERS, rules_with
 
+OWN_TASK = "own"  # of `jaxrnn.fit`: data, model and optimizer come from a program, not from settings
+
 
 def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> None:
     """Refuses settings that would have no effect beside the others, or that ask for two things at once.
@@ -75,6 +77,7 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
         ),
         f"--early-stopping {values['early_stopping']} needs a --{validation} above 0 to look at": (
             values["early_stopping"] != "none"
+            and values["task"] != OWN_TASK  # its validation is an object
             and values["validation_fraction"] == 0
             and values["validation_every"] == 0
         ),

@@ -46,10 +46,10 @@ class Evaluation(NamedTuple):
 def _score_window(graphdef, document_end, params, carry, before, window, scored):
     model = model_with(graphdef, params)
     inputs, targets = window[:-1], window[1:]
-    resets = None
+    options = {}
     if document_end is not None:
-        resets = jnp.concatenate([before[None], inputs[:-1]]) == document_end
-    logits, carry = model(inputs, carry, resets=resets)
+        options["resets"] = jnp.concatenate([before[None], inputs[:-1]]) == document_end
+    logits, carry = model(inputs, carry, **options)
     losses = jnp.where(scored, loss_nats(logits, targets), 0.0)
     hits = jnp.where(scored, jnp.argmax(logits, axis=-1) == targets, False)
     return carry, losses.sum(), hits.sum()

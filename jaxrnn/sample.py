@@ -24,7 +24,7 @@ def _sample_chunk(graphdef, document_end, params, carry, before, last, forced, s
     # Gumbel noise is drawn for the whole chunk beforehand: argmax(logits + noise) is a draw from softmax(logits).
     # scales = (a, b) with argmax(a logits + b noise): (1, tau) up to tau = 1, (1 / tau, 1) above; (1, 0) is greedy.
     model = model_with(graphdef, params)
-    noise = jax.random.gumbel(jax.random.fold_in(key, number), (CHUNK, model.vocabulary_size), params["b_y"].dtype)
+    noise = jax.random.gumbel(jax.random.fold_in(key, number), (CHUNK, symbols_of(model)), scales.dtype)
 
     def step(t, loop):
         carry, before, last, ids = loop
@@ -43,6 +43,14 @@ def _sample_chunk(graphdef, document_end, params, carry, before, last, forced, s
 def _first_symbol(vocabulary_size, key):
     first_key, key = jax.random.split(key)
     return jax.random.randint(first_key, (), 0, vocabulary_size, jnp.int32), key
+
+
+def symbols_of(model: Any) -> int:
+    """V: what a language model says, or how many logits it gives."""
+    if hasattr(model, "vocabulary_size"):
+        return model.vocabulary_size
+    ids = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    return jax.eval_shape(lambda ids: model(ids, model.initial_carry(1))[0], ids).shape[-1]
 
 
 def noise_scales(temperature: float) -> tuple[float, float]:
@@ -79,7 +87,7 @@ def sample_ids(
     not returned either.
 
     Args:
-      graphdef: structure of a `LanguageModel`.
+      graphdef: structure of a `LanguageModel`, or another with ids in and logits out.
       params: its parameters.
       length: how many ids to generate.
       key: random key; the same key gives the same ids.
@@ -96,14 +104,14 @@ def sample_ids(
     """
     if isinstance(length, bool) or not isinstance(length, int) or length < 0:
         raise ConfigurationError(f"--length expects a whole number of at least 0; got {length!r}")
-    dtype = params["b_y"].dtype
+    dtype = jax.tree.leaves(params)[0].dtype
     scales = jnp.asarray(noise_scales(temperature), dtype)
     # By way of the host: wherever the parameters lay, one program serves them, compiled once.
     params = jax.tree.map(np.asarray, params)
     require_finite(params)
     params = jax.device_put(params)
     model = model_with(graphdef, params)
-    symbol, key = _first_symbol(model.vocabulary_size, key)
+    symbol, key = _first_symbol(symbols_of(model), key)
     if prime is None or len(prime) == 0:
         last = symbol
         forced = np.zeros((0,), np.int32)

@@ -9,7 +9,8 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.random_streams import KIND, run_key
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import make_job
+from jaxrnn.training.trainer import Trainer
 
 SEEDS = (0, 1, 2**31 - 1, 2**31 + 5, 2**32 - 1)
 
@@ -51,5 +52,5 @@ def test_a_seed_that_no_key_holds_is_refused(seed: int) -> None:
 def test_a_member_with_a_large_seed_has_the_key_of_the_run_alone() -> None:
     configs = [TrainConfig(hidden=2, seed=seed) for seed in (2**31 + 5, 7)]
     corpus = corpus_from_text("abc" * 30)
-    trainer = make_trainer([make_job(config, corpus) for config in configs])
+    trainer = Trainer.of([make_job(config, corpus) for config in configs])
     assert [words(trainer.state(member).seed) for member in (0, 1)] == [[0, 2**31 + 5], [0, 7]]

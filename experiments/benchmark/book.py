@@ -37,7 +37,8 @@ from experiments.benchmark.timing import ROOT, interleaved_rates, median_ratio, 
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.devices.environment import fingerprint
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import make_job
+from jaxrnn.training.trainer import Trainer
 
 JAXRNN = [sys.executable, "-c", "from jaxrnn.cli import main; main()"]
 FLAX = [sys.executable, str(ROOT / "experiments" / "benchmark" / "baselines.py")]
@@ -56,7 +57,7 @@ class JaxrnnBook:
 
     def __init__(self, corpus: Corpus):
         job = make_job(TrainConfig(text=corpus.name, hidden=HIDDEN, bptt_length=BPTT_LENGTH), corpus)
-        self.trainer = make_trainer([job])
+        self.trainer = Trainer.of([job])
 
     def advance(self, updates: int) -> float:
         return float(self.trainer.advance(updates)[0].loss[-1]) * BPTT_LENGTH

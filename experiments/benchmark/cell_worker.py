@@ -48,8 +48,9 @@ class JaxrnnCells:
 
     def __init__(self, corpus: Corpus, setting: CellSetting, devices: str):
         from jaxrnn.config import TrainConfig
-        from jaxrnn.training.job import make_job, make_trainer
+        from jaxrnn.training.job import make_job
         from jaxrnn.training.run_devices import prepare_devices
+        from jaxrnn.training.trainer import Trainer
 
         settings: dict[str, Any] = {
             "text": corpus.name,
@@ -68,7 +69,7 @@ class JaxrnnCells:
         }
         config = TrainConfig(**settings)
         prepare_devices(config)
-        self.trainer = make_trainer([make_job(config, corpus)])
+        self.trainer = Trainer.of([make_job(config, corpus)])
         self.trainer.begin()
 
     def advance(self, updates: int) -> float:

@@ -131,8 +131,8 @@ def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, 
     from jax.sharding import SingleDeviceSharding
 
     from jaxrnn.config import TrainConfig
-    from jaxrnn.tasks.text import NextSymbol
-    from jaxrnn.training.job import model_structure, state_template, step_settings
+    from jaxrnn.data.corpus import corpus_from_text
+    from jaxrnn.training.job import make_job, settings_of, start_state, structure_of_model
     from jaxrnn.training.step import train_chunk_of
 
     sharding = SingleDeviceSharding(described_device(target))
@@ -150,10 +150,14 @@ def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, 
         loss_reduction="mean",
         devices="1",
     )
-    objective = NextSymbol(SYMBOLS, steps)
-    chunk = train_chunk_of(model_structure(config, objective)[0], step_settings(config, objective))
+    symbols = "".join(map(chr, range(32, 32 + SYMBOLS)))
+    job = make_job(
+        config, corpus_from_text((symbols * (steps * WINDOWS * batch_size))[: steps * WINDOWS * batch_size + 1])
+    )
+    chunk = train_chunk_of(structure_of_model(job)[0], settings_of(job))
+    state = jax.eval_shape(lambda: start_state(job, 0, job.values))
     streams = jax.ShapeDtypeStruct((steps * WINDOWS + 1, batch_size), jnp.uint8)
-    arguments = (state_template(config, objective), streams, jax.ShapeDtypeStruct((), jnp.int32))
+    arguments = (state, streams, jax.ShapeDtypeStruct((), jnp.int32))
     placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)
     started = time.perf_counter()
     program = jax.jit(chunk, donate_argnums=0).lower(*placed).compile()

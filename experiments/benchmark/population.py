@@ -29,7 +29,8 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.devices.mesh import cores, use_cpu_devices
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import make_job
+from jaxrnn.training.trainer import Trainer
 
 LONGEST = 1_000_000  # never reached
 AT_LEAST = {"one after another, one device": 1.5, "one after another, batch split": 1.0}
@@ -116,7 +117,7 @@ def _seconds(way: Callable[[], list[Any]]) -> Callable[[], float]:
 
 
 def _together(configs: list[TrainConfig], corpus: Corpus, devices: int, updates: int) -> Callable[[], list[Any]]:
-    trainer = make_trainer([make_job(config, corpus) for config in configs], devices)
+    trainer = Trainer.of([make_job(config, corpus) for config in configs], devices)
     members = range(len(configs))
     starts = [trainer.initial_state(member) for member in members]
 
@@ -130,8 +131,8 @@ def _together(configs: list[TrainConfig], corpus: Corpus, devices: int, updates:
 
 
 def _in_turn(configs: list[TrainConfig], corpus: Corpus, devices: int, updates: int) -> Callable[[], list[Any]]:
-    trainer = make_trainer([make_job(configs[0], corpus)], devices)  # one program for all
-    starts = [make_trainer([make_job(config, corpus)], 1).initial_state() for config in configs]
+    trainer = Trainer.of([make_job(configs[0], corpus)], devices)  # one program for all
+    starts = [Trainer.of([make_job(config, corpus)], 1).initial_state() for config in configs]
 
     def way() -> list[Any]:
         ended = []

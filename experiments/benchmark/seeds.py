@@ -33,12 +33,13 @@ from jaxrnn.checks import check_count, parse_devices
 from jaxrnn.config import TrainConfig
 from jaxrnn.devices.mesh import cores, use_cpu_devices
 from jaxrnn.terminal.command import whole_number
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import make_job
+from jaxrnn.training.trainer import Trainer
 
 
 def together(configs: list[TrainConfig], devices: int, updates: int) -> Callable[[], float]:
     """Measures seconds for so many updates of all seeds as one program."""
-    trainer = make_trainer([make_job(config) for config in configs], devices)
+    trainer = Trainer.of([make_job(config) for config in configs], devices)
 
     def seconds(updates: int = updates) -> float:
         started = time.perf_counter()
@@ -51,8 +52,8 @@ def together(configs: list[TrainConfig], devices: int, updates: int) -> Callable
 
 def one_after_another(configs: list[TrainConfig], devices: int, updates: int) -> Callable[[], float]:
     """Measures seconds for so many updates of each seed, the batch split over so many devices."""
-    trainer = make_trainer([make_job(configs[0])], devices)  # one program for all
-    states = [make_trainer([make_job(config)], 1).initial_state() for config in configs]
+    trainer = Trainer.of([make_job(configs[0])], devices)  # one program for all
+    states = [Trainer.of([make_job(config)], 1).initial_state() for config in configs]
 
     def seconds(updates: int = updates) -> float:
         started = time.perf_counter()

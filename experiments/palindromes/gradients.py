@@ -57,8 +57,9 @@ from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.terminal.command import EXIT_OF_STOP
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import make_job
 from jaxrnn.training.start import train
+from jaxrnn.training.trainer import Trainer
 
 app = cyclopts.App(name="gradients", help="Vanishing gradients on palindromes.", version_flags=[])
 
@@ -132,7 +133,7 @@ def main(
 
 def gradient_norms(run: Run) -> dict[str, list[float]]:
     """|dL/dh_t| for t = 1 .. T before and after training, and |dL/dc_t| where there is a c."""
-    trainer, task = make_trainer([make_job(run.config)]), run.objective
+    trainer, task = Trainer.of([make_job(run.config)]), run.objective
     key = stream_key(run_key(run.config.seed), STREAM_VALIDATION)
     inputs, targets = task.draw(key, jnp.arange(BATCH))
     models = {"untrained": model_with(trainer.graphdef, trainer.initial_state().params), "trained": run.model("latest")}

@@ -13,7 +13,8 @@ from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_DATA, stream_key
 from jaxrnn.tasks.sequences import Sequences
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import make_job
+from jaxrnn.training.trainer import Trainer
 
 
 def count_table(recipe: Recipe, length: int) -> str:
@@ -21,7 +22,7 @@ def count_table(recipe: Recipe, length: int) -> str:
     formulas = {"vanilla": ("n (d + n + 1)", 1), "lstm": ("4 n (d + n + 1)", 4)}
     lines = ["| cell | d | n | counted, without the projection | formula | |", "|" + "---|" * 6]
     for cell, (formula, blocks) in formulas.items():
-        trainer = make_trainer([make_job(recipe.settings(cell, length, seed=0))])
+        trainer = Trainer.of([make_job(recipe.settings(cell, length, seed=0))])
         counted = sum(leaf.size for leaf in jax.tree.leaves(trainer.template().params["stack"]))
         d, n = trainer.settings.objective.in_features, recipe.hidden
         lines.append(f"| {cell} | {d} | {n} | {counted:,} | {formula} | {blocks * n * (d + n + 1):,} |")
@@ -40,7 +41,7 @@ def gradient_through_each_step(recipe: Recipe, cell: str, length: int) -> dict[s
       `W_h` and `W_y`, (T,) each: the norms of the copies' gradients. `error`: the largest difference of their sums from
       the gradients of the whole network, as a share of its largest entry.
     """
-    trainer = make_trainer([make_job(recipe.settings(cell, length, seed=0))])
+    trainer = Trainer.of([make_job(recipe.settings(cell, length, seed=0))])
     state, task, graphdef = trainer.initial_state(), trainer.settings.objective, trainer.graphdef
     assert isinstance(task, Sequences)
     key = stream_key(state.seed, STREAM_DATA, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Mapping
@@ -16,18 +17,13 @@ from flax import nnx
 from experiments.temporal_gate.tasks import TimedClassifier, TimedTask
 from experiments.temporal_gate.units import Curve, Units
 from jaxrnn.errors import NumericError
-from jaxrnn.models.dropout import DropoutRates
 from jaxrnn.models.structure import model_with
-from jaxrnn.optim.optimizer import make_hyperparameters
-from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.random_streams import STREAM_VALIDATION, stream_key
+from jaxrnn.training.parts import optimizer
 from jaxrnn.training.state import TrainState, initial_train_state
-from jaxrnn.training.step import StepSettings
-from jaxrnn.training.trainer import Member, Trainer
-from jaxrnn.training.values import TracedValues
+from jaxrnn.training.trainer import Trainer
 
 INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
-OPTIMIZER = OptimizerSettings("adam", clips_value=False, clips_global_norm=True)
 VALIDATION_ROWS, SENSITIVITY_ROWS = 1000, 200
 GATED = "temporal-gate-lstm"
 
@@ -58,12 +54,11 @@ class Learner:
     """
 
     def __init__(self, task: TimedTask, cell: str, options: Mapping[str, Any], size: Size):
+        task = dataclasses.replace(task, batch_size=size.batch_size)
         self.task, self.cell, self.options, self.size = task, cell, options, size
-        rates = make_hyperparameters(size.learning_rate, clip_global_norm=1.0)
-        self.values = TracedValues(rates, DropoutRates(), jnp.asarray(jnp.inf))
-        settings = StepSettings(task, OPTIMIZER, loss_reduction="mean")
-        member = Member(task, self.values, seed=0)  # type: ignore[arg-type]  # all of a task that a trainer asks
-        self.trainer = Trainer(self._model, settings, [member], size.batch_size)
+        self.optimizer = optimizer("adam", size.learning_rate, clip_global_norm=1.0)
+        # All of a task that a trainer asks for.
+        self.trainer = Trainer(self._model, task, self.optimizer, updates=1, devices="1")  # type: ignore[arg-type]
         self.graphdef = self.trainer.graphdef
         self.accuracy_of, self.use_of = jax.jit(self._accuracy), jax.jit(self._use)
         self.sensitivity_of = jax.jit(self._sensitivity)
@@ -83,7 +78,8 @@ class Learner:
 
     def _fresh(self, seed: int) -> TrainState:
         model = self._model(nnx.Rngs(seed))
-        return initial_train_state(model, OPTIMIZER, self.values, self.size.batch_size, seed, passes_carry=False)
+        values = self.trainer.jobs[0].values
+        return initial_train_state(model, self.optimizer, values, self.size.batch_size, seed, passes_carry=False)
 
     def _accuracy(self, params: Any, key: jax.Array) -> jax.Array:
         inputs, targets = self.task.examples(key, jnp.arange(VALIDATION_ROWS))

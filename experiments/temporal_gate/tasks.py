@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.sequence_classifier import SequenceClassifier
+from jaxrnn.tasks.protocol import Batch
 from jaxrnn.tasks.sequences import row_numbers
 from jaxrnn.tasks.timed_signals import Bursts, TimedSignals, noisy_waves, sines
 
@@ -66,12 +67,15 @@ class TimedTask:
       signal: what is drawn.
       time_feature: what the features hold beside the value: "none"; "time", that of the sample; or "gap", the time
         since the sample before.
+      batch_size: B.
     """
 
     signal: Signal
     time_feature: str = "none"
+    batch_size: int = 32
 
-    passes_carry = False
+    passes_carry, measures_accuracy, shuffled, split = False, False, 0, True
+    writes, validates, windows_per_epoch, fed = False, False, 0, 0
 
     @property
     def objective(self) -> TimedTask:
@@ -99,8 +103,14 @@ class TimedTask:
             features.append(jnp.diff(times, axis=0, prepend=times[:1]))
         return (jnp.stack(features, axis=-1), times), classes[None, :]
 
-    def batch(self, key: jax.Array, window: jax.Array, streams: jax.Array, dtype: Any) -> Any:
-        return self.examples(key, streams[0])
+    def rows(self, streams: jax.Array) -> int:
+        return streams.shape[1]
+
+    def windows(self, streams: jax.Array) -> int:
+        return 0
+
+    def batch(self, key: jax.Array, state: Any, streams: jax.Array, dtype: Any) -> Batch:
+        return Batch(*self.examples(key, streams[0]))
 
     def resets(self, window: jax.Array, streams: jax.Array) -> None:
         return None
@@ -111,8 +121,8 @@ class TimedTask:
     def correct(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         return jnp.argmax(outputs, axis=-1) == targets
 
-    def streams(self, batch_size: int) -> np.ndarray:
-        return row_numbers(batch_size)
+    def streams(self, update: int = 0, updates: int = 0) -> np.ndarray:
+        return row_numbers(self.batch_size)
 
 
 class TimedClassifier(SequenceClassifier):

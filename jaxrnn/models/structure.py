@@ -1,7 +1,8 @@
-"""A model as its structure and its parameters, and back."""
+"""A model as its structure, its parameters and its other variables, and back."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from flax import nnx
@@ -10,6 +11,24 @@ from flax import nnx
 def params_of(model: nnx.Module) -> dict:
     """The parameters of a model as a nested dict of arrays."""
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def variables_of(model: nnx.Module) -> Any:
+    """What a model holds beside its parameters, such as running means, as a nested dict; () if there is nothing."""
+    return nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))) or ()
+
+
+def joined(params: Any, variables: Any) -> Any:
+    """Parameters and variables as one nested dict, as `model_with` takes them."""
+    if not isinstance(variables, dict):
+        return params if isinstance(params, dict) else variables
+    return (params or {}) | {name: joined((params or {}).get(name, ()), value) for name, value in variables.items()}
+
+
+def call_takes(model: Any, name: str) -> bool:
+    """Whether a model's call takes an argument of this name, by itself or among others by name."""
+    parameters = inspect.signature(type(model).__call__).parameters.values()
+    return any(p.name == name or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
 def model_with(graphdef: nnx.GraphDef, params: Any) -> Any:

@@ -11,7 +11,8 @@ is never read. Where the transformation is there, its limit is above 0.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -126,3 +127,37 @@ def make_optimizer(
     steps.append(optax.scale_by_learning_rate(learning_rate_at(hyperparameters, epoch, update)))
     chain = optax.chain(*steps)
     return chain if settings.accumulate == 1 else accumulated(chain, settings.accumulate)
+
+
+class NamedOptimizer(optax.GradientTransformationExtraArgs):
+    """An optimizer by name, as Optax calls it: `update` is given the hyperparameters, the epoch and the update.
+
+    Its values are in the state of training, so members of one program may differ in them.
+
+    Args:
+      settings: see `make_optimizer`.
+      given: the settings of `jaxrnn.TrainConfig` that name it and its values, for `fit`.
+    """
+
+    settings: OptimizerSettings
+    given: Mapping[str, Any]
+
+    def __new__(cls, settings: OptimizerSettings, given: Mapping[str, Any] | None = None) -> NamedOptimizer:
+        def init(params: Any) -> Any:
+            return make_optimizer(settings, make_hyperparameters(1.0, clip_value=1.0, clip_global_norm=1.0)).init(
+                params
+            )
+
+        def update(gradients: Any, state: Any, params: Any = None, **values: Any) -> tuple[Any, Any]:
+            at = [values[name] for name in ("hyperparameters", "epoch", "update")]
+            return make_optimizer(settings, *at).update(gradients, state, params)
+
+        made = super().__new__(cls, init, update)
+        made.settings, made.given = settings, given or {}
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NamedOptimizer) and self.settings == other.settings
+
+    def __hash__(self) -> int:
+        return hash(self.settings)

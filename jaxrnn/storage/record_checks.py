@@ -20,7 +20,7 @@ def fault_in_record(content: dict[str, Any]) -> str:
         check themselves, in `TrainConfig`.
     """
     config, data = content["config"], content["data"]
-    is_text = config.get("task", "text") == "text"
+    is_text = config.get("task", "text") == "text" or "reading" in data
     batch_size, distinct = config.get("batch_size", 1), data.get("distinct")
     devices = (
         f"None or a number from 1 to {LARGEST_DEVICES} that divides the batch of {printable(repr(batch_size))[:20]}"

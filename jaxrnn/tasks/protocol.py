@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import numpy as np
 from flax import nnx
 
 
@@ -27,6 +26,22 @@ class Score(NamedTuple):
     line: str
 
 
+class Batch(NamedTuple):
+    """What one update trains on.
+
+    Attributes:
+      inputs: ids (T, B), features (T, B, F), or what else the model takes.
+      targets: (K, B), with K scored steps a row; the task's own losses know them.
+      weights: how much each target counts, (K, B); None for all alike.
+      lengths: steps of each row, (B,); None where all are T.
+    """
+
+    inputs: Any
+    targets: Any
+    weights: jax.Array | None = None
+    lengths: jax.Array | None = None
+
+
 class Objective(Protocol):
     """The half of a task that the compiled step asks.
 
@@ -40,6 +55,10 @@ class Objective(Protocol):
       items, item_rate: what is counted per second, as people and metrics.jsonl call it.
       items_per_row: how many of them one row of a batch has.
       symbols: features of input and output of one step, for the estimate of memory.
+      measures_accuracy: whether the share of right answers of each update is measured, asked for or not.
+      shuffled: N, the rows that are put into a new order at each epoch; 0 where nothing is.
+      split: which leaves of the streams are split over the devices that share a batch, along their second axis; a
+        prefix of them. The others are whole on each device.
     """
 
     @property
@@ -72,17 +91,33 @@ class Objective(Protocol):
     @property
     def symbols(self) -> int: ...
 
-    def batch(self, key: jax.Array, window: jax.Array, streams: jax.Array, dtype: Any) -> tuple[Any, jax.Array]:
-        """(inputs, targets) of the next update, targets of shape (K, B) with K scored steps a row.
+    @property
+    def measures_accuracy(self) -> bool: ...
+
+    @property
+    def shuffled(self) -> int: ...
+
+    @property
+    def split(self) -> Any: ...
+
+    def rows(self, streams: Any) -> int:
+        """B, the rows of a batch; of those on one device, where several share it."""
+
+    def windows(self, streams: Any) -> int:
+        """Updates an epoch; 0 where there are no epochs."""
+
+    def batch(self, key: jax.Array, state: Any, streams: Any, dtype: Any) -> Batch:
+        """What the next update trains on.
 
         Args:
           key: of this update, for what is drawn.
-          window: number of the window in the epoch.
+          state: of training, of which `update`, `window` (the number of the window in the epoch) and `order` (that of
+            the rows, where they are shuffled) are looked at.
           streams: what `Task.streams` gave, on the device.
           dtype: of inputs and targets that are numbers.
         """
 
-    def resets(self, window: jax.Array, streams: jax.Array) -> jax.Array | None:
+    def resets(self, window: jax.Array, streams: Any) -> jax.Array | None:
         """Where a row starts afresh in the window, (T, B); None if nowhere."""
 
     def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -111,6 +146,9 @@ class Task(Protocol):
       notes: lines for people about the data.
       writes: whether a trained model can write samples.
       validates: whether there is data to validate on.
+      batch_size: B.
+      windows_per_epoch: updates an epoch; 0 where there are no epochs.
+      fed: the most updates that one reading of the streams is for; 0 where they are the same for all.
     """
 
     @property
@@ -131,29 +169,39 @@ class Task(Protocol):
     @property
     def validates(self) -> bool: ...
 
-    def windows_per_epoch(self, batch_size: int) -> int:
-        """Updates an epoch; 0 where there are no epochs."""
+    @property
+    def batch_size(self) -> int: ...
 
-    def streams(self, batch_size: int) -> np.ndarray:
-        """What the compiled step reads its batches from, one column a row of the batch."""
+    @property
+    def windows_per_epoch(self) -> int: ...
 
-    def identity(self, batch_size: int) -> dict[str, Any]:
+    @property
+    def fed(self) -> int: ...
+
+    def streams(self, update: int = 0, updates: int = 0) -> Any:
+        """What the compiled step reads its batches from: arrays, one column a row of the batch where they are `split`.
+
+        Args:
+          update: where the task is `fed`, the updates done.
+          updates: and how many come now.
+        """
+
+    def identity(self) -> dict[str, Any]:
         """What config.json holds of the data; its `sha256` tells this data from other data."""
 
     def former_digests(self) -> tuple[str, ...]:
         """Values of `sha256` that older versions gave to the same data."""
 
-    def describe(self, batch_size: int) -> str:
+    def describe(self) -> str:
         """The data in one line."""
 
-    def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, batch_size: int, part: str) -> Score:
+    def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, part: str) -> Score:
         """Scores parameters on a part of the data, "validation" or "test".
 
         Args:
           graphdef: structure of the model.
           params: its parameters, on one device.
           key: decides what is drawn, for data that is.
-          batch_size: B of training.
           part: which part.
         """
 
@@ -163,6 +211,18 @@ class Task(Protocol):
         """A sample of text; only where `writes`."""
 
 
-def accuracy_of(objective: Objective, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """The share of right answers, in the dtype of the outputs."""
-    return objective.correct(outputs, targets).mean(dtype=outputs.dtype)
+class FedTask(Task, Protocol):
+    """A task that is `fed`: its batches are made or read as training goes on.
+
+    Attributes:
+      goes_on: whether a restart finds the batches that come next.
+    """
+
+    @property
+    def goes_on(self) -> bool: ...
+
+    def position(self, update: int) -> Any:
+        """What `go_to` needs after a restart beside the updates done, as JSON can hold it."""
+
+    def go_to(self, update: int, position: Any) -> None:
+        """Makes the batch of this update the next one."""

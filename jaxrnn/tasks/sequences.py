@@ -19,7 +19,7 @@ from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.tasks.palindromes import DIGITS, as_numbers, palindromes
 from jaxrnn.tasks.probes import COPY_ALPHABET, ORDER_SYMBOLS, RECALL, adding, copy_memory, temporal_order, xor
-from jaxrnn.tasks.protocol import Score
+from jaxrnn.tasks.protocol import Batch, Score
 from jaxrnn.tasks.sequence_lengths import COPIED_SYMBOLS, check_length
 from jaxrnn.tasks.settings import INPUTS
 
@@ -69,6 +69,7 @@ class Sequences:
       name: a key of `PROBES`.
       length: T, the steps that the network reads.
       input: one of the inputs that the task offers, `jaxrnn.tasks.settings.INPUTS`; its first if None.
+      batch_size: B.
 
     Raises:
       ConfigurationError: if the length is not one that the task can have.
@@ -84,8 +85,10 @@ class Sequences:
     name: str
     length: int
     input: str | None = None
+    batch_size: int = 32
 
-    passes_carry = False
+    passes_carry, measures_accuracy, shuffled, split = False, True, 0, True
+    windows_per_epoch, fed = 0, 0
     items, item_rate, items_per_row = "sequences", "sequences_per_second", 1
     vocabulary, notes = None, ()
     writes, validates = False, True
@@ -159,9 +162,15 @@ class Sequences:
             targets = targets.astype(dtype)
         return inputs, targets if targets.ndim == 2 else targets[None, :]
 
-    def batch(self, key: jax.Array, window: jax.Array, streams: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
-        del window
-        return self.draw(key, streams[0], dtype)
+    def rows(self, streams: jax.Array) -> int:
+        return streams.shape[1]
+
+    def windows(self, streams: jax.Array) -> int:
+        return 0
+
+    def batch(self, key: jax.Array, state: Any, streams: jax.Array, dtype: Any) -> Batch:
+        del state
+        return Batch(*self.draw(key, streams[0], dtype))
 
     def resets(self, window: jax.Array, streams: jax.Array) -> None:
         return None
@@ -187,26 +196,23 @@ class Sequences:
         unit = f" {self.loss_unit}" if self.loss_unit else ""
         return f"accuracy {recent_accuracy:.3f}  smoothed {smooth_loss:.3f}{unit}"
 
-    def windows_per_epoch(self, batch_size: int) -> int:
-        return 0
+    def streams(self, update: int = 0, updates: int = 0) -> np.ndarray:
+        return row_numbers(self.batch_size)
 
-    def streams(self, batch_size: int) -> np.ndarray:
-        return row_numbers(batch_size)
-
-    def identity(self, batch_size: int) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         told = {"task": self.name, "length": self.length, "input": self.input or INPUTS[self.name][0]}
         return {"name": str(self), "sha256": _sha256(json.dumps(told, sort_keys=True))}
 
     def former_digests(self) -> tuple[str, ...]:
         return (_sha256(str(self)),)
 
-    def describe(self, batch_size: int) -> str:
-        return f"{self}: {batch_size} fresh sequences an update"
+    def describe(self) -> str:
+        return f"{self}: {self.batch_size} fresh sequences an update"
 
-    def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, batch_size: int, part: str) -> Score:
+    def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, part: str) -> Score:
         """Scores fresh sequences that the key decides."""
         sequences = VALIDATION_SEQUENCES if part == "validation" else TEST_SEQUENCES
-        of = evaluate_sequences(graphdef, params, self, key, batch_size=batch_size, sequences=sequences)
+        of = evaluate_sequences(graphdef, params, self, key, batch_size=self.batch_size, sequences=sequences)
         loss = f"{of.loss:.4f} nats" if self.loss_unit else f"error {of.loss:.5f}"
         line = f"{part} {loss}, accuracy {of.accuracy:.4f} over {of.sequences:,} fresh sequences"
         return Score(of.loss, of.accuracy, line)

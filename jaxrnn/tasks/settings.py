@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jaxrnn.checks import check_number, flag
+from jaxrnn.contradictions import OWN_TASK
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.tasks.sequence_lengths import SHORTEST, check_length
 
@@ -62,6 +63,8 @@ def refuse_what_the_task_lacks(values: dict[str, Any], defaults: dict[str, Any])
         raise ConfigurationError(
             f"--stop-at-accuracy expects a share of at most 1, or 0 for never; got {values['stop_at_accuracy']}"
         )
+    if task == OWN_TASK:
+        return
     if task == "text":
         for name in ONLY_FOR_SEQUENCES:
             if is_given(name):

@@ -12,14 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.data.corpus import Corpus
-from jaxrnn.data.splits import TextSplit
-from jaxrnn.data.windows import count_windows, reset_mask, to_streams, window_at
+from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.data.reading import ReadingOptions
+from jaxrnn.data.splits import split_text
+from jaxrnn.data.windows import count_windows, refuse_short_part, reset_mask, to_streams, window_at
 from jaxrnn.evaluate import evaluate_ids
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.sample import sample_ids
-from jaxrnn.tasks.protocol import Score
+from jaxrnn.tasks.protocol import Batch, Score
 
 VALIDATION_STREAMS = 32
 
@@ -39,7 +40,7 @@ class NextSymbol:
     steps: int
     document_end: int | None = None
 
-    passes_carry = True
+    passes_carry, measures_accuracy, shuffled, split = True, False, 0, True
     loss_name = "loss_nats"
     loss_unit = "nats"
     items, item_rate = "chars", "chars_per_second"
@@ -60,10 +61,16 @@ class NextSymbol:
     def chance_in_words(self) -> str:
         return f"ln {self.vocabulary_size} = {self.chance:.3f} nats"
 
-    def batch(self, key: jax.Array, window: jax.Array, streams: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    def rows(self, streams: jax.Array) -> int:
+        return streams.shape[1]
+
+    def windows(self, streams: jax.Array) -> int:
+        return (streams.shape[0] - 1) // self.steps
+
+    def batch(self, key: jax.Array, state: Any, streams: jax.Array, dtype: Any) -> Batch:
         del key, dtype
-        symbols = window_at(streams, window, self.steps)
-        return symbols[:-1], symbols[1:]
+        symbols = window_at(streams, state.window, self.steps)
+        return Batch(symbols[:-1], symbols[1:])
 
     def resets(self, window: jax.Array, streams: jax.Array) -> jax.Array | None:
         return None if self.document_end is None else reset_mask(streams, window, self.steps, self.document_end)
@@ -89,34 +96,69 @@ class NextSymbol:
 
 
 class Text:
-    """A text as a task.
+    """The next symbol of a text, at every step: B streams of it side by side, the carry passed on.
 
     Args:
-      corpus: the text.
-      parts: its training, validation and test data; a part may be empty.
-      steps: T, symbols in a window.
-      path: the file, if it is one: where a run that is resumed from another folder finds it.
+      text: a file, a known text, or a `Corpus`.
+      bptt_length: T, symbols in a window: the steps that the gradient flows through.
+      batch_size: B.
+      validation_fraction: share that is kept out of training and scored at each epoch's end.
+      test_fraction: share at the very end that is scored once, after training.
+      folds, fold: parts of the text that can be its end in turn, and which of them is: see `split_text`.
+      retrain: train on the validation part as well, and validate nothing.
+      reading: how bytes become characters; see `load_corpus`.
+
+    Raises:
+      DataError: if the text cannot be read or a part of it is too short.
+
+    Example:
+      >>> from jaxrnn.data.corpus import corpus_from_text
+      >>> text = Text(corpus_from_text("abba" * 100), bptt_length=10, batch_size=4)
+      >>> len(text.vocabulary), text.windows_per_epoch
+      (2, 9)
     """
 
-    writes = True
+    writes, fed = True, 0
 
-    def __init__(self, corpus: Corpus, parts: TextSplit, steps: int, path: Path | None = None):
-        self.corpus, self.parts, self.path = corpus, parts, path
-        self.objective = NextSymbol(len(corpus.vocabulary), steps, corpus.document_end)
+    def __init__(
+        self,
+        text: str | Path | Corpus,
+        *,
+        bptt_length: int = 25,
+        batch_size: int = 1,
+        validation_fraction: float = 0.0,
+        test_fraction: float = 0.0,
+        fold: int = 0,
+        folds: int = 1,
+        retrain: bool = False,
+        reading: ReadingOptions | None = None,
+    ):
+        self.path = None if isinstance(text, Corpus) or not Path(text).is_file() else Path(text).resolve()
+        corpus = text if isinstance(text, Corpus) else load_corpus(str(text), reading)
+        self.corpus, self.batch_size = corpus, batch_size
+        self.parts = split_text(corpus.ids, validation_fraction, test_fraction, fold, folds, retrain)
+        T = bptt_length
+        if validation_fraction and not retrain:
+            count_windows(len(self.parts.train), T, batch_size, len(self.parts.valid))
+            refuse_short_part(len(corpus), len(self.parts.valid), T, batch_size, "validation")
+        if test_fraction:
+            refuse_short_part(len(corpus), len(self.parts.test), T, batch_size, "test")
+        self.objective = NextSymbol(len(corpus.vocabulary), T, corpus.document_end)
         self.name, self.vocabulary, self.notes = corpus.name, corpus.vocabulary, corpus.notes
 
     @property
     def validates(self) -> bool:
         return len(self.parts.valid) > 0
 
-    def windows_per_epoch(self, batch_size: int) -> int:
-        return count_windows(len(self.parts.train), self.objective.steps, batch_size).windows
+    @property
+    def windows_per_epoch(self) -> int:
+        return count_windows(len(self.parts.train), self.objective.steps, self.batch_size).windows
 
-    def streams(self, batch_size: int) -> np.ndarray:
-        return to_streams(self.parts.train, batch_size)
+    def streams(self, update: int = 0, updates: int = 0) -> np.ndarray:
+        return to_streams(self.parts.train, self.batch_size)
 
-    def identity(self, batch_size: int) -> dict[str, Any]:
-        corpus, windows = self.corpus, count_windows(len(self.parts.train), self.objective.steps, batch_size)
+    def identity(self) -> dict[str, Any]:
+        corpus, windows = self.corpus, count_windows(len(self.parts.train), self.objective.steps, self.batch_size)
         return {
             "name": corpus.name,
             "path": str(self.path) if self.path is not None else None,
@@ -135,15 +177,15 @@ class Text:
     def former_digests(self) -> tuple[str, ...]:
         return ()
 
-    def describe(self, batch_size: int) -> str:
-        corpus, T = self.corpus, self.objective.steps
+    def describe(self) -> str:
+        corpus, T, batch_size = self.corpus, self.objective.steps, self.batch_size
         windows = count_windows(len(self.parts.train), T, batch_size)
         return (
             f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; an epoch is "
             f"{windows.windows:,} updates of {T} x {batch_size} characters, {windows.left_over:,} are left over"
         )
 
-    def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, batch_size: int, part: str) -> Score:
+    def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, part: str) -> Score:
         """Scores every symbol of a part but its first, in several streams."""
         del key
         ids = self.parts.valid if part == "validation" else self.parts.test

@@ -29,7 +29,7 @@ from jaxrnn.errors import (
 from jaxrnn.terminal.printable import printable
 
 EXIT_UNEXPECTED = 1
-# How `TrainResult.stopped` ends the process, for supervisors.
+# How `FitResult.stopped` ends the process, for supervisors.
 EXIT_OF_STOP = {None: EXIT_DONE, "interrupted": EXIT_INTERRUPTED, "stopped": EXIT_STOPPED}
 
 

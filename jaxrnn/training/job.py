@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
 from jaxrnn.cells import cell_options
 from jaxrnn.cells.initializers import Initializer, initializer
 from jaxrnn.checks import LARGEST_COUNT, parse_devices
 from jaxrnn.config import DEFAULT_UPDATES, TrainConfig
-from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.data.splits import split_text
-from jaxrnn.data.windows import count_windows, refuse_short_part
+from jaxrnn.contradictions import OWN_TASK
+from jaxrnn.data.corpus import Corpus
 from jaxrnn.devices.memory import parameter_count, refuse_what_cannot_fit
 from jaxrnn.devices.mesh import Layout, automatic_devices, layout_for
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.optim.optimizer import NamedOptimizer
+from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.tasks.text import NextSymbol, Text
-from jaxrnn.training.state import TrainState
-from jaxrnn.training.step import StepSettings
-from jaxrnn.training.trainer import Member, Trainer, start_state
-from jaxrnn.training.values import refuse_other_structures, traced_values
+from jaxrnn.training.state import TrainState, initial_train_state
+from jaxrnn.training.step import CALL_OPTIONS, StepSettings
+from jaxrnn.training.values import TracedValues, traced_values
 
 
 class TrainJob(NamedTuple):
@@ -37,21 +39,41 @@ class TrainJob(NamedTuple):
     Attributes:
       config: the settings.
       task: what is learned, with its data.
+      make_model: makes the model; called while tracing.
+      optimizer: what makes steps of gradients.
       parameters: how many the model has.
       updates: updates in all.
       windows: updates an epoch; 0 where there are no epochs.
+      validation: what is validated on in place of the task's own.
+      parts: what a run records of parts that no settings name, see `jaxrnn.training.parts`; None if there are none.
+      given: parameters to begin with, in place of drawn ones.
+      injected: values for an optimizer made by `optax.inject_hyperparams`.
+      options: see `StepSettings`.
     """
 
     config: TrainConfig
     task: Task
+    make_model: Callable[[nnx.Rngs], Any]
+    optimizer: optax.GradientTransformation
     parameters: int
     updates: int
     windows: int
+    validation: Task | None = None
+    parts: dict[str, Any] | None = None
+    given: Any = None
+    injected: Mapping[str, float] = {}
+    options: tuple[str, ...] = CALL_OPTIONS
+
+    @property
+    def values(self) -> TracedValues:
+        """What members of one program may differ in."""
+        return traced_values(self.config)
 
     @property
     def validation_every(self) -> int:
         """Updates between two validations; 0 makes none."""
-        return self.config.validation_every or (self.windows if self.windows and self.task.validates else 0)
+        validates = self.validation is not None or self.task.validates
+        return self.config.validation_every or (self.windows if self.windows and validates else 0)
 
 
 def objective_of(config: TrainConfig, vocabulary_size: int = 0, document_end: int | None = None) -> Any:
@@ -65,7 +87,7 @@ def objective_of(config: TrainConfig, vocabulary_size: int = 0, document_end: in
     if config.task == "text":
         return NextSymbol(vocabulary_size, config.bptt_length, document_end)
     assert config.sequence_length is not None
-    return Sequences(config.task, config.sequence_length, config.input)
+    return Sequences(config.task, config.sequence_length, config.input, config.batch_size)
 
 
 def task_of(config: TrainConfig, corpus: Corpus | None = None) -> Task:
@@ -76,19 +98,12 @@ def task_of(config: TrainConfig, corpus: Corpus | None = None) -> Task:
     """
     if config.task != "text":
         return objective_of(config)
-    if corpus is None:
-        corpus = load_corpus(config.text, config.reading_options())
-    parts = split_text(
-        corpus.ids, config.validation_fraction, config.test_fraction, config.fold, config.folds, config.retrain
-    )
-    T, B = config.bptt_length, config.batch_size
-    if config.validation_fraction and not config.retrain:
-        count_windows(len(parts.train), T, B, len(parts.valid))
-        refuse_short_part(len(corpus), len(parts.valid), T, B, "validation")
-    if config.test_fraction:
-        refuse_short_part(len(corpus), len(parts.test), T, B, "test")
-    path = Path(config.text).resolve() if Path(config.text).is_file() else None
-    return Text(corpus, parts, config.bptt_length, path)
+    names = ("bptt_length", "batch_size", "validation_fraction", "test_fraction", "fold", "folds", "retrain")
+    of_text = {name: getattr(config, name) for name in names}
+    text = Text(corpus or config.text, reading=config.reading_options(), **of_text)
+    if Path(config.text).is_file():
+        text.path = Path(config.text).resolve()
+    return text
 
 
 def make_model(config: TrainConfig, objective: Any, rngs: nnx.Rngs) -> Any:
@@ -134,15 +149,43 @@ def model_structure(config: TrainConfig, objective: Any) -> tuple[Any, Any]:
     return graphdef, nnx.to_pure_dict(state)
 
 
+def start_state(job: TrainJob, seed: int | np.integer | jax.Array, values: TracedValues) -> TrainState:
+    """The state before the first update: a model drawn from the seed, and nothing learned."""
+    key = stream_key(run_key(seed), STREAM_INIT)
+    task = job.task
+    return initial_train_state(
+        job.make_model(nnx.Rngs(params=key, default=jax.random.fold_in(key, 1))),
+        job.optimizer,
+        values,
+        task.batch_size,
+        seed,
+        task.objective.passes_carry,
+        measures_accuracy(job),
+        task.objective.shuffled,
+        job.given,
+    )
+
+
+def measures_accuracy(job: TrainJob) -> bool:
+    """Whether each update's share of right answers is measured."""
+    return job.config.accuracy or job.task.objective.measures_accuracy
+
+
+def structure_of_model(job: TrainJob) -> tuple[Any, Any]:
+    """(graphdef, shapes of parameters and variables) of the model, without making an array."""
+    with numerics(job.config.dtype):
+        graphdef, state = nnx.split(nnx.eval_shape(lambda: job.make_model(nnx.Rngs(0))))
+    return graphdef, nnx.to_pure_dict(state)
+
+
 def state_template(config: TrainConfig, objective: Any) -> TrainState:
-    """Shapes and dtypes of the training state, without making an array."""
+    """Shapes and dtypes of the training state of these settings, without making an array."""
 
     def start() -> TrainState:
-        settings = step_settings(config, objective)
-        values = traced_values(config)
-        return start_state(
-            lambda rngs: make_model(config, objective, rngs), settings, config.batch_size, config.seed, values
-        )
+        model, optimizer = make_model(config, objective, nnx.Rngs(0)), NamedOptimizer(config.optimizer_settings())
+        sizes = (config.batch_size, config.seed, objective.passes_carry)
+        accuracy = config.accuracy or objective.measures_accuracy
+        return initial_train_state(model, optimizer, traced_values(config), *sizes, accuracy)
 
     with numerics(config.dtype):
         return jax.eval_shape(start)
@@ -159,43 +202,35 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
       DataError: if the text cannot be read or is too short.
       ConfigurationError: if the settings do not fit the text or the memory.
     """
+    if config.task == OWN_TASK:
+        raise ConfigurationError(f"--task {OWN_TASK} stands for what jaxrnn.fit was given; run that program again")
     task = task_of(config, corpus)
-    windows = task.windows_per_epoch(config.batch_size)
-    updates = config.updates or (config.epochs * windows if config.epochs else DEFAULT_UPDATES)
+    parameters = parameter_count(model_structure(config, task.objective)[1])
+    characters = task.identity().get("characters", 0)
+    refuse_what_cannot_fit(config, parameters, task.objective.symbols, characters)
+    return TrainJob(
+        config,
+        task,
+        functools.partial(make_model, config, task.objective),
+        NamedOptimizer(config.optimizer_settings()),
+        parameters,
+        total_updates(config, task),
+        task.windows_per_epoch,
+    )
+
+
+def total_updates(config: TrainConfig, task: Task) -> int:
+    """How many updates the settings ask for.
+
+    Raises:
+      ConfigurationError: if they are more than can be counted.
+    """
+    updates = config.updates or (config.epochs * task.windows_per_epoch if config.epochs else DEFAULT_UPDATES)
     if updates > LARGEST_COUNT:
         raise ConfigurationError(
             f"--epochs {config.epochs} is {updates:,} updates, at most {LARGEST_COUNT:,} can be counted"
         )
-    parameters = parameter_count(model_structure(config, task.objective)[1])
-    characters = task.identity(config.batch_size).get("characters", 0)
-    refuse_what_cannot_fit(config, parameters, task.objective.symbols, characters)
-    return TrainJob(config, task, parameters, updates, windows)
-
-
-def make_trainer(jobs: Sequence[TrainJob], devices: int | None = None) -> Trainer:
-    """The trainer of one job, or of several that fit into one program.
-
-    Args:
-      jobs: what is trained.
-      devices: how many devices share the work, as a run that goes on did; chosen from the settings if None.
-
-    Raises:
-      ConfigurationError: if the devices cannot share the batch.
-      ConfigurationError: if the jobs do not fit into one program.
-    """
-    config, objective = jobs[0].config, jobs[0].task.objective
-    refuse_other_structures([job.config for job in jobs])
-    layout = layout_of([job.config for job in jobs], devices)
-    members = [Member(job.task, traced_values(job.config), job.config.seed) for job in jobs]
-    settings = step_settings(config, objective, layout.share)
-    return Trainer(
-        lambda rngs: make_model(config, objective, rngs),
-        settings,
-        members,
-        config.batch_size,
-        dtype=config.dtype,
-        layout=layout,
-    )
+    return updates
 
 
 def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Layout:
@@ -218,11 +253,12 @@ def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Lay
     return Layout(1, asked)
 
 
-def step_settings(config: TrainConfig, objective: Any, devices: int = 1) -> StepSettings:
+def settings_of(job: TrainJob, devices: int = 1) -> StepSettings:
     """What is fixed when the step is compiled."""
+    config = job.config
     return StepSettings(
-        objective=objective,
-        optimizer=config.optimizer_settings(),
+        objective=job.task.objective,
+        optimizer=job.optimizer,
         loss_reduction=config.loss_reduction,
         engine=config.engine,
         learned_initial_carry=config.learned_initial_carry,
@@ -230,6 +266,8 @@ def step_settings(config: TrainConfig, objective: Any, devices: int = 1) -> Step
         dropout_per_window=config.dropout_mask == "sequence",
         clips_backward=config.clip_backward > 0,
         devices=devices,
-        accuracy=config.measures_accuracy,
+        accuracy=measures_accuracy(job),
         stop_at_accuracy=float(config.stop_at_accuracy),
+        options=job.options,
+        begins_anew=job.parts is not None,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,9 @@ from jaxrnn.errors import NumericError, StorageError
 from jaxrnn.random_streams import run_key_from_data
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
+from jaxrnn.training.callbacks import Callback, is_due, next_points
 from jaxrnn.training.job import TrainJob
+from jaxrnn.training.memory_files import MemoryFiles
 from jaxrnn.training.report import Report, metric_row, status_of
 from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_files import RunFiles
@@ -49,7 +51,7 @@ class Loop:
       rounds: the updates of the members that were saved together last, and how to note the next; None for a run alone.
       report: called where a `Report` is due.
       select: `(glances, ends)` gives numbers of members that are stopped after a validation, as by successive halving.
-      at: what is called with the trainer when so many updates are done, before they are saved; chunks end there.
+      callbacks: what is called as updates are done, before they are saved; chunks end there.
 
     Attributes:
       ends: how each has ended, see `end_of`; None while it goes on.
@@ -59,17 +61,17 @@ class Loop:
         self,
         jobs: Sequence[TrainJob],
         trainer: Trainer,
-        files: Sequence[RunFiles],
+        files: Sequence[RunFiles | MemoryFiles],
         progress: Progress,
         stop: StopRequest,
         *,
         rounds: Rounds | None = None,
         report: Callable[[Report], None] = lambda report: None,
         select: Callable[[Sequence[TrainState], Sequence[str | None]], list[int]] = lambda glances, ends: [],
-        at: Mapping[int, Callable[[Trainer], None]] | None = None,
+        callbacks: Sequence[Callback] = (),
     ):
         self.jobs, self.trainer, self.files, self.progress, self.stop = jobs, trainer, files, progress, stop
-        self.rounds, self.report, self.select, self.at = rounds, report, select, at or {}
+        self.rounds, self.report, self.select, self.callbacks = rounds, report, select, callbacks
         self.config, self.alone = jobs[0].config, len(jobs) == 1
         self.sample_every = self.config.sample_every if jobs[0].task.writes else 0
         self.validation_every = jobs[0].validation_every
@@ -83,6 +85,7 @@ class Loop:
         """Opens the files, restores what was saved, compiles. False if a run by itself was done before."""
         states = self._restored()
         if self.rounds is None and self.files[0].saved_update >= self.totals[0]:
+            self.trainer.hold(states)
             return False
         started = time.perf_counter()
         self.trainer.begin(states)
@@ -122,8 +125,9 @@ class Loop:
             for member in moved:
                 if self.sample_every and (self.updates[member] == 1 or self._is_due(member, self.sample_every)):
                     self._sample(member, self.trainer.state(member).params, int(self.updates[member]))
-            for update in sorted(set(self.updates[moved].tolist()) & self.at.keys()):
-                self.at[update](self.trainer)
+            for when, call in self.callbacks:
+                for update in sorted({int(self.updates[m]) for m in moved if is_due(when, int(self.updates[m]))}):
+                    call(update, self.trainer)
             if told := [m for m in moved if m in due or self.ends[m] or self._is_due(m, self.jobs[0].windows or 1)]:
                 self.report(Report(int(self.updates[moved].max()), told, self.seconds_an_update))
             by_time = self.save_seconds and time.monotonic() - last_save >= max(
@@ -159,7 +163,7 @@ class Loop:
                 if newest and state is None:
                     warnings = [f"no checkpoint up to update {newest} is there; training starts at update 0"]
             for warning in warnings:
-                self.progress.warning(warning if self.alone else f"{files.directory.path.name}: {warning}")
+                self.progress.warning(warning if self.alone or not files.path else f"{files.path.name}: {warning}")
             if files.begun_before and self.alone:
                 start = "training starts at update 0, since no checkpoint was saved here yet"
                 self.progress.message(start if state is None else f"resumed at update {files.saved_update:,}")
@@ -192,7 +196,7 @@ class Loop:
         update = int(self.updates[running].min())
         first = running & (self.updates == update)
         ahead = self.updates[running & (self.updates > update)]
-        points = [point for point in self.at if point > update]
+        points = next_points(self.callbacks, update)
         ends = [*self.totals[first].tolist(), *ahead.tolist(), *points, update + MAX_CHUNK_UPDATES]
         for interval in (self.jobs[0].windows, self.validation_every, self.sample_every, self.save_updates):
             if interval:
@@ -239,9 +243,12 @@ class Loop:
         what = "the loss or its gradient was not finite"
         if math.isfinite(latest_loss):
             what = f"the loss, {latest_loss:.3g}, was above {EXPLOSION:g} times that of a model that knows nothing"
+        saved = (
+            f"the checkpoint of update {max(self.files[0].saved_update, 0)} is intact: " if self.files[0].path else ""
+        )
         raise NumericError(
-            f"{what} for {bad} updates up to update {update}; the checkpoint of update "
-            f"{max(self.files[0].saved_update, 0)} is intact: lower --learning-rate or set --clip-value in a new run"
+            f"{what} for {bad} updates up to update {update}; {saved}lower --learning-rate or set --clip-value in a "
+            "new run"
         )
 
     def _validate(self, due: list[int]) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
@@ -16,13 +16,15 @@ from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.tasks.protocol import Score, Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
+from jaxrnn.training.memory_files import MemoryFiles
 from jaxrnn.training.report import Report
 from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import recent_accuracy
+from jaxrnn.training.trainer import Trainer
 
 
 class MemberResult(NamedTuple):
@@ -84,7 +86,6 @@ def train_members(
     Raises:
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
     """
-    progress = progress or Progress()
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
         if corpus is None and configs[0].task == "text":
@@ -94,30 +95,43 @@ def train_members(
         for config in configs:
             job = make_job(config, corpus)
             jobs.append(job._replace(task=tasks.setdefault(config.fold, job.task)))  # one copy of a fold's streams
-        trainer = make_trainer(jobs, devices)
-        runs = [RunDirectory(path) for path in directories]
-        for run, config in zip(runs, configs, strict=True):
+        trainer = Trainer.of(jobs, devices)
+        options = {"select": worse_half} if halving else {}
+        loop = train_together(jobs, trainer, directories, rounds, progress or Progress(), stop, report, **options)
+        return None if None in loop.ends else results_of(loop)
+
+
+def train_together(
+    jobs: Sequence[TrainJob],
+    trainer: Trainer,
+    directories: Sequence[Path],
+    rounds: Path | None,
+    progress: Progress,
+    stop: StopRequest,
+    report: Callable[[Loop, Report], None] = lambda loop, report: None,
+    **options: Any,
+) -> Loop:
+    """The loop of several members, when it has ended or was asked to stop; in memory where there are no directories.
+
+    Options are those of `Loop`. The others are those of `train_members`.
+    """
+    with contextlib.ExitStack() as stack:
+        files: list[RunFiles | MemoryFiles] = [MemoryFiles() for _ in jobs]
+        for number, path in enumerate(directories):
+            run = RunDirectory(path)
             if is_writer():
                 if run.exists():
-                    run.refuse_other_settings(config)
+                    run.refuse_other_settings(jobs[number].config)
                 run.prepare()
                 stack.enter_context(run.lock())
-        files = [RunFiles(job, run, trainer.layout.devices) for job, run in zip(jobs, runs, strict=True)]
-        noted = Rounds(rounds, [path.name for path in directories])
-        loop = Loop(
-            jobs,
-            trainer,
-            files,
-            progress,
-            stop,
-            rounds=noted,
-            report=lambda told: report(loop, told),
-            select=worse_half if halving else lambda glances, ends: [],
-        )
-        with contextlib.closing(loop), numerics(configs[0].dtype):
+            files[number] = RunFiles(jobs[number], run, trainer.layout.devices)
+        if rounds is not None:
+            options["rounds"] = Rounds(rounds, [path.name for path in directories])
+        loop = Loop(jobs, trainer, files, progress, stop, report=lambda told: report(loop, told), **options)
+        with contextlib.closing(loop), numerics(jobs[0].config.dtype):
             loop.begin()
             loop.run()
-            return None if None in loop.ends else results_of(loop)
+            return loop
 
 
 def results_of(loop: Loop) -> list[MemberResult]:

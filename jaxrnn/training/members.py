@@ -21,7 +21,8 @@ from jaxrnn.random_streams import run_key_from_data
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import ChunkMetrics
 
-LARGE = ("params", "optimizer_state", "best_params", "carry", "seed")
+LARGE = ("params", "optimizer_state", "best_params", "carry", "seed", "variables", "best_variables", "order")
+Feed = Callable[[int, int], Any]
 Chunk = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, ChunkMetrics]]
 
 
@@ -37,7 +38,7 @@ def lift(train_chunk: Chunk, batched: bool, several_streams: bool = False) -> Ca
     """
 
     def one(state: TrainState, streams: jax.Array, fold: jax.Array, updates: jax.Array) -> Any:
-        return train_chunk(state, streams[fold] if several_streams else streams, updates)
+        return train_chunk(state, jax.tree.map(lambda s: s[fold], streams) if several_streams else streams, updates)
 
     def advance(states: TrainState, streams: jax.Array, folds: jax.Array, updates: jax.Array) -> Any:
         if batched:
@@ -55,6 +56,7 @@ class Alone:
       layout: its `share` devices split the batch.
       streams: of the task, on the host.
       template: shapes and dtypes of the state.
+      split, feed: see `Objective.split` and `Task.streams`; None where the streams stay the same.
       start: gives the state before its first update, or as it was saved; called beside the compiler, which leaves a
         core idle for most of its time.
     """
@@ -63,19 +65,21 @@ class Alone:
         self,
         train_chunk: Chunk,
         layout: Layout,
-        streams: np.ndarray,
+        streams: Any,
         template: TrainState,
         start: Callable[[], TrainState],
+        split: Any = True,
+        feed: Feed | None = None,
     ):
-        self.layout, self.specs = layout, _state_specs()
-        along = PartitionSpec(None, BATCH_AXIS)
-        in_specs = (self.specs, along, PartitionSpec())
+        self.layout, self.specs, self._feed = layout, _state_specs(), feed
+        self._along = _stream_specs(split)
+        in_specs = (self.specs, self._along, PartitionSpec())
         program = jit_on(train_chunk, layout, in_specs, (self.specs, PartitionSpec()), donate_argnums=0)
         with ThreadPoolExecutor(max_workers=1) as thread:
             started = thread.submit(start)
             self._chunk = compiled(program, template, streams, np.int32(1))
             self.put(0, started.result())
-        self._streams = place(layout, along, streams)
+        self._streams = place(layout, self._along, streams)
 
     def put(self, member: int, state: TrainState) -> None:
         """Replaces the state."""
@@ -92,6 +96,8 @@ class Alone:
     def advance(self, updates: np.ndarray) -> list[ChunkMetrics]:
         """So many updates, fewer where it ends on the way; what each of them measured."""
         before = int(self._state.update)
+        if self._feed is not None:
+            self._streams = place(self.layout, self._along, self._feed(before, int(updates[0])))
         self._state, metrics = self._chunk(self._state, self._streams, np.int32(updates[0]))
         return [_measured(metrics, int(self._state.update) - before)]
 
@@ -105,19 +111,28 @@ class Members:
       streams: of each fold, on the host.
       folds: the fold that each member reads.
       states: stacked, as NumPy arrays, with the keys as their integers.
+      split, feed: as for `Alone`.
     """
 
     def __init__(
-        self, train_chunk: Chunk, layout: Layout, streams: list[np.ndarray], folds: list[int], states: TrainState
+        self,
+        train_chunk: Chunk,
+        layout: Layout,
+        streams: list[Any],
+        folds: list[int],
+        states: TrainState,
+        split: Any = True,
+        feed: Feed | None = None,
     ):
-        self.layout, self.folds, self._full = layout, np.asarray(folds, np.int32), states
+        self.layout, self.folds, self._full, self._feed = layout, np.asarray(folds, np.int32), states, feed
         self._specs, self._along = _state_specs(MEMBER_AXIS), PartitionSpec(MEMBER_AXIS)
         several = len(streams) > 1
-        of_streams = PartitionSpec(None, None, BATCH_AXIS) if several else PartitionSpec(None, BATCH_AXIS)
-        in_specs = (self._specs, of_streams, self._along, self._along)
+        self._of_streams = _stream_specs(split, *([None] if several else []))
+        in_specs = (self._specs, self._of_streams, self._along, self._along)
         advance = lift(train_chunk, layout.batched, several)
         self._advance = jit_on(advance, layout, in_specs, (self._specs, self._along), donate_argnums=0)
-        self._streams = place(layout, of_streams, np.stack(streams) if several else streams[0])
+        stacked = jax.tree.map(lambda *of: np.stack(of), *streams) if several else streams[0]
+        self._streams = place(layout, self._of_streams, stacked)
         self._slots: list[int] = []
         self._placed: TrainState | None = None
         self._compiled: set[int] = set()
@@ -147,6 +162,9 @@ class Members:
         slots = slots_for(updates > 0, self.layout)
         self._compile_for(slots)
         before = self._full.update.copy()
+        if self._feed is not None:
+            (update,) = set(before[updates > 0].tolist())  # the loop lets those behind catch up by themselves
+            self._streams = place(self.layout, self._of_streams, self._feed(update, int(updates.max())))
         metrics = self._call(np.where(np.array(slots) >= 0, updates[slots], 0).astype(np.int32))
         ended: list[ChunkMetrics] = [_measured(metrics, 0, 0)] * len(updates)
         for slot, member in enumerate(slots):
@@ -226,6 +244,11 @@ def _state_specs(*along: str) -> TrainState:
     whole: Any = PartitionSpec(*along)
     fields = {name: whole for name in TrainState._fields}
     return TrainState(**{**fields, "carry": PartitionSpec(*along, BATCH_AXIS)})
+
+
+def _stream_specs(split: Any, *before: None) -> Any:
+    """How streams lie on the mesh, from `Objective.split`; `before` stands for leading axes."""
+    return jax.tree.map(lambda along: PartitionSpec(*before, None, BATCH_AXIS) if along else PartitionSpec(), split)
 
 
 def _measured(metrics: ChunkMetrics, updates: int, slot: int | None = None) -> ChunkMetrics:

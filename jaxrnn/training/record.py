@@ -15,6 +15,7 @@ from jaxrnn.storage.vocabulary_file import load_vocabulary
 from jaxrnn.terminal.printable import printable
 from jaxrnn.training.formats import readers
 from jaxrnn.training.job import TrainJob
+from jaxrnn.training.part_records import refuse_other_parts
 from jaxrnn.training.state import TrainState
 
 MOST_SYMBOLS_SHOWN = 1024  # kept in the metadata of a checkpoint, which may have 1 MB
@@ -23,18 +24,19 @@ MOST_ROWS_SHOWN = 6
 
 def record_of(job: TrainJob, devices: int) -> dict[str, Any]:
     """The content of config.json: settings, parameter count, data, environment."""
-    return {
+    record = {
         "config": job.config.to_json(),
         "parameters": job.parameters,
         "devices": devices,
-        "data": job.task.identity(job.config.batch_size),
+        "data": job.task.identity(),
         "environment": fingerprint(),
     }
+    return record if job.parts is None else record | {"parts": job.parts}
 
 
 def identity_of(job: TrainJob) -> dict[str, Any]:
     """What a checkpoint of this job belongs to; see `identity`."""
-    data = job.task.identity(job.config.batch_size)
+    data = job.task.identity()
     reading = ReadingOptions.from_json(data["reading"]) if "reading" in data else None
     return identity(job.config, data["sha256"], job.task.vocabulary, data.get("document_end"), reading)
 
@@ -90,8 +92,11 @@ def restore(
     """
     stored = directory.read_config()
     refuse_other_data(stored, job, directory)
+    jax_then, jax_now = (of["environment"]["versions"].get("jax") for of in (stored, record))
+    of_parts = refuse_other_parts(stored.get("parts"), job.parts, jax_then == jax_now)
     remove_leftovers(directory.checkpoints)
     latest, warnings = load_latest(directory.checkpoints, readers(template), newest)
+    warnings = of_parts + warnings
     if latest is None:
         return record, None, warnings
     refuse_other_run(latest.metadata, identity_of(job), job.task.former_digests())
@@ -110,7 +115,7 @@ def refuse_other_data(stored: dict[str, Any], job: TrainJob, directory: RunDirec
     Raises:
       CheckpointError: if they are others.
     """
-    now, then = job.task.identity(job.config.batch_size), stored["data"]
+    now, then = job.task.identity(), stored["data"]
     if then["sha256"] not in (now["sha256"], *job.task.former_digests()):
         counts = ""
         if "characters" in now:
@@ -190,7 +195,8 @@ def with_environment(stored: dict[str, Any], record: dict[str, Any], update: int
     """The record to keep when a run goes on, and what changed in its environment since (each may change the bits)."""
     changed = changes(stored["environment"], record["environment"])
     data = stored["data"] | {"sha256": record["data"]["sha256"]}  # older versions gave generated data another
-    record = stored | {"config": record["config"], "data": data, "environment": record["environment"]}
+    now = {name: record[name] for name in ("config", "environment", "parts") if name in record}
+    record = stored | {"data": data} | now
     if changed:
         history = [*stored.get("environment_changes", []), {"update": update, "changes": changed}]
         record["environment_changes"] = history

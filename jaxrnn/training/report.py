@@ -77,12 +77,17 @@ def status_of(job: TrainJob, update: int, total: int, measured: dict[str, float]
     return Status(update, total, f"{epoch}{numbers}  {speed}", left)
 
 
+def name_of_model(job: TrainJob) -> str:
+    """The model in a few words: cell, hidden features and layers, or the name of a user's."""
+    if job.parts is not None:
+        return job.parts["model"]["type"]
+    return f"{job.config.cell} {job.config.hidden} x {job.config.layers}"
+
+
 def describe_job(job: TrainJob) -> list[str]:
     """What a person wants to know before the first update, a few lines."""
-    config = job.config
     return [
         *job.task.notes,
-        job.task.describe(config.batch_size),
-        f"{config.cell} {config.hidden} x {config.layers}: {job.parameters:,} parameters; untrained loss "
-        f"{job.task.objective.chance_in_words}",
+        job.task.describe(),
+        f"{name_of_model(job)}: {job.parameters:,} parameters; untrained loss {job.task.objective.chance_in_words}",
     ]

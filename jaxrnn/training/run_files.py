@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from jaxrnn.devices.hosts import is_writer, reading_alone
 from jaxrnn.storage import checkpoint as checkpoints
@@ -11,7 +11,7 @@ from jaxrnn.storage.logs import AppendLog, sample_entry
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.storage.vocabulary_file import save_vocabulary
-from jaxrnn.tasks.protocol import Score
+from jaxrnn.tasks.protocol import FedTask, Score
 from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.record import identity_of, record_of, restore
@@ -27,12 +27,13 @@ class RunFiles:
       devices: how many share the work.
 
     Attributes:
+      path: where they are.
       saved_update: that of the latest checkpoint; -1 for none.
       begun_before: whether the directory held a run.
     """
 
     def __init__(self, job: TrainJob, directory: RunDirectory, devices: int):
-        self.job, self.directory, self.devices = job, directory, devices
+        self.job, self.directory, self.devices, self.path = job, directory, devices, directory.path
         self.saved_update = -1
         self.begun_before = False
         self._logs: dict[str, AppendLog] = {}
@@ -64,6 +65,8 @@ class RunFiles:
         if saved is None:
             return None, warnings
         self.saved_update = saved.metadata["update"]
+        if self.job.task.fed:
+            cast(FedTask, self.job.task).go_to(self.saved_update, saved.metadata.get("task"))
         return saved.state, warnings
 
     def log(self, rows: list[dict[str, Any]]) -> None:
@@ -97,6 +100,8 @@ class RunFiles:
             log.sync()
             files[name] = log.position()
         extra = {"files": files, **identity_of(self.job)}
+        if self.job.task.fed:
+            extra["task"] = cast(FedTask, self.job.task).position(update)
         checkpoints.save_checkpoint(self.directory.checkpoints, state, update, extra, FORMAT, MAY_BE_NAN, keep)
         self.saved_update = update
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,10 @@ from jaxrnn.storage.run_directory import RunDirectory, default_run_path
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
-from jaxrnn.training.job import TrainJob, make_job, make_trainer
+from jaxrnn.training.callbacks import Callback
+from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
+from jaxrnn.training.memory_files import MemoryFiles
 from jaxrnn.training.report import describe_job
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import RECENT_UPDATES
@@ -29,18 +31,35 @@ FINAL_SAMPLE_TEMPERATURE = 0.6
 FINAL_SAMPLE_LENGTH = 400
 
 
-class TrainResult(NamedTuple):
-    """How a call of `train` ended.
+class FitResult(NamedTuple):
+    """How a call of `fit` or `train` ended.
 
     Attributes:
-      directory: the run directory.
-      update: updates done.
-      stopped: None if all updates are done, "interrupted" by Ctrl-C or "stopped" by SIGTERM; saved in each case.
+      trainer: holds the states as they are now: `params`, `predict`, `evaluate`, `write`.
+      directories: the run directory of each member; none where it trained in memory.
+      updates: done, by member.
+      ends: how each has ended, "finished", "solved", "stopped early" or "diverged"; None where it goes on when called
+        again.
+      stopped: None if all came to their ends, "interrupted" by Ctrl-C or "stopped" by SIGTERM; saved in each case.
+      rows: by member, what metrics.jsonl would hold, where it trained in memory.
     """
 
-    directory: Path
-    update: int
+    trainer: Trainer
+    directories: list[Path]
+    updates: list[int]
+    ends: list[str | None]
     stopped: str | None
+    rows: list[list[dict[str, Any]]] = []
+
+    @property
+    def directory(self) -> Path:
+        """That of the first, or the only one."""
+        return self.directories[0]
+
+    @property
+    def update(self) -> int:
+        """Updates done by the first, or the only one."""
+        return self.updates[0]
 
 
 def train(
@@ -48,48 +67,66 @@ def train(
     run: str | Path | None = None,
     progress: Progress | None = None,
     corpus: Corpus | None = None,
-    at: Mapping[int, Callable[[Trainer], None]] | None = None,
-) -> TrainResult:
-    """Trains in a run directory, going on from its latest checkpoint if there is one.
+    callbacks: Sequence[Callback] = (),
+) -> FitResult:
+    """Trains what the settings name in a run directory, going on from its latest checkpoint if there is one.
 
     Args:
       config: the settings. In a directory that holds a run, only totals and intervals may differ from its own.
       run: the run directory; runs/TEXT-CELL-HIDDEN or runs/TASK-LENGTH-CELL-HIDDEN if not given.
       progress: what shows the progress; by default a bar or lines on stdout.
       corpus: the text, if it was read already.
-      at: what is called with the trainer when so many updates are done. It may look, not change the state. It is called
-        before they are saved, so what it has left undone when it is killed is called for again.
+      callbacks: see `fit`.
 
     Raises:
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
     """
-    progress = progress or Progress()
     directory = RunDirectory(run if run is not None else default_run_path(config))
-    devices = None
     if directory.exists():
         directory.refuse_other_settings(config)
-        devices = directory.read_config().get("devices")
     with StopRequest() as stop:
-        job = make_job(config, corpus)
-        trainer = make_trainer([job], devices)
-        directory.prepare()
-        with directory.lock(), numerics(config.dtype):
+        return train_alone(make_job(config, corpus), directory, progress or Progress(), stop, callbacks)
+
+
+def train_alone(
+    job: TrainJob,
+    directory: RunDirectory | None,
+    progress: Progress,
+    stop: StopRequest,
+    callbacks: Sequence[Callback] = (),
+) -> FitResult:
+    """Trains one job, in a directory or in memory."""
+    devices = directory.read_config().get("devices") if directory is not None and directory.exists() else None
+    trainer = Trainer.of([job], devices)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(numerics(job.config.dtype))
+        files: RunFiles | MemoryFiles = MemoryFiles()
+        if directory is not None:
+            directory.prepare()
+            stack.enter_context(directory.lock())
             files = RunFiles(job, directory, trainer.layout.share)
-            loop = Loop([job], trainer, [files], progress, stop, at=at)
-            with contextlib.closing(loop):
-                _say_how_it_begins(loop, job, directory)
-                if not loop.begin():
-                    progress.message(
-                        f"already finished at update {job.updates:,}; train longer with a larger --updates"
-                    )
-                    return TrainResult(directory.path, job.updates, None)
-                loop.run()
-                _say_how_it_ended(loop, job, directory)
-                update = int(loop.updates[0])
-                return TrainResult(directory.path, update, stop.reason if loop.ends[0] is None else None)
+        loop = stack.enter_context(
+            contextlib.closing(Loop([job], trainer, [files], progress, stop, callbacks=callbacks))
+        )
+        _say_how_it_begins(loop, job, directory)
+        if loop.begin():
+            loop.run()
+            _say_how_it_ended(loop, job, directory)
+        else:
+            loop.ends, loop.updates = ["finished"], loop.totals
+            progress.message(f"already finished at update {job.updates:,}; train longer with a larger --updates")
+        return result_of(loop)
 
 
-def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Progress | None = None) -> TrainResult:
+def result_of(loop: Loop) -> FitResult:
+    """What a loop has come to."""
+    rows = [files.rows for files in loop.files if isinstance(files, MemoryFiles)]
+    directories = [files.path for files in loop.files if files.path is not None]
+    stopped = loop.stop.reason if None in loop.ends else None
+    return FitResult(loop.trainer, directories, loop.updates.tolist(), loop.ends, stopped, rows)
+
+
+def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Progress | None = None) -> FitResult:
     """Goes on with a run; `changed` may hold new totals and intervals.
 
     Raises:
@@ -97,6 +134,10 @@ def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Pro
     """
     directory = RunDirectory(run)
     record = directory.read_config()
+    if "parts" in record:
+        raise ConfigurationError(
+            f"{printable(str(directory.path))} was made by jaxrnn.fit of a program's own parts; run that program again"
+        )
     values = record["config"]
     changed = {name: value for name, value in (changed or {}).items() if value is not None}
     wrong = sorted(set(changed) - CHANGEABLE)
@@ -114,20 +155,22 @@ def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Pro
     return train(config, directory.path, progress, corpus)
 
 
-def _say_how_it_begins(loop: Loop, job: TrainJob, directory: RunDirectory) -> None:
-    for line in [*describe_job(job), f"run directory {directory.path}"]:
+def _say_how_it_begins(loop: Loop, job: TrainJob, directory: RunDirectory | None) -> None:
+    for line in [*describe_job(job), *([f"run directory {directory.path}"] if directory else [])]:
         loop.progress.message(line)
     if job.config.learning_rate == 0:
         loop.progress.warning("--learning-rate 0: the parameters will not change")
 
 
-def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory) -> None:
+def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None) -> None:
     progress, state, objective = loop.progress, loop.trainer.glance(), job.task.objective
     update, end = int(loop.updates[0]), loop.ends[0]
-    path = str(directory.path)
+    path = str(directory.path) if directory else ""
     progress.close()
     if end is None:
-        progress.message(f"{loop.stop.reason}: saved at update {update:,}; go on with: jaxrnn resume {path}")
+        go_on = f"jaxrnn resume {path}" if job.parts is None else "the same program again"
+        saved = f"saved at update {update:,}; go on with: {go_on}" if directory else f"at update {update:,}"
+        progress.message(f"{loop.stop.reason}: {saved}")
         return
     if end != "finished":
         progress.message(reason_in_words(job.config, end))
@@ -147,12 +190,14 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory) -> Non
     if job.config.test_fraction:
         _test(loop)
     if not job.task.writes:
-        progress.message(f"curves: jaxrnn plot {path}")
+        if directory:
+            progress.message(f"curves: jaxrnn plot {path}")
         return
     params = loop.trainer.params(checkpoint="best")
     text = loop.trainer.write(0, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE, params=params)
     progress.message(f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{printable(text)}\n")
-    progress.message(f"more: jaxrnn sample {path}    learning curve: jaxrnn plot {path}")
+    if directory:
+        progress.message(f"more: jaxrnn sample {path}    learning curve: jaxrnn plot {path}")
 
 
 def _test(loop: Loop) -> None:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
-from jaxrnn.models.structure import params_of
-from jaxrnn.optim.optimizer import make_optimizer
-from jaxrnn.optim.settings import OptimizerSettings
+from jaxrnn.models.structure import params_of, variables_of
 from jaxrnn.random_streams import run_key
 from jaxrnn.training.early_stopping import EarlyStopping, initial_early_stopping
 from jaxrnn.training.values import TracedValues
@@ -48,6 +48,9 @@ class TrainState(NamedTuple):
       recent_accuracy: accuracies of the latest updates, (RECENT_UPDATES,), that of update u at place (u - 1) mod
         RECENT_UPDATES; None where the accuracy is not measured.
       valid_accuracy: the accuracy at the latest validation, 0 before there is one; None where it is not measured.
+      variables: what the model holds beside its parameters, such as running means; () if there is nothing.
+      best_variables: those of `best_params`.
+      order: of the rows in this epoch, (N,), where they are shuffled; else ().
     """
 
     params: Any
@@ -72,16 +75,21 @@ class TrainState(NamedTuple):
     stopped: jax.Array
     recent_accuracy: jax.Array | None = None
     valid_accuracy: jax.Array | None = None
+    variables: Any = ()
+    best_variables: Any = ()
+    order: Any = ()
 
 
 def initial_train_state(
     model: Any,
-    optimizer: OptimizerSettings,
+    optimizer: optax.GradientTransformation,
     values: TracedValues,
     batch_size: int,
-    seed: int | jax.Array,
+    seed: int | np.integer | jax.Array,
     passes_carry: bool = True,
     measures_accuracy: bool = False,
+    shuffled: int = 0,
+    given: Any = None,
 ) -> TrainState:
     """The state before the first update, from a freshly made model.
 
@@ -93,8 +101,12 @@ def initial_train_state(
       seed: seed of everything random.
       passes_carry: whether the carry of one update enters the next, `Objective.passes_carry`.
       measures_accuracy: whether the accuracies of the latest updates are kept, `StepSettings.accuracy`.
+      shuffled: N, `Objective.shuffled`.
+      given: parameters in place of the model's.
     """
-    params = params_of(model)
+    params, variables = params_of(model), variables_of(model)
+    if given is not None:
+        params = jax.tree.map(jnp.copy, given)  # the caller's own stay alive
     dtype = jax.tree.leaves(params)[0].dtype
 
     def count() -> jax.Array:
@@ -102,7 +114,7 @@ def initial_train_state(
 
     return TrainState(
         params=params,
-        optimizer_state=make_optimizer(optimizer, values.hyperparameters).init(params),
+        optimizer_state=jax.tree.map(jnp.copy, optimizer.init(params)),
         # Copied, since no buffer may stand in the state twice, or be given away with it.
         values=jax.tree.map(jnp.copy, values),
         carry=jax.tree.map(jnp.copy, model.initial_carry(batch_size)) if passes_carry else (),
@@ -124,4 +136,7 @@ def initial_train_state(
         stopped=jnp.zeros((), bool),
         recent_accuracy=jnp.zeros((RECENT_UPDATES,), dtype) if measures_accuracy else None,
         valid_accuracy=jnp.zeros((), dtype) if measures_accuracy else None,
+        variables=jax.tree.map(jnp.copy, variables),
+        best_variables=jax.tree.map(jnp.copy, variables),
+        order=jnp.arange(shuffled, dtype=jnp.int32) if shuffled else (),
     )

@@ -13,10 +13,9 @@ from flax import nnx
 
 from jaxrnn.devices.mesh import BATCH_AXIS
 from jaxrnn.models.dropout import Dropout
-from jaxrnn.optim.optimizer import make_optimizer
-from jaxrnn.optim.settings import OptimizerSettings
+from jaxrnn.models.structure import joined, variables_of
 from jaxrnn.random_streams import STREAM_DATA, STREAM_DROPOUT, stream_key
-from jaxrnn.tasks.protocol import accuracy_of
+from jaxrnn.training.batch_loss import all_finite, batch_loss
 from jaxrnn.training.state import RECENT_UPDATES, TrainState
 
 SMOOTHING = 0.999
@@ -25,6 +24,7 @@ MAX_CHUNK_UPDATES = 8192
 # (char-rnn stops at three times its first loss). So many in a row are divergence; a single bad batch is not.
 EXPLOSION = 3.0
 MAX_BAD_IN_A_ROW = 10
+CALL_OPTIONS = ("engine", "resets", "lengths", "dropout", "clip_backward")
 
 
 class StepSettings(NamedTuple):
@@ -32,7 +32,8 @@ class StepSettings(NamedTuple):
 
     Attributes:
       objective: what is learned, the half of a task that the step asks.
-      optimizer: the rule and its constants.
+      optimizer: what makes steps of gradients; beside those it is told the hyperparameters, the epoch, the update and,
+        as `value`, the loss.
       loss_reduction: "sum" for the reports' gradient of the sum over the scored steps (mean over the batch), or "mean".
       engine: engine of `unroll`.
       learned_initial_carry: whether the carry of a fresh start is a parameter.
@@ -42,10 +43,13 @@ class StepSettings(NamedTuple):
       devices: how many devices the batch is split over.
       accuracy: whether the share of right answers of each update is measured.
       stop_at_accuracy: mean accuracy of the latest `RECENT_UPDATES` updates at which training ends; 0 is never.
+      options: what of engine, resets, lengths, dropout and clip_backward the model's call takes.
+      begins_anew: whether an epoch's first carry is made by the model inside the window, whatever it is. (Those by name
+        begin with zeros, or as `learned_initial_carry` says.)
     """
 
     objective: Any
-    optimizer: OptimizerSettings = OptimizerSettings()
+    optimizer: Any
     loss_reduction: str = "sum"
     engine: str = "auto"
     learned_initial_carry: bool = False
@@ -55,6 +59,8 @@ class StepSettings(NamedTuple):
     devices: int = 1
     accuracy: bool = False
     stop_at_accuracy: float = 0.0
+    options: tuple[str, ...] = CALL_OPTIONS
+    begins_anew: bool = False
 
 
 class ChunkMetrics(NamedTuple):
@@ -73,36 +79,6 @@ class ChunkMetrics(NamedTuple):
     recent_accuracy: Any = None
 
 
-def windows_per_epoch(streams: jax.Array | np.ndarray, steps: int) -> int:
-    """How many windows of T symbols, with a target each, one pass over the streams has."""
-    return (streams.shape[0] - 1) // steps
-
-
-def batch_loss(model: Any, carry: Any, inputs: jax.Array, targets: jax.Array, settings: StepSettings, **options: Any):
-    """Loss of one batch, in the reduction of the settings, with (mean loss, carry after it, accuracy) beside it.
-
-    Options are those of the model's call: resets, dropout, clip_backward.
-    """
-    outputs, carry = model(inputs, carry, engine=settings.engine, **options)
-    mean = settings.objective.losses(outputs, targets).mean()
-    objective = mean * targets.shape[0] if settings.loss_reduction == "sum" else mean
-    accuracy = accuracy_of(settings.objective, outputs, targets) if settings.accuracy else None
-    return objective, (mean, carry, accuracy)
-
-
-def all_finite(tree: Any) -> jax.Array:
-    """Whether every number of a tree is finite, and the sum of each column too.
-
-    The columns are summed as a product with ones, which runs vectorised where XLA's reduction on a CPU does not.
-    """
-
-    def column_sums(leaf: jax.Array) -> jax.Array:
-        rows = leaf.reshape(-1, leaf.shape[-1]) if leaf.ndim else leaf.reshape(1, 1)
-        return jnp.ones((rows.shape[0],), rows.dtype) @ rows
-
-    return jnp.isfinite(jnp.concatenate([column_sums(leaf) for leaf in jax.tree.leaves(tree)])).all()
-
-
 def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState, streams: jax.Array):
     """One update: batch, loss, gradient, clip, optimizer, smoothed loss, best parameters.
 
@@ -112,31 +88,48 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
       graphdef: structure of the model.
       settings: what is fixed.
       state: a `TrainState`.
-      streams: one column a row of the batch: ids of a text, (S + 1, B), or `jaxrnn.tasks.sequences.row_numbers`.
+      streams: of the task; of a text ids, (S + 1, B), one column a row of the batch.
 
     Returns:
       The new state and the mean loss. The smoothed loss and the accuracy are in the state, see `latest_accuracy`.
     """
     task = settings.objective
-    key = stream_key(state.seed, STREAM_DATA, state.update)
-    inputs, targets = task.batch(key, state.window, streams, state.smooth_loss.dtype)
+    key, rows = stream_key(state.seed, STREAM_DATA, state.update), task.rows(streams)
+    if task.shuffled:
+        state = state._replace(order=_order(state, task.shuffled))
+    batch = task.batch(key, state, streams, state.smooth_loss.dtype)
     options = {
-        "resets": _resets(settings, state, streams),
-        "dropout": _dropout(settings, state, streams.shape[1]),
+        "engine": settings.engine,
+        "resets": _resets(settings, state, streams, rows),
+        "lengths": batch.lengths,
+        "dropout": _dropout(settings, state, rows),
         # Each device sees the mean over its own rows only, whose gradients are so many times larger.
         "clip_backward": state.values.clip_backward * settings.devices if settings.clips_backward else None,
     }
+    options = {name: options[name] for name in settings.options if options[name] is not None}
 
     def objective(params):
-        model = nnx.merge(graphdef, nnx.State(params))
-        carry = state.carry if task.passes_carry else model.initial_carry(streams.shape[1])
-        return batch_loss(model, carry, inputs, targets, settings, **options)
+        model = nnx.merge(graphdef, nnx.State(joined(params, state.variables)))
+        carry = state.carry if task.passes_carry else model.initial_carry(rows)
+        if task.passes_carry and settings.begins_anew:
+            first = state.window == 0
+            carry = jax.tree.map(lambda old, new: jnp.where(first, new, old), carry, model.initial_carry(rows))
+        loss, (mean, *measured) = batch_loss(
+            task, model, carry, batch, settings.loss_reduction, settings.accuracy, settings.devices > 1, **options
+        )
+        return loss, (mean, *measured, variables_of(model))
 
-    gradients, (loss, carry, accuracy) = jax.grad(objective, has_aux=True)(state.params)
+    gradients, (loss, carry, accuracy, variables) = jax.grad(objective, has_aux=True)(state.params)
     if settings.devices > 1:
-        gradients, loss, accuracy = jax.lax.pmean((gradients, loss, accuracy), BATCH_AXIS)
-    optimizer = make_optimizer(settings.optimizer, state.values.hyperparameters, state.epoch, state.update)
-    steps, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
+        gradients, loss, accuracy, variables = jax.lax.pmean((gradients, loss, accuracy, variables), BATCH_AXIS)
+    told = {
+        "hyperparameters": state.values.hyperparameters,
+        "epoch": state.epoch,
+        "update": state.update,
+        "value": loss,
+    }
+    optimizer = optax.with_extra_args_support(settings.optimizer)
+    steps, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params, **told)
     params = optax.apply_updates(state.params, steps)
     carry = carry if task.passes_carry else ()
     first = state.update == state.skipped  # no finite update yet
@@ -147,16 +140,22 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
         return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
 
     params, optimizer_state = keep(params, state.params), keep(optimizer_state, state.optimizer_state)
-    carry, smooth = keep(carry, state.carry), keep(smooth, state.smooth_loss)
+    carry, smooth, variables = (
+        keep(carry, state.carry),
+        keep(smooth, state.smooth_loss),
+        keep(variables, state.variables),
+    )
     # From the first validation on the validation decides which parameters are the best.
     better = finite & (smooth < state.best_smooth_loss) & (state.valid_update == 0)
-    best_params = jax.tree.map(lambda new, best: jnp.where(better, new, best), params, state.best_params)
+    best_params, best_variables = jax.tree.map(
+        lambda new, best: jnp.where(better, new, best), (params, variables), (state.best_params, state.best_variables)
+    )
     update = state.update + 1
     if accuracy is not None:
         assert state.recent_accuracy is not None
         state = state._replace(recent_accuracy=state.recent_accuracy.at[state.update % RECENT_UPDATES].set(accuracy))
-    if task.passes_carry:
-        state, carry = _in_epoch(state, carry, jnp.where(finite, loss, 0), windows_per_epoch(streams, task.steps))
+    if windows := task.windows(streams):
+        state, carry = _in_epoch(state, carry, jnp.where(finite, loss, 0), windows)
     state = state._replace(
         params=params,
         optimizer_state=optimizer_state,
@@ -164,6 +163,8 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
         update=update,
         smooth_loss=smooth,
         best_params=best_params,
+        variables=variables,
+        best_variables=best_variables,
         best_smooth_loss=jnp.where(better, smooth, state.best_smooth_loss),
         best_update=jnp.where(better, update, state.best_update),
         skipped=state.skipped + jnp.where(finite, 0, 1),
@@ -173,7 +174,6 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
 
 
 def _in_epoch(state: TrainState, carry: Any, loss: jax.Array, windows: int) -> tuple[TrainState, Any]:
-    # Where the carry does not pass on there are no epochs: window and epoch stay 0.
     ends = state.window + 1 == windows
     total = state.epoch_loss_sum + loss
     state = state._replace(
@@ -213,11 +213,20 @@ def is_diverged(state: TrainState) -> jax.Array:
     return state.bad_in_a_row >= MAX_BAD_IN_A_ROW
 
 
-def _resets(settings: StepSettings, state: TrainState, streams: jax.Array) -> jax.Array | None:
+def _order(state: TrainState, rows: int) -> jax.Array:
+    # A new one at each epoch's start, from the seed and the epoch's number only.
+    def shuffled() -> jax.Array:
+        key = jax.random.fold_in(stream_key(state.seed, STREAM_DATA), state.epoch)
+        return jax.random.permutation(key, rows).astype(jnp.int32)
+
+    return jax.lax.cond(state.window == 0, shuffled, lambda: state.order)
+
+
+def _resets(settings: StepSettings, state: TrainState, streams: Any, rows: int) -> jax.Array | None:
     resets = settings.objective.resets(state.window, streams)
     if settings.learned_initial_carry and settings.objective.passes_carry:
         # An epoch's start is a reset too: only inside the window it has a gradient.
-        starts = jnp.zeros((settings.objective.steps, streams.shape[1]), bool).at[0].set(state.window == 0)
+        starts = jnp.zeros((settings.objective.steps, rows), bool).at[0].set(state.window == 0)
         resets = starts if resets is None else resets | starts
     return resets
 

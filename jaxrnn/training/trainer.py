@@ -3,60 +3,48 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+import optax
 
 from jaxrnn.devices.hosts import on_this_host
-from jaxrnn.devices.mesh import Layout, on_first_device
+from jaxrnn.devices.mesh import on_first_device
 from jaxrnn.devices.numerics import numerics
-from jaxrnn.random_streams import STREAM_INIT, STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
+from jaxrnn.models.structure import joined
+from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
+from jaxrnn.tasks.arrays import Arrays, Prediction, predict
 from jaxrnn.tasks.protocol import Score, Task
+from jaxrnn.training.job import TrainJob, layout_of, settings_of, start_state, structure_of_model
 from jaxrnn.training.members import Alone, Members
-from jaxrnn.training.state import TrainState, initial_train_state
-from jaxrnn.training.step import MAX_CHUNK_UPDATES, ChunkMetrics, StepSettings, train_chunk_of
+from jaxrnn.training.parts import jobs_of_parts, with_injected
+from jaxrnn.training.state import TrainState
+from jaxrnn.training.step import MAX_CHUNK_UPDATES, ChunkMetrics, train_chunk_of
 from jaxrnn.training.validation import with_score
-from jaxrnn.training.values import TracedValues
+from jaxrnn.training.values import refuse_other_structures
 
 CHECKPOINTS = ("best", "latest")
-ALONE = Layout()
-
-
-class Member(NamedTuple):
-    """What one member of a population has of its own.
-
-    Attributes:
-      task: what it learns; all members have one objective, but may read other data, such as folds of one text.
-      values: learning rate, limits, dropout rates.
-      seed: seed of everything random.
-    """
-
-    task: Task
-    values: TracedValues
-    seed: int
 
 
 class Trainer:
-    """Trains one model, or M as one compiled program, in memory.
+    """Trains a model, or M of one structure as one compiled program, in memory: no files, no clock.
 
     Args:
-      make_model: `rngs -> module`, called as `(inputs, carry, *, engine, ...) -> (outputs, carry)`.
-      settings: what is fixed when the step is compiled; `settings.devices` is the layout's `share`.
-      members: what each has of its own; one for a run alone.
-      batch_size: B.
-      dtype: "float32" or "float64".
-      layout: how the program lies on devices.
+      model, task, optimizer, updates, epochs, seed, members, validation, init_from, settings: see `jaxrnn.fit`.
 
     Example:
-      >>> from jaxrnn.config import TrainConfig
-      >>> from jaxrnn.data.corpus import corpus_from_text
-      >>> from jaxrnn.training.job import make_job, make_trainer
-      >>> trainer = make_trainer([make_job(TrainConfig(hidden=8), corpus_from_text("abab" * 50))])
+      >>> import numpy as np
+      >>> import optax
+      >>> from flax import nnx
+      >>> from jaxrnn.models.sequence_classifier import SequenceClassifier
+      >>> from jaxrnn.tasks.arrays import Arrays
+      >>> rng = np.random.default_rng(0)
+      >>> task = Arrays(rng.normal(size=(64, 5, 3)), rng.integers(0, 2, 64), batch_size=8)
+      >>> trainer = Trainer(lambda rngs: SequenceClassifier(3, 2, 4, rngs=rngs), task, optax.adam(1e-3))
       >>> metrics = trainer.advance(20)[0]
       >>> metrics.loss.shape, int(trainer.updates[0])
       ((20,), 20)
@@ -64,54 +52,89 @@ class Trainer:
 
     def __init__(
         self,
-        make_model: Callable[[nnx.Rngs], Any],
-        settings: StepSettings,
-        members: Sequence[Member],
-        batch_size: int,
+        model: Any,
+        task: Task,
+        optimizer: optax.GradientTransformation,
         *,
-        dtype: str = "float32",
-        layout: Layout = ALONE,
+        updates: int | None = None,
+        epochs: int | None = None,
+        seed: int = 0,
+        members: Sequence[Mapping[str, Any]] | None = None,
+        validation: Task | None = None,
+        init_from: Any = None,
+        **settings: Any,
     ):
-        self.make_model, self.settings, self.members = make_model, settings, list(members)
-        self.batch_size, self.dtype, self.layout = batch_size, dtype, layout
-        with numerics(dtype):
-            self.graphdef = nnx.split(nnx.eval_shape(lambda: make_model(nnx.Rngs(0))))[0]
+        length = {"updates": updates, "epochs": epochs}
+        of = jobs_of_parts(model, task, optimizer, length, seed, members, validation, init_from, settings)
+        self._set(of, None)
+
+    @classmethod
+    def of(cls, jobs: Sequence[TrainJob], devices: int | None = None) -> Trainer:
+        """The trainer of one job, or of several that fit into one program.
+
+        Args:
+          jobs: what is trained.
+          devices: how many devices share the work, as a run that goes on did; chosen from the settings if None.
+
+        Raises:
+          ConfigurationError: if the devices cannot share the batch, or the jobs do not fit into one program.
+        """
+        trainer = cls.__new__(cls)
+        trainer._set(jobs, devices)
+        return trainer
+
+    def _set(self, jobs: Sequence[TrainJob], devices: int | None) -> None:
+        configs = [job.config for job in jobs]
+        refuse_other_structures(configs)
+        self.jobs, self.layout = list(jobs), layout_of(configs, devices)
+        self.settings = settings_of(jobs[0], self.layout.share)
+        self.batch_size, self.dtype = jobs[0].task.batch_size, configs[0].dtype
+        self.graphdef = structure_of_model(jobs[0])[0]
         self._states: Alone | Members | None = None
+        self._held: list[TrainState | None] = [None] * len(self.jobs)
 
     @property
     def updates(self) -> np.ndarray:
         """Updates done by each member, (M,)."""
-        return np.array([int(self.glance(member).update) for member in range(len(self.members))])
+        return np.array([int(self.glance(member).update) for member in range(len(self.jobs))])
 
     def initial_state(self, member: int = 0) -> TrainState:
         """A state before the first update, compiled as one program."""
         with numerics(self.dtype):
-            of = self.members[member]
-            return self._initial(np.uint32(of.seed), of.values)
+            job = self.jobs[member]
+            # Arrays that are there need no program.
+            start = self._initial if job.given is None else functools.partial(start_state, job)
+            return with_injected(start(np.uint32(job.config.seed), job.values), job.injected)
 
     def template(self) -> TrainState:
         """Shapes and dtypes of a state, without making an array."""
         with numerics(self.dtype):
-            of = self.members[0]
-            return jax.eval_shape(self._start, np.uint32(of.seed), of.values)
+            job = self.jobs[0]
+            return jax.eval_shape(lambda: start_state(job, np.uint32(job.config.seed), job.values))
 
     def begin(self, states: Sequence[TrainState | None] | None = None) -> None:
         """Compiles the program and puts the states in place; None stands for one before its first update."""
-        given = list(states) if states is not None else [None] * len(self.members)
+        given = list(states) if states is not None else self._held
         with numerics(self.dtype):
-            chunk, tasks = train_chunk_of(self.graphdef, self.settings), [member.task for member in self.members]
-            if len(self.members) == 1 and jax.process_count() == 1:
-                state, rows = given[0], tasks[0].streams(self.batch_size)
+            chunk, tasks = train_chunk_of(self.graphdef, self.settings), [job.task for job in self.jobs]
+            fed = {"split": tasks[0].objective.split, "feed": tasks[0].streams if tasks[0].fed else None}
+            if len(self.jobs) == 1 and jax.process_count() == 1:
+                state = given[0]
                 start = self.initial_state if state is None else lambda: state
-                self._states = Alone(chunk, self.layout, rows, self.template(), start)
+                streams = tasks[0].streams(0 if state is None else int(state.update))
+                self._states = Alone(chunk, self.layout, streams, self.template(), start, **fed)
                 return
             distinct = list({id(task): task for task in tasks}.values())
             folds = [next(i for i, task in enumerate(distinct) if task is of) for of in tasks]
             started = [self.initial_state(k) if state is None else state for k, state in enumerate(given)]
             keyed = [state._replace(seed=jax.random.key_data(state.seed)) for state in started]
             stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *keyed)
-            streams = [task.streams(self.batch_size) for task in distinct]
-            self._states = Members(chunk, self.layout, streams, folds, stacked)
+            streams = [task.streams(int(stacked.update.min())) for task in distinct]
+            self._states = Members(chunk, self.layout, streams, folds, stacked, **fed)
+
+    def hold(self, states: Sequence[TrainState | None]) -> None:
+        """Keeps states to look at, or to go on from; the program is compiled when it is first needed."""
+        self._held = list(states)
 
     def advance(self, updates: int | np.ndarray) -> list[ChunkMetrics]:
         """So many updates of each member, chunk by chunk; fewer where one is solved or has diverged on the way.
@@ -122,11 +145,12 @@ class Trainer:
         Returns:
           What each update of each member measured, (updates,) each.
         """
-        left = np.broadcast_to(np.asarray(updates, np.int64), (len(self.members),)).copy()
+        left = np.broadcast_to(np.asarray(updates, np.int64), (len(self.jobs),)).copy()
         parts: list[list[ChunkMetrics]] = []
+        most = self.jobs[0].task.fed or MAX_CHUNK_UPDATES
         with numerics(self.dtype):
             while (left > 0).any():
-                now = np.minimum(left, MAX_CHUNK_UPDATES)
+                now = np.minimum(left, most)
                 parts.append(self._running.advance(now))
                 left = np.where([len(part.loss) < n for part, n in zip(parts[-1], now, strict=True)], 0, left - now)
         if len(parts) == 1:
@@ -135,6 +159,9 @@ class Trainer:
 
     def state(self, member: int = 0) -> TrainState:
         """The state of a member. It is given away at the next `advance`: copy what is to be kept."""
+        held = self._held[member]
+        if self._states is None and held is not None:
+            return held
         with numerics(self.dtype):
             return self._running.state(member)
 
@@ -165,18 +192,40 @@ class Trainer:
         states = [self.state(member) for member in members]
 
         def one(place: int) -> Score:
-            task, state = self.members[members[place]].task, states[place]
+            job, state = self.jobs[members[place]], states[place]
+            task = job.task if part == "test" or job.validation is None else job.validation
             device = jax.local_devices()[place % min(self.layout.devices, jax.local_device_count())]
             with numerics(self.dtype), jax.default_device(device):
                 seed, params = jax.random.key_data(state.seed), self._params(state, checkpoint)
                 seed, params = on_this_host((seed, params))
                 key = stream_key(run_key_from_data(jnp.asarray(seed)), STREAM_VALIDATION, int(state.update))
-                return task.score(self.graphdef, jax.device_put(params, device), key, self.batch_size, part)
+                return task.score(self.graphdef, jax.device_put(params, device), key, part)
 
         if len(members) == 1:
             return [one(0)]
         with ThreadPoolExecutor(max_workers=self.layout.devices) as threads:
             return list(threads.map(one, range(len(members))))
+
+    def predict(self, inputs: Any, lengths: Any = None, *, member: int = 0, checkpoint: str = "best") -> Prediction:
+        """What the model makes of sequences: classes with their probabilities, or numbers.
+
+        Args:
+          inputs: features (N, T, F) or ids (N, T), as `Arrays` takes them.
+          lengths: steps of each, (N,); all T if None.
+          member: which.
+          checkpoint: "best", by validation, else by the smoothed loss; or "latest".
+
+        Raises:
+          ConfigurationError: if the task has no answers to predict.
+        """
+        with numerics(self.dtype):
+            objective = self.jobs[member].task.objective
+            return predict(objective, self.graphdef, self.params(member, checkpoint), inputs, lengths)
+
+    def evaluate(self, task: Arrays, *, member: int = 0, checkpoint: str = "best") -> dict[str, float]:
+        """Scores a member on other arrays: loss, accuracy, and the task's metrics, by name."""
+        with numerics(self.dtype):
+            return task.evaluate(self.graphdef, self.params(member, checkpoint))
 
     def validate(self, members: Sequence[int]) -> list[Score]:
         """Scores members on the validation data; their states know it, and keep the parameters that did best."""
@@ -208,11 +257,11 @@ class Trainer:
         """
         # Parameters that are given need no state: one process may write while the others do not fetch it.
         number = int(self.glance(member).update) if update is None else update
-        chosen = self.state(member).params if params is None else params
+        chosen = self._params(self.state(member), "latest") if params is None else params
         with numerics(self.dtype):
-            key = stream_key(run_key(self.members[member].seed), STREAM_SAMPLES, number)
+            key = stream_key(run_key(self.jobs[member].config.seed), STREAM_SAMPLES, number)
             chosen = on_first_device(chosen)
-            return self.members[member].task.write(self.graphdef, chosen, key, length, temperature, prime)
+            return self.jobs[member].task.write(self.graphdef, chosen, key, length, temperature, prime)
 
     @property
     def _running(self) -> Alone | Members:
@@ -223,26 +272,10 @@ class Trainer:
 
     @functools.cached_property
     def _initial(self) -> Any:
-        return jax.jit(self._start)
-
-    def _start(self, seed: jax.Array, values: TracedValues) -> TrainState:
-        return start_state(self.make_model, self.settings, self.batch_size, seed, values)
+        return jax.jit(functools.partial(start_state, self.jobs[0]))
 
     def _params(self, state: TrainState, checkpoint: str) -> Any:
         if checkpoint not in CHECKPOINTS:
             raise ValueError(f"parameters are {' or '.join(CHECKPOINTS)}; got {checkpoint!r}")
-        return state.best_params if checkpoint == "best" else state.params
-
-
-def start_state(
-    make_model: Callable[[nnx.Rngs], Any],
-    settings: StepSettings,
-    batch_size: int,
-    seed: int | jax.Array,
-    values: TracedValues,
-) -> TrainState:
-    """The state before the first update: a model drawn from the seed, and nothing learned."""
-    model = make_model(nnx.Rngs(params=stream_key(run_key(seed), STREAM_INIT)))
-    return initial_train_state(
-        model, settings.optimizer, values, batch_size, seed, settings.objective.passes_carry, settings.accuracy
-    )
+        best = checkpoint == "best"
+        return joined(*((state.best_params, state.best_variables) if best else (state.params, state.variables)))

@@ -29,6 +29,7 @@ def with_score(state: TrainState, score: Score) -> TrainState:
         return state
     return state._replace(
         best_params=jax.tree.map(jnp.copy, state.params),
+        best_variables=jax.tree.map(jnp.copy, state.variables),
         best_smooth_loss=jnp.copy(state.smooth_loss),
         best_update=jnp.copy(state.update),
     )

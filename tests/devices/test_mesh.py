@@ -3,7 +3,6 @@
 import functools
 import json
 import logging
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +10,16 @@ import numpy as np
 import pytest
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.data.windows import to_streams
+from jaxrnn.data.corpus import Corpus
+from jaxrnn.data.reading import ReadingOptions
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.devices.mesh import Layout, automatic_devices, mesh_of
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.dropout import DropoutRates
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.optim.optimizer import make_hyperparameters
-from jaxrnn.tasks.text import NextSymbol
-from jaxrnn.training.job import layout_of
-from jaxrnn.training.step import StepSettings
-from jaxrnn.training.trainer import Member, Trainer
+from jaxrnn.training.job import layout_of, make_job
+from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.values import TracedValues
 from tests.faults.support import assert_refused, call, finish, five_parts, rows_of, start, tiny_text
 from tests.reference.stack_loop import random_values
@@ -29,15 +28,6 @@ from tests.trees import assert_trees_close, assert_trees_equal
 
 pytestmark = pytest.mark.optimized
 SYMBOLS, BATCH, UPDATES = 7, 4, 20
-
-
-class Ids(NamedTuple):
-    """As much of a task as training looks at."""
-
-    ids: np.ndarray
-
-    def streams(self, batch_size: int) -> np.ndarray:
-        return to_streams(self.ids, batch_size)
 
 
 def values_of(dtype, dropped, limit=np.inf):
@@ -58,16 +48,19 @@ def trainer(dtype, devices, dropped):
     with jax.enable_x64(dtype == "float64"):
         # Six windows an epoch: carries go back to the start while it trains.
         ids = np.random.default_rng(3).integers(0, SYMBOLS, 5 * BATCH * 6 + BATCH)
-        settings = StepSettings(
-            NextSymbol(SYMBOLS, steps=5, document_end=3),
+        config = TrainConfig(
+            bptt_length=5,
+            batch_size=BATCH,
             learned_initial_carry=True,
-            drops_out=dropped,
-            clips_backward=not dropped,
-            devices=devices,
+            dropout_between=0.3 if dropped else 0.0,
+            dropout_recurrent=0.2 if dropped else 0.0,
+            clip_backward=0.0 if dropped else 1e9,
+            layers=2,
+            dtype=dtype,
         )
-        task: Any = Ids(ids)
-        member = Member(task, values_of(dtype, dropped), 0)
-        return Trainer(make_model, settings, [member], BATCH, dtype=dtype, layout=Layout(1, devices))
+        vocabulary = Vocabulary(tuple("abcdefg"))
+        corpus = Corpus("ids", ids.astype(np.uint8), vocabulary, "", ReadingOptions(), document_end=3)
+        return Trainer.of([make_job(config, corpus)._replace(make_model=make_model)], devices)
 
 
 def begin(trainer, **changes):

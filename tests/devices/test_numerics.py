@@ -16,7 +16,8 @@ from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.structure import params_of
 from jaxrnn.random_streams import run_key
 from jaxrnn.sample import sample_ids
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import make_job
+from jaxrnn.training.trainer import Trainer
 
 OTHERS = {"threefry": (jax.threefry_partitionable, False), "nan": (jax.debug_nans, True), "inf": (jax.debug_infs, True)}
 
@@ -53,10 +54,10 @@ def test_masks_and_samples_do_not_depend_on_the_environment(sample: Callable[[],
 def test_a_run_starts_the_same_whatever_the_environment_asks(name: str) -> None:
     """The state holds a NaN and infinities; its parameters are drawn."""
     job = make_job(TrainConfig(hidden=4, bptt_length=2), corpus_from_text("abcabc"))
-    expected = make_trainer([job]).initial_state().params
+    expected = Trainer.of([job]).initial_state().params
     switch, value = OTHERS[name]
     with switch(value):
-        state = make_trainer([job]).initial_state()
+        state = Trainer.of([job]).initial_state()
     jax.tree.map(np.testing.assert_array_equal, state.params, expected)
     assert np.isnan(state.valid_loss) and np.isinf(state.best_smooth_loss)
 

@@ -26,9 +26,10 @@ from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.training import members
 from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import make_job
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.run_files import RunFiles
+from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.values import TracedValues
 
 from .support import (
@@ -245,7 +246,7 @@ def test_what_is_not_restored_is_noticed(
     part: str, half: Path, finished_run: Path, text: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = checkpoints.load_checkpoint
-    initial = make_trainer([make_job(open_run(half).config)]).initial_state()
+    initial = Trainer.of([make_job(open_run(half).config)]).initial_state()
 
     def ablated(directory: Path, update: int, readers: Any) -> Checkpoint:
         return ABLATIONS[part](initial, readers, load(directory, update, readers))
@@ -272,7 +273,7 @@ def test_a_best_that_is_not_restored_is_noticed(
     assert command(capsys, "train", text, *tiny_options(run, **options)).code == 0
     readers, directory = readers_of(run), run / "checkpoints"
     assert int(checkpoints.load_checkpoint(directory, 8, readers).state.best_update) < 4
-    initial = make_trainer([make_job(open_run(run).config)]).initial_state()
+    initial = Trainer.of([make_job(open_run(run).config)]).initial_state()
     shutil.copytree(run, tmp_path / "again")
     shutil.rmtree(tmp_path / "again" / "checkpoints" / "update_0000000008")
     load = checkpoints.load_checkpoint

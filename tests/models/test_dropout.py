@@ -13,8 +13,9 @@ from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.models.dropout import SITES, Dropout, DropoutRates
 from jaxrnn.models.stack import Stack
 from jaxrnn.random_streams import run_key
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import make_job
 from jaxrnn.training.step import train_step
+from jaxrnn.training.trainer import Trainer
 from tests.reference.random_cell import params_of, quick_jit
 from tests.reference.stack_loop import random_values, stack_by_hand
 from tests.trees import assert_trees_close, assert_trees_equal
@@ -206,9 +207,9 @@ def test_one_mask_a_window_drops_a_symbol_wherever_it_stands(float64, rng):
 
 def test_training_draws_other_masks_at_each_update_and_with_each_seed():
     config = TrainConfig(cell="gru", hidden=6, bptt_length=5, batch_size=2, dropout_output=0.5)
-    trainer = make_trainer([make_job(config, corpus_from_text("war and peace " * 8))])
+    trainer = Trainer.of([make_job(config, corpus_from_text("war and peace " * 8))])
     step = quick_jit(functools.partial(train_step, trainer.graphdef, trainer.settings))
-    start, streams = trainer.initial_state(), trainer.members[0].task.streams(2)
+    start, streams = trainer.initial_state(), trainer.jobs[0].task.streams()
 
     def loss(update, seed=0):
         return float(step(start._replace(update=jnp.int32(update), seed=run_key(seed)), streams)[1])

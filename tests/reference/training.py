@@ -11,7 +11,8 @@ from jax.sharding import PartitionSpec
 from jaxrnn.data.windows import to_streams
 from jaxrnn.devices.mesh import BATCH_AXIS, Layout, jit_on, place
 from jaxrnn.models.dropout import DropoutRates
-from jaxrnn.optim.optimizer import make_hyperparameters
+from jaxrnn.optim.optimizer import NamedOptimizer, make_hyperparameters
+from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.tasks.text import NextSymbol
 from jaxrnn.training.state import TrainState, initial_train_state
 from jaxrnn.training.step import StepSettings, train_chunk_of
@@ -58,7 +59,8 @@ class Trainer:
         self.values = (learning_rate, 5.0)
         self.sites = {"dropout_rates": dropout_rates or DropoutRates(), "clip_backward": clip_backward}
         objective = NextSymbol(len(model.b_y[...]), bptt_length, document_end)
-        self.settings = StepSettings(objective, **settings)
+        optimizer = NamedOptimizer(settings.pop("optimizer", OptimizerSettings()))
+        self.settings = StepSettings(objective, optimizer, **settings)
         self.graphdef = nnx.split(model)[0]
         self.chunk = shared_chunk(self.graphdef, self.settings)
         self.streams = to_streams(np.asarray(ids), batch_size)

@@ -16,9 +16,10 @@ from jaxrnn.random_streams import STREAM_DATA
 from jaxrnn.tasks.sequences import PROBES, TOLERANCE, Sequences, row_numbers
 from jaxrnn.tasks.settings import INPUTS, ONLY_FOR_TEXT, TASK_NAMES
 from jaxrnn.tasks.text import NextSymbol
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import make_job
 from jaxrnn.training.state import RECENT_UPDATES
 from jaxrnn.training.step import MAX_CHUNK_UPDATES, is_solved, latest_accuracy, train_step
+from jaxrnn.training.trainer import Trainer
 from tests.reference.training import advance_chunk
 from tests.thinned import thinned
 from tests.trees import assert_trees_close, assert_trees_equal
@@ -42,7 +43,7 @@ def config_of(task="palindromes", **changed):
 @functools.cache
 def trainer_of(task="palindromes", **changed):
     """A trainer in memory, of which these tests use the first state and the structure: they share compiled chunks."""
-    return make_trainer([make_job(config_of(task, **changed))])
+    return Trainer.of([make_job(config_of(task, **changed))])
 
 
 def advance(trainer, updates, state=None):
@@ -157,7 +158,7 @@ def test_a_text_measures_its_accuracy_when_asked_and_trains_the_same(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("abcabdabcabe" * 40)
     text: dict[str, Any] = {"text": str(path), "hidden": 8, "bptt_length": 5, "batch_size": 2, "devices": "1"}
-    plain, measuring = (make_trainer([make_job(TrainConfig(**text, accuracy=on))]) for on in (False, True))
+    plain, measuring = (Trainer.of([make_job(TrainConfig(**text, accuracy=on))]) for on in (False, True))
     expected, without = _text_run(plain)
     actual, measured = _text_run(measuring)
     assert without.accuracy is None and without.recent_accuracy is None and expected.recent_accuracy is None
@@ -169,13 +170,13 @@ def test_a_text_measures_its_accuracy_when_asked_and_trains_the_same(tmp_path):
 
 
 def _text_run(trainer):
-    streams = trainer.members[0].task.streams(trainer.batch_size)
+    streams = trainer.jobs[0].task.streams()
     return advance_chunk(trainer.graphdef, trainer.settings, trainer.initial_state(), streams, 30)
 
 
 def test_the_step_works_under_vmap():
     """A population maps it over seeds: each member gets its own sequences."""
-    trainer = make_trainer([make_job(config_of(seed=seed)) for seed in (1, 2)])
+    trainer = Trainer.of([make_job(config_of(seed=seed)) for seed in (1, 2)])
     streams, states = jnp.asarray(row_numbers(4)), [trainer.initial_state(member) for member in (0, 1)]
     step = jax.jit(lambda state: train_step(trainer.graphdef, trainer.settings, state, streams))
     alone = [step(state) for state in states]

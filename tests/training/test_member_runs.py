@@ -21,13 +21,14 @@ from jaxrnn.run import open_run
 from jaxrnn.storage.logs import read_samples
 from jaxrnn.tasks import sequences
 from jaxrnn.training.early_stopping import EarlyStopping, initial_early_stopping
-from jaxrnn.training.job import make_job, make_trainer
+from jaxrnn.training.job import make_job
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import MemberResult, worse_half
 from jaxrnn.training.report import Report
 from jaxrnn.training.start import train
 from jaxrnn.training.state import RECENT_UPDATES, TrainState
 from jaxrnn.training.step import MAX_BAD_IN_A_ROW
+from jaxrnn.training.trainer import Trainer
 from tests.training.populations import (
     QUIET,
     WINDOWS,
@@ -167,7 +168,7 @@ def without_key(state: Any) -> Any:
 @pytest.mark.parametrize("number", [1, 4])
 def test_a_diverged_member_is_saved_where_it_ended(of_sequences: Population, number: int) -> None:
     """The run alone ends with an error, and saves nothing of this."""
-    trainer = make_trainer([make_job(of_sequences.configs[number])])
+    trainer = Trainer.of([make_job(of_sequences.configs[number])])
     trainer.advance(240)
     assert_trees_equal(open_run(of_sequences.members[2][number]).state, trainer.state())
     assert int(trainer.updates[0]) == of_sequences.results[2][number].updates
@@ -181,7 +182,7 @@ def test_64_bit_members_stay_so(of_sequences: Population) -> None:
 def test_batched_members_are_the_runs_alone_but_for_rounding(of_text: Population) -> None:
     """As on an accelerator; in another order of summing, so for few updates only, and some of one only."""
     jobs = [make_job(of_text.configs[number], of_text.corpus) for number in COMPARED]
-    batched, in_turn = make_trainer(jobs), make_trainer(jobs)
+    batched, in_turn = Trainer.of(jobs), Trainer.of(jobs)
     batched.layout = Layout(batched=True)
     measured, expected = (trainer.advance(np.array([20, 12, 20])) for trainer in (batched, in_turn))
     for number in range(3):
@@ -197,7 +198,7 @@ def test_batched_members_are_the_runs_alone_but_for_rounding(of_text: Population
 def test_members_that_share_each_batch_over_two_devices_are_runs_that_do(of_text: Population) -> None:
     """As where there are fewer members than devices."""
     jobs = [make_job(of_text.configs[number], of_text.corpus) for number in (1, 2)]
-    pair, alone = make_trainer(jobs), make_trainer(jobs[:1], devices=2)
+    pair, alone = Trainer.of(jobs), Trainer.of(jobs[:1], devices=2)
     assert alone.layout == Layout(1, 2) and pair.settings.devices == 1
     pair.layout, pair.settings = alone.layout, alone.settings
     pair.advance(WINDOWS + 3)
@@ -251,7 +252,7 @@ def test_a_member_reads_its_own_fold(of_text: Population) -> None:
         config = dataclasses.replace(of_text.configs[2], fold=fold)
         part = split_text(of_text.corpus.ids, 0.1, 0.1, fold, 2)
         rolled = dataclasses.replace(of_text.corpus, ids=np.concatenate(part))
-        in_order = make_trainer([make_job(dataclasses.replace(config, fold=0), rolled)])
+        in_order = Trainer.of([make_job(dataclasses.replace(config, fold=0), rolled)])
         losses[fold] = in_order.advance(3)[0].loss
     rows = rows_of(of_text.members[2][2])
     assert rows[0]["train/loss_nats"] == repr(float(losses[1][0])) != repr(float(losses[0][0]))

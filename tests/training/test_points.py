@@ -13,6 +13,7 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.run import open_run
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.training.callbacks import Callback
 from jaxrnn.training.start import train
 from jaxrnn.training.trainer import Trainer
 from tests.trees import assert_trees_equal
@@ -21,8 +22,8 @@ CORPUS = corpus_from_text("abcd ba dc " * 40)
 CONFIG = TrainConfig(hidden=4, bptt_length=5, updates=30, log_every=1, sample_every=13, checkpoint_every="10")
 
 
-def trained(run: Path, at: Any = None) -> None:
-    train(CONFIG, run, Progress(quiet=True), CORPUS, at=at)
+def trained(run: Path, *callbacks: Callback) -> None:
+    train(CONFIG, run, Progress(quiet=True), CORPUS, callbacks=callbacks)
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +38,19 @@ def test_points_are_called_at_their_updates_and_change_nothing(without: Path, tm
     seen: list[tuple[int, int]] = []
     parameters: dict[int, Any] = {}
 
-    def look(trainer: Trainer) -> None:
-        update = int(trainer.updates[0])
+    def look(update: int, trainer: Trainer) -> None:
         seen.append((update, int(trainer.glance().update)))
         parameters[update] = jax.tree.map(np.asarray, trainer.params())
 
-    def raises(trainer: Trainer) -> None:
-        look(trainer)
+    def raises(update: int, trainer: Trainer) -> None:
+        look(update, trainer)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "run", {7: look, 17: raises, 30: look})
+        trained(tmp_path / "run", ([7, 30], look), ({17}, raises))
     assert int(open_run(tmp_path / "run").state.update) == 10
-    trained(tmp_path / "run", {7: look, 17: look, 30: look, 40: look})
-    assert seen == [(update, update) for update in (7, 17, 17, 30)]
+    trained(tmp_path / "run", ([7, 17, 40], look), (15, look))
+    assert seen == [(update, update) for update in (7, 17, 15, 17, 30)]
     assert_trees_equal(open_run(tmp_path / "run").state, open_run(without).state)
     assert_trees_equal(parameters[30], open_run(without).params("latest"))
     assert not np.array_equal(parameters[7]["W_y"], parameters[17]["W_y"])

@@ -13,7 +13,7 @@ from jaxrnn.inspect.gradient_check import vanilla_loss_and_gradients
 from jaxrnn.models.structure import params_of
 from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.tasks.protocol import Score
-from jaxrnn.training.step import MAX_CHUNK_UPDATES, SMOOTHING, windows_per_epoch
+from jaxrnn.training.step import MAX_CHUNK_UPDATES, SMOOTHING
 from jaxrnn.training.validation import with_score
 from tests.reference.book_loop import BookLoop, window_loss_and_gradients
 from tests.reference.small_model import from_reference, random_model, to_reference
@@ -151,7 +151,7 @@ def test_streams_epochs_and_documents_equal_the_numpy_loop(batch_size, engine, d
     ids = small_ids(rng, 10 * 4 * batch_size + 1 + 3)
     model = random_model(6, 5, rng)
     trainer = Trainer(model, ids, batch_size, engine=engine, document_end=document_end, **SMALL)
-    assert windows_per_epoch(trainer.streams, 4) == 10
+    assert trainer.settings.objective.windows(trainer.streams) == 10
     loop = BookLoop(
         to_reference(params_of(model)),
         ids,

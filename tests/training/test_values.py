@@ -10,7 +10,7 @@ import pytest
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.training.job import step_settings, task_of
+from jaxrnn.training.job import make_job, settings_of
 from jaxrnn.training.values import (
     OF_THE_HOST,
     TRACED,
@@ -74,7 +74,7 @@ def test_free_values_fit(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize("values", FREE)
 def test_a_program_does_not_depend_on_what_is_free(values: dict[str, Any]) -> None:
     """What is fixed when the step is compiled is the same."""
-    settings = [step_settings(config, task_of(config).objective) for config in (CONFIG, changed(**values))]
+    settings = [settings_of(make_job(config)) for config in (CONFIG, changed(**values))]
     assert settings[0] == settings[1] and hash(settings[0]) == hash(settings[1])
 
 

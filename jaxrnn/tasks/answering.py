@@ -1,0 +1,181 @@
+"""The half of a user's own data that the compiled step asks: which targets are scored, and by what loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.models.loss import loss_nats
+from jaxrnn.tasks.protocol import Batch
+
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+class Answers(NamedTuple):
+    """Targets as the compiled step sees them.
+
+    Attributes:
+      values: (K, B) classes, or (K, B) or (K, B, D) numbers.
+      last: index of each row's last step, (B,).
+    """
+
+    values: jax.Array
+    last: jax.Array
+
+
+class ArrayStreams(NamedTuple):
+    """What the compiled step reads, batch-major as it was given.
+
+    Attributes:
+      rows: place of each row in the batch, (1, B).
+      inputs: (N, T, F) or (N, T); where each update brings its own, so many batches of them, (U, B, T, F) or (U, B, T).
+      targets: (N, K) or (N, K, D), or with U and B alike.
+      lengths: steps of each sequence, (N,) or (U, B).
+      weights: how much each class counts, (C,); empty if all count alike.
+      first: the update that the first of U batches is for; 0 where there is one set of sequences.
+    """
+
+    rows: Any
+    inputs: Any
+    targets: Any
+    lengths: Any
+    weights: Any
+    first: Any = np.int32(0)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What `Arrays` and `Stream` ask of a model, as the compiled step knows it.
+
+    Args:
+      steps: T.
+      each_step: whether every step has a target, or one the sequence.
+      classes: C; 0 for a regression.
+      features: (F,), or () where the input is ids.
+      symbols: of ids, or features, of the input, with the outputs; for the estimate of memory.
+      sequences: N, shuffled at each epoch; 0 where each update brings its own.
+      batch_size: B.
+      padded: whether lengths were given.
+      loss: of (outputs, targets), one a target; the class's in nats, or the squared error, if None.
+    """
+
+    steps: int
+    each_step: bool
+    classes: int
+    features: tuple[int, ...]
+    symbols: int
+    sequences: int
+    batch_size: int
+    padded: bool = False
+    loss: Loss | None = None
+
+    passes_carry = False
+    items, item_rate, items_per_row = "sequences", "sequences_per_second", 1
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` needs, as JSON can hold it; a loss of the user's is only named."""
+        return dataclasses.asdict(self) | {"loss": getattr(self.loss, "__qualname__", None)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Answering:
+        """What `to_json` gave, without a loss of the user's."""
+        return cls(**values | {"features": tuple(values["features"]), "loss": None})
+
+    @property
+    def split(self) -> Any:
+        return ArrayStreams(True, False, False, False, False, False)
+
+    @property
+    def shuffled(self) -> int:
+        return self.sequences
+
+    @property
+    def measures_accuracy(self) -> bool:
+        return self.classes > 0
+
+    @property
+    def loss_name(self) -> str:
+        return "loss" if self.loss is not None else "loss_nats" if self.classes else "squared_error"
+
+    @property
+    def loss_unit(self) -> str:
+        return "nats" if self.loss_name == "loss_nats" else ""
+
+    @property
+    def chance(self) -> float:
+        # Of numbers, or a loss of the user's, no size is known that would be too large.
+        return math.log(self.classes) if self.loss_unit else math.inf
+
+    @property
+    def chance_in_words(self) -> str:
+        return f"ln {self.classes} = {self.chance:.3f} nats" if self.loss_unit else "not known"
+
+    def rows(self, streams: ArrayStreams) -> int:
+        return streams.rows.shape[1]
+
+    def windows(self, streams: ArrayStreams) -> int:
+        return -(-self.sequences // self.batch_size)
+
+    def batch(self, key: jax.Array, state: Any, streams: ArrayStreams, dtype: Any) -> Batch:
+        del key
+        if not self.sequences:
+            now = state.update - streams.first
+            names = ("inputs", "targets", "lengths")
+            of_update = streams._replace(**{name: getattr(streams, name)[now] for name in names})
+            return self.batch_of(of_update, streams.rows[0], jnp.ones(self.rows(streams), bool), dtype)
+        place = state.window * self.batch_size + streams.rows[0]
+        chosen = state.order[jnp.minimum(place, self.sequences - 1)]
+        return self.batch_of(streams, chosen, place < self.sequences, dtype)
+
+    def batch_of(self, streams: ArrayStreams, chosen: jax.Array, counts: jax.Array, dtype: Any) -> Batch:
+        """These sequences, time-major; those of which `counts` is false fill up the batch."""
+        inputs, targets, lengths = (part[chosen] for part in (streams.inputs, streams.targets, streams.lengths))
+        inputs, values = jnp.swapaxes(inputs, 0, 1), jnp.swapaxes(targets, 0, 1)
+        if inputs.ndim == 3:
+            inputs = inputs.astype(dtype)
+        if not self.classes:
+            values = values.astype(dtype)
+        scored = jnp.broadcast_to(counts[None, :], values.shape[:2])
+        if self.each_step:
+            scored &= jnp.arange(self.steps)[:, None] < lengths[None, :]
+        if self.classes:
+            scored &= values >= 0
+        weights = scored.astype(dtype)
+        if streams.weights.shape[0]:
+            weights *= streams.weights.astype(dtype)[jnp.maximum(values, 0)]
+        return Batch(inputs, Answers(values, lengths - 1), weights, lengths if self.padded else None)
+
+    def answers(self, outputs: jax.Array, last: jax.Array) -> jax.Array:
+        """The outputs that have a target, (K, B, C): of all steps, or of each row's last."""
+        outputs = outputs if outputs.ndim == 3 else outputs[None]
+        if self.each_step or outputs.shape[0] == 1:
+            return outputs
+        return jnp.take_along_axis(outputs, last[None, :, None], axis=0)
+
+    def losses(self, outputs: jax.Array, targets: Answers) -> jax.Array:
+        answers, values = self.answers(outputs, targets.last), targets.values
+        if self.loss is not None:
+            return self.loss(answers, values)
+        if self.classes:
+            return loss_nats(answers, jnp.maximum(values, 0))
+        return ((answers - (values if values.ndim == 3 else values[:, :, None])) ** 2).mean(axis=-1)
+
+    def correct(self, outputs: jax.Array, targets: Answers) -> jax.Array:
+        return jnp.argmax(self.answers(outputs, targets.last), axis=-1) == targets.values
+
+    def resets(self, window: jax.Array, streams: Any) -> None:
+        return None
+
+    def derived_columns(self, smooth_loss: float) -> dict[str, float]:
+        return {}
+
+    def progress(self, smooth_loss: float, recent_accuracy: float) -> str:
+        accuracy = f"accuracy {recent_accuracy:.3f}  " if self.classes else ""
+        return f"{accuracy}smoothed {smooth_loss:.4g} {self.loss_unit}".rstrip()

@@ -1,0 +1,95 @@
+"""`fit`: any model, task and optimizer, trained with every promise that the built-in ones have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import optax
+
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.tasks.protocol import FedTask, Task
+from jaxrnn.terminal.progress import Progress
+from jaxrnn.terminal.stop_request import StopRequest
+from jaxrnn.training.callbacks import Callback
+from jaxrnn.training.member_runs import train_together
+from jaxrnn.training.parts import jobs_of_parts
+from jaxrnn.training.start import FitResult, result_of, train_alone
+from jaxrnn.training.trainer import Trainer
+
+
+def fit(
+    model: Any,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    *,
+    run: str | Path | None = None,
+    updates: int | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    members: Sequence[Mapping[str, Any]] | None = None,
+    validation: Task | None = None,
+    callbacks: Sequence[Callback] = (),
+    init_from: Any = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> FitResult:
+    """Trains a model on a task, as one compiled program; with `run`, exact to the last bit over every restart.
+
+    The same call again goes on where it was stopped or killed. Of parts that no settings name a run keeps names, shapes
+    and digests of what they compute; other parts are refused. Nothing is ever imported by a name in a file.
+
+    Args:
+      model: an nnx module called as `(inputs, carry) -> (outputs, carry)`, time-major, with `initial_carry(B)`; or a
+        function `nnx.Rngs -> module`, which draws it from the seed. Its call is given `lengths`, `resets`, `dropout`,
+        `clip_backward` and `engine` if it takes them. It holds no random state; variables that are no parameters, such
+        as running means, are kept too.
+      task: `Text`, `Sequences`, `Arrays` or `Stream`.
+      optimizer: any Optax transformation, or `jaxrnn.optimizer`. It is told the loss as `value`, if it takes one.
+      run: the run directory; in memory if None.
+      updates, epochs: the length of training, one of them.
+      seed: of everything random.
+      members: trains so many at once, each in `run`/members/K. What each has of its own: `seed`, rates and limits of a
+        named optimizer, dropout rates, or what `optax.inject_hyperparams` names.
+      validation: another task, scored after each epoch or `validation_every` updates; its lowest loss chooses the best
+        parameters.
+      callbacks: pairs (when, call): `call(update, trainer)` after every `when` updates, or after each of several
+        numbers. It looks and changes nothing. A restart calls again for what was not saved.
+      init_from: parameters to begin with: an opened run, a trainer, or a tree of them.
+      progress: what shows the progress; by default a bar or lines on stdout.
+      settings: others of `TrainConfig`: log_every, checkpoint_every, sample_every, validation_every, early_stopping,
+        patience, stop_at_accuracy, accuracy, loss_reduction ("mean" here), dropout rates and dropout_mask,
+        clip_backward, engine, devices, dtype.
+
+    Raises:
+      JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
+
+    Example:
+      import jaxrnn, numpy as np, optax
+
+      task = jaxrnn.Arrays(inputs, classes, lengths=lengths, batch_size=64)
+      result = jaxrnn.fit(lambda rngs: jaxrnn.SequenceClassifier(F, C, 64, cell="gru", rngs=rngs), task,
+                          optax.adam(1e-3), epochs=10, run="runs/mine")
+      print(result.trainer.predict(others).values)
+    """
+    length = {"updates": updates, "epochs": epochs}
+    jobs = jobs_of_parts(model, task, optimizer, length, seed, members, validation, init_from, settings)
+    if run is not None and task.fed and not cast(FedTask, task).goes_on:
+        raise ConfigurationError(
+            "a run that can go on expects an iterator with get_state() and set_state(state), or a function of the "
+            "update; give one of them, or leave `run` out"
+        )
+    progress = progress or Progress()
+    with StopRequest() as stop:
+        if members is None:
+            directory = None if run is None else RunDirectory(run)
+            if directory is not None and directory.exists():
+                directory.refuse_other_settings(jobs[0].config)
+            return train_alone(jobs[0], directory, progress, stop, callbacks)
+        root = None if run is None else Path(run)
+        directories = [] if root is None else [root / "members" / str(number) for number in range(len(jobs))]
+        rounds = None if root is None else root / "rounds.json"
+        trainer = Trainer.of(jobs)
+        return result_of(train_together(jobs, trainer, directories, rounds, progress, stop, callbacks=callbacks))

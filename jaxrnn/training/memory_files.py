@@ -1,0 +1,44 @@
+"""What stands for the files of a run that has none: its rows and samples are kept in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jaxrnn.tasks.protocol import Score
+from jaxrnn.training.state import TrainState
+
+
+class MemoryFiles:
+    """In the place of `RunFiles`. Nothing is saved, so nothing can be gone on with.
+
+    Attributes:
+      rows: what metrics.jsonl would hold.
+      samples: update, temperature and text of each.
+    """
+
+    begun_before = False
+    path: Path | None = None
+
+    def __init__(self) -> None:
+        self.saved_update = -1
+        self.rows: list[dict[str, Any]] = []
+        self.samples: list[tuple[int, float, str]] = []
+
+    def begin(self, template: TrainState, newest: int | None = None) -> tuple[None, list[str]]:
+        return None, []
+
+    def log(self, rows: list[dict[str, Any]]) -> None:
+        self.rows += rows
+
+    def add_sample(self, update: int, temperature: float, text: str) -> None:
+        self.samples.append((update, temperature, text))
+
+    def save(self, state: TrainState, keep: int | None = None) -> None:
+        self.saved_update = int(state.update)
+
+    def write_test(self, update: int, checkpoint: str, score: Score) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,112 @@
+"""How a run knows a user's parts again: by names, shapes, and digests of what they compute."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxrnn.devices.numerics import numerics
+from jaxrnn.errors import CheckpointError
+from jaxrnn.models.structure import joined, variables_of
+from jaxrnn.optim.optimizer import NamedOptimizer
+from jaxrnn.training.job import TrainJob, start_state
+
+
+def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
+    """Names, shapes, and digests of what is computed. Nothing is ever imported by these names."""
+    with numerics(job.config.dtype):
+        state = jax.eval_shape(functools.partial(start_state, job), np.uint32(0), job.values)
+        graphdef = nnx.split(made)[0]
+        batch = jax.eval_shape(
+            lambda state, streams: job.task.objective.batch(jax.random.key(0), state, streams, state.smooth_loss.dtype),
+            state,
+            job.task.streams(),
+        )
+
+        def call(params: Any, variables: Any, inputs: Any) -> Any:
+            model = nnx.merge(graphdef, nnx.State(joined(params, variables)))
+            outputs, _ = model(inputs, model.initial_carry(job.task.batch_size))
+            return outputs, variables_of(model)
+
+        outputs = jax.eval_shape(call, state.params, state.variables, batch.inputs)[0]
+        record = {
+            "model": _named(made if isinstance(model, nnx.Module) else model)
+            | {"type": type(made).__qualname__, "parameters": _digest(str(jax.tree.map(_shape, state.params)))}
+            | {"computes": _computes(call, state.params, state.variables, batch.inputs)},
+            "task": {"type": type(job.task).__qualname__}
+            | {"computes": _computes(job.task.objective.losses, outputs, batch.targets)},
+        }
+        if not isinstance(job.optimizer, NamedOptimizer):
+            record["optimizer"] = {
+                "computes": _computes(
+                    lambda g, s, p: optax.with_extra_args_support(job.optimizer).update(g, s, p, value=jnp.float32(0)),
+                    *(state.params, state.optimizer_state, state.params),
+                )
+            }
+    return record
+
+
+def _named(part: Any) -> dict[str, str]:
+    # Without the module, which is __main__ where the same file is run as a program.
+    return {"name": (part if hasattr(part, "__qualname__") else type(part)).__qualname__}
+
+
+def _shape(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}"
+
+
+def _computes(function: Callable, *args: Any) -> str:
+    """A digest of the jaxpr of a function and its constants; without addresses, which each process has others of."""
+    closed = jax.make_jaxpr(function)(*args)
+    constants = [np.asarray(constant).tobytes() for constant in closed.consts]
+    return _digest(re.sub(r" at 0x[0-9a-f]+", "", str(closed)), *constants)
+
+
+def _digest(text: str, *more: bytes) -> str:
+    return hashlib.sha256(b"\0".join([text.encode(), *more])).hexdigest()
+
+
+def refuse_other_parts(then: Any, now: dict[str, Any] | None, same_jax: bool) -> list[str]:
+    """Compares the parts that a run was begun with and those it is to go on with.
+
+    Args:
+      then: what the run recorded.
+      now: what the job has.
+      same_jax: whether both were recorded by one version of JAX; another may write the same function otherwise.
+
+    Returns:
+      Warnings.
+
+    Raises:
+      CheckpointError: with the parts that differ.
+    """
+    if (then is None) != (now is None) or not isinstance(then, dict | None):
+        how = "jaxrnn.fit" if then is not None else "jaxrnn train"
+        raise CheckpointError(f"the run was begun by {how} with other parts; go on with it in the same way")
+    differ = []
+    for part, of in (now or {}).items():
+        before = (then or {}).get(part)
+        known = before if isinstance(before, dict) else {}
+        differ += [
+            f"{part}.{name}: then {str(known.get(name))[:40]}, now {str(value)[:40]}"
+            for name, value in of.items()
+            if known.get(name) != value
+        ]
+    if differ and not same_jax and all(".computes" in line for line in differ):
+        return ["another version of JAX writes the model's or the optimizer's steps otherwise: the bits may change"]
+    if differ:
+        raise CheckpointError(
+            "the run was begun with other parts than those given now; give the same model, task and optimizer, or "
+            "another run",
+            differ,
+        )
+    return []

@@ -1,0 +1,232 @@
+"""From a user's parts, a model, a task and an optimizer, to jobs that can start."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxrnn.cells import Cell
+from jaxrnn.config import DROPOUT_SITES, TrainConfig
+from jaxrnn.contradictions import OWN_TASK
+from jaxrnn.devices.memory import parameter_count
+from jaxrnn.devices.numerics import numerics
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.models.structure import call_takes, params_of
+from jaxrnn.optim.optimizer import NamedOptimizer
+from jaxrnn.tasks.protocol import Task
+from jaxrnn.training.job import TrainJob, start_state, total_updates
+from jaxrnn.training.part_records import record_of_parts
+from jaxrnn.training.state import TrainState
+from jaxrnn.training.step import CALL_OPTIONS
+from jaxrnn.training.values import TRACED
+
+# The settings of `TrainConfig` that `fit` takes by name; the others are what model, task and optimizer are for.
+SETTINGS = (
+    "accuracy",
+    "checkpoint_every",
+    "clip_backward",
+    "devices",
+    "dropout_mask",
+    "dtype",
+    "early_stopping",
+    "engine",
+    "log_every",
+    "loss_reduction",
+    "patience",
+    "sample_every",
+    "sample_length",
+    "stop_at_accuracy",
+    "validation_every",
+    *DROPOUT_SITES,
+)
+OF_THE_MODEL = ("clip_backward", *DROPOUT_SITES)  # traced values that are no optimizer's
+
+
+def optimizer(name: str, learning_rate: float, **settings: Any) -> NamedOptimizer:
+    """An optimizer of the command line by name, for `fit`: members may differ in its rates and limits.
+
+    Args:
+      name: see `jaxrnn train --help`.
+      learning_rate: eta.
+      settings: of `TrainConfig`: its constants, clipping, decay. Nothing is clipped if not asked for.
+
+    Raises:
+      ConfigurationError: for a name or a value that cannot be used.
+
+    Example:
+      >>> optimizer("rmsprop", 2e-3, clip_value=5.0).settings.rmsprop_decay
+      0.95
+    """
+    given = {"clip_value": 0.0, **settings, "optimizer": name, "learning_rate": learning_rate}
+    return NamedOptimizer(_config(given).optimizer_settings(), given)
+
+
+def jobs_of_parts(
+    model: Any,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    length: Mapping[str, int | None],
+    seed: int,
+    members: Sequence[Mapping[str, Any]] | None,
+    validation: Task | None,
+    init_from: Any,
+    settings: Mapping[str, Any],
+) -> list[TrainJob]:
+    """A job, or one a member, of what `fit` was given.
+
+    Raises:
+      ConfigurationError: if the parts do not fit together.
+    """
+    _refuse_what_is_no_part(model, task, optimizer, settings)
+    named = isinstance(optimizer, NamedOptimizer)
+    is_module = isinstance(model, nnx.Module)
+    if is_module and members is not None:
+        raise ConfigurationError("members expect a function `rngs -> model`, so that each draws its own; got one model")
+    given = dict(optimizer.given) if named else {"clip_value": 0.0}
+    given |= {"batch_size": task.batch_size, "loss_reduction": "mean", "seed": seed, **length, **settings}
+    base = _config({"dtype": _dtype_of(model), **given} if is_module else given)
+    if not base.updates and not base.epochs:
+        raise ConfigurationError("fit expects `updates` or `epochs`, the length of training; got neither")
+    if base.epochs and not task.windows_per_epoch:
+        raise ConfigurationError(f"a {type(task).__name__} has no epochs; give `updates`")
+    validates = validation is not None or task.validates
+    if validates and not (task.windows_per_epoch or base.validation_every):
+        raise ConfigurationError("a validation of a task without epochs expects `validation_every`, in updates")
+    if base.early_stopping != "none" and not validates:
+        raise ConfigurationError("early_stopping expects a `validation` to look at; got none")
+    make_model = (lambda rngs: model) if is_module else model
+    made = _made(make_model, base.dtype)
+    options = tuple(name for name in CALL_OPTIONS if call_takes(made, name))
+    _refuse_what_the_model_cannot(made, base, task, options)
+    start = params_of(model) if is_module else None
+    if init_from is not None:
+        start = _params_like(params_of(made), init_from)
+    job = TrainJob(
+        base,
+        task,
+        make_model,
+        optimizer,
+        parameter_count(params_of(made)),
+        total_updates(base, task),
+        task.windows_per_epoch,
+        validation=validation,
+        parts={},
+        given=start,
+        options=options,
+    )
+    job = job._replace(parts=record_of_parts(job, model, made))
+    return [_member(job, values, named) for values in members] if members is not None else [job]
+
+
+def _config(values: Mapping[str, Any]) -> TrainConfig:
+    known = {name: value for name, value in values.items() if value is not None}
+    try:
+        return TrainConfig(task=OWN_TASK, **known)
+    except TypeError:
+        wrong = sorted(set(known) - set(TrainConfig.__annotations__))
+        raise ConfigurationError(f"there is no setting {', '.join(wrong)}; see jaxrnn.TrainConfig") from None
+
+
+def _refuse_what_is_no_part(model: Any, task: Any, optimizer: Any, settings: Mapping[str, Any]) -> None:
+    if wrong := sorted(set(settings) - set(SETTINGS)):
+        raise ConfigurationError(
+            f"fit takes no {', '.join(wrong)}: model, task and optimizer are given as objects; it takes the settings "
+            f"{', '.join(SETTINGS)}"
+        )
+    if isinstance(model, Cell) or hasattr(model, "initialize_carry"):
+        raise ConfigurationError(
+            f"fit expects a model called as (inputs, carry); {type(model).__name__} is a cell: put it into a stack "
+            "below an output layer, such as LanguageModel(V, Stack([cell]), rngs=rngs)"
+        )
+    if not callable(model):
+        raise ConfigurationError(f"fit expects a model, or a function `rngs -> model`; got {type(model).__name__}")
+    if not hasattr(task, "objective"):
+        raise ConfigurationError(f"fit expects a task: Text, Sequences, Arrays or Stream; got {type(task).__name__}")
+    if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
+        raise ConfigurationError(f"fit expects an Optax optimizer, or jaxrnn.optimizer; got {type(optimizer).__name__}")
+
+
+def _dtype_of(model: nnx.Module) -> str:
+    return jax.tree.leaves(params_of(model))[0].dtype.name
+
+
+def _made(make_model: Callable[[nnx.Rngs], Any], dtype: str) -> Any:
+    with numerics(dtype):
+        made = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
+    if not isinstance(made, nnx.Module) or not hasattr(made, "initial_carry"):
+        raise ConfigurationError(
+            f"fit expects a Flax module (nnx) with `initial_carry(batch_size)`; the model is a {type(made).__name__}"
+        )
+    if jax.tree.leaves(nnx.state(made, nnx.RngState)):
+        raise ConfigurationError(
+            f"{type(made).__name__} holds random state, which a restart could not repeat; keep no nnx.Rngs in it, and "
+            "let its call take `dropout`, as that of jaxrnn.Stack does"
+        )
+    wrong = [leaf.dtype.name for leaf in jax.tree.leaves(params_of(made)) if leaf.dtype != jnp.dtype(dtype)]
+    if wrong:
+        raise ConfigurationError(f"fit expects parameters of dtype {dtype}, the setting `dtype`; got {wrong[0]}")
+    return made
+
+
+def _refuse_what_the_model_cannot(made: Any, config: TrainConfig, task: Task, options: tuple[str, ...]) -> None:
+    name = type(made).__name__
+    needs = {
+        "dropout": ("a dropout rate", config.drops_out),
+        "clip_backward": ("clip_backward", config.clip_backward > 0),
+        "resets": ("a text of many documents", getattr(task.objective, "document_end", None) is not None),
+    }
+    for option, (what, asked) in needs.items():
+        if asked and option not in options:
+            raise ConfigurationError(f"{what} expects a model whose call takes `{option}`; that of {name} does not")
+
+
+def _params_like(params: Any, source: Any) -> Any:
+    """The parameters of a run, a trainer or a tree, if they are those of this model."""
+    found = source.params() if hasattr(source, "params") else source
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, np.dtype(leaf.dtype)), tree) for tree in (params, found)]
+    if shapes[0] != shapes[1]:
+        raise ConfigurationError("init_from expects parameters of the same names, shapes and dtypes as the model's")
+    return found
+
+
+def _member(job: TrainJob, values: Mapping[str, Any], named: bool) -> TrainJob:
+    injected = _hyperparams(jax.eval_shape(functools.partial(start_state, job), np.uint32(0), job.values))
+    settings = {name: value for name, value in values.items() if name not in injected}
+    allowed = ("seed", *OF_THE_MODEL, *(TRACED if named else ()))
+    if wrong := sorted(set(settings) - set(allowed)):
+        raise ConfigurationError(
+            f"a member may differ in {', '.join(dict.fromkeys((*allowed, *injected)))}; got {', '.join(wrong)}. Of an "
+            "Optax optimizer only what optax.inject_hyperparams names can differ"
+        )
+    config = TrainConfig.from_json(job.config.to_json() | settings)
+    return job._replace(config=config, injected={name: float(values[name]) for name in injected if name in values})
+
+
+def _is_injected(node: Any) -> bool:
+    return isinstance(getattr(node, "hyperparams", None), dict)
+
+
+def _hyperparams(state: TrainState) -> list[str]:
+    nodes = jax.tree.leaves(state.optimizer_state, is_leaf=_is_injected)
+    return [name for node in nodes if _is_injected(node) for name in node.hyperparams]
+
+
+def with_injected(state: TrainState, values: Mapping[str, float]) -> TrainState:
+    """The state with these values in place of those that `optax.inject_hyperparams` began with."""
+
+    def put(node: Any) -> Any:
+        if not _is_injected(node):
+            return node
+        new = {n: jnp.asarray(values[n], jnp.asarray(v).dtype) for n, v in node.hyperparams.items() if n in values}
+        return node._replace(hyperparams=node.hyperparams | new)
+
+    if not values:
+        return state
+    return state._replace(optimizer_state=jax.tree.map(put, state.optimizer_state, is_leaf=_is_injected))

@@ -1,0 +1,368 @@
+"""`fit`: a user's cell, model, arrays and optimizer have every promise that the built-in ones have."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import jaxrnn
+from jaxrnn.data.corpus import corpus_from_text
+from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
+from jaxrnn.models.sequence_classifier import SequenceClassifier
+from jaxrnn.terminal.progress import Progress
+from jaxrnn.training.job import make_job
+from tests.training.parts import MeanTaking, MinimalGatedCell, array_task, arrays, fit_of, mean_taking, own_cell
+from tests.trees import assert_trees_equal
+
+KINDS = ["cell", "arrays", "members"]
+QUIET: dict[str, Any] = {"progress": Progress(quiet=True), "log_every": 1}
+
+
+def state_of(result: Any, member: int) -> Any:
+    state = result.trainer.state(member)
+    return jax.tree.map(np.asarray, state._replace(seed=jax.random.key_data(state.seed)))
+
+
+def rows_in(directory: Path) -> list[dict[str, Any]]:
+    lines = (directory / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.endswith("_per_second")} for line in lines]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_fit_goes_on_as_if_it_never_was(kind: str, tmp_path: Path) -> None:
+    """Parameters, optimizer, variables, order of the batches, log and samples; killed at 33, saved at 20."""
+    whole = fit_of(kind, tmp_path / "whole")
+    command = [sys.executable, "-m", "tests.training.parts", kind, str(tmp_path / "killed"), "33"]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    again = fit_of(kind, tmp_path / "killed")
+    assert again.updates == whole.updates and again.ends == ["finished"] * len(whole.updates)
+    for member, (one, other) in enumerate(zip(whole.directories, again.directories, strict=True)):
+        assert_trees_equal(state_of(again, member), state_of(whole, member))
+        assert rows_in(one) == rows_in(other) and len(rows_in(one)) > 8
+        if kind == "cell":
+            assert (one / "samples.txt").read_bytes() == (other / "samples.txt").read_bytes()
+
+
+def test_members_are_the_fits_alone() -> None:
+    """With their own seeds and injected rates; the sequences of each epoch are those of its own seed."""
+    together = fit_of("members", None)
+    for member, (seed, rate) in enumerate([(1, 0.01), (2, 0.003)]):
+        alone = jaxrnn.fit(
+            mean_taking, array_task(), optax.inject_hyperparams(optax.adam)(rate), updates=60, seed=seed, **QUIET
+        )
+        of = together.trainer.state(member)
+        assert_trees_equal(jax.tree.map(np.asarray, of.params), jax.tree.map(np.asarray, alone.trainer.state().params))
+        np.testing.assert_array_equal(of.order, alone.trainer.state().order)
+    assert not np.array_equal(together.trainer.state(0).order, together.trainer.state(1).order)
+
+
+def test_a_users_cell_is_trained_as_one_by_name() -> None:
+    """The same cell under another name, with the same optimizer from Optax: the same numbers, to rounding."""
+
+    class Own(jaxrnn.GRUCell):
+        pass
+
+    text = jaxrnn.Text(corpus_from_text("abcd dcba bad " * 20), bptt_length=5, batch_size=3)
+    init = jax.nn.initializers.normal(0.1)
+
+    def own(rngs: nnx.Rngs) -> Any:
+        stack = jaxrnn.Stack([Own(6, 8, kernel_init=init, rngs=rngs)])
+        return jaxrnn.LanguageModel(6, stack, kernel_init=init, rngs=rngs)
+
+    fitted = jaxrnn.fit(own, text, optax.adam(0.01), updates=40, seed=4, sample_every=0, **QUIET)
+    config = jaxrnn.TrainConfig(
+        cell="gru", hidden=8, init_scale=0.1, optimizer="adam", learning_rate=0.01, clip_value=0.0, bptt_length=5,
+        batch_size=3, loss_reduction="mean", updates=40, seed=4, devices="1",
+    )  # fmt: skip
+    trainer = jaxrnn.Trainer.of([make_job(config, text.corpus)])
+    trainer.advance(40)
+    actual, expected = fitted.trainer.params(checkpoint="latest"), trainer.params()
+    for one, other in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+# ---- arrays ----
+
+
+def seen_rows(task: jaxrnn.Arrays, updates: int, seed: int = 0) -> list[list[int]]:
+    """Which sequences each update reads, told by a model whose loss is a sequence's own number."""
+    objective, streams = task.objective, task.streams()
+    trainer = jaxrnn.Trainer(mean_taking, task, optax.sgd(0.0), updates=1, seed=seed)
+    seen = []
+    for _ in range(updates):
+        trainer.advance(1)
+        state = trainer.state()
+        window = (int(state.update) - 1) % task.windows_per_epoch
+        batch = objective.batch(jax.random.key(0), state._replace(window=jnp.int32(window)), streams, jnp.float32)
+        numbers = np.asarray(batch.inputs)[0, :, 0]
+        seen.append([int(n) for n, weight in zip(numbers, np.asarray(batch.weights)[0], strict=True) if weight])
+    return seen
+
+
+def test_each_epoch_reads_every_sequence_once_in_an_order_of_its_own() -> None:
+    inputs = np.tile(np.arange(11.0)[:, None, None], (1, 2, 3))
+    task = jaxrnn.Arrays(inputs, np.arange(11) % 2, batch_size=4)
+    seen = seen_rows(task, 6)
+    assert [len(rows) for rows in seen] == [4, 4, 3] * 2  # the last batch counts for what it has
+    first, second = list(itertools.chain(*seen[:3])), list(itertools.chain(*seen[3:]))
+    assert sorted(first) == sorted(second) == list(range(11)) and first != second
+    assert list(itertools.chain(*seen_rows(task, 3, seed=1))) != first
+
+
+def logits_of(weights: np.ndarray) -> Callable[[nnx.Rngs], nnx.Module]:
+    """A model without recurrence: logits_t = x_t W."""
+
+    class Linear(nnx.Module):
+        def __init__(self) -> None:
+            self.W = nnx.Param(jnp.asarray(weights, jnp.float32))
+
+        def initial_carry(self, batch_size: int) -> tuple:
+            return ()
+
+        def __call__(self, xs: jax.Array, carry: tuple) -> tuple[jax.Array, tuple]:
+            return xs @ self.W[...], carry
+
+    return lambda rngs: Linear()
+
+
+def log_odds(logits: np.ndarray) -> np.ndarray:
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("each_step", [False, True])
+@pytest.mark.parametrize("weighted", [None, [0.5, 2.0, 1.0], "balanced"])
+def test_the_loss_is_the_weighted_mean_over_scored_steps(each_step: bool, weighted: Any) -> None:
+    rng = np.random.default_rng(3)
+    inputs, W, lengths = rng.normal(size=(5, 4, 2)), rng.normal(size=(2, 3)), np.array([4, 1, 3, 2, 4])
+    targets = rng.integers(0, 3, (5, 4) if each_step else 5)
+    targets.flat[:3] = [0, 1, 2]
+    if each_step:
+        targets[2, 1] = -1  # no target
+    task = jaxrnn.Arrays(inputs, targets, lengths=lengths, batch_size=5, class_weights=weighted)
+    losses, weights = [], []
+    counts = np.bincount(targets[targets >= 0], minlength=3)
+    of_class = {None: np.ones(3), "balanced": counts.sum() / (3 * counts)}.get(
+        weighted if not isinstance(weighted, list) else "given", np.array(weighted if isinstance(weighted, list) else 0)
+    )
+    for row in range(5):
+        for step in range(lengths[row]) if each_step else [lengths[row] - 1]:
+            target = targets[row, step] if each_step else targets[row]
+            if target >= 0:
+                losses.append(-log_odds(inputs[row, step] @ W)[target])
+                weights.append(of_class[target])
+    expected = np.average(losses, weights=weights)
+    trainer = jaxrnn.Trainer(logits_of(W), task, optax.sgd(0.1), updates=1)
+    np.testing.assert_allclose(trainer.advance(1)[0].loss, [expected], rtol=1e-5)
+    trainer = jaxrnn.Trainer(logits_of(W), task, optax.sgd(0.0), updates=1)
+    np.testing.assert_allclose(trainer.evaluate(task, checkpoint="latest")["loss_nats"], expected, rtol=1e-5)
+
+
+def test_a_regression_is_the_mean_squared_error_and_predicts_numbers() -> None:
+    rng = np.random.default_rng(3)
+    inputs, W, lengths = rng.normal(size=(7, 4, 2)), rng.normal(size=(2, 1)), np.array([4, 1, 3, 2, 4, 2, 1])
+    targets = rng.normal(size=7)
+    metrics = {"mean_error": lambda outputs, targets: jnp.abs(outputs[..., 0] - targets)}
+    task = jaxrnn.Arrays(inputs, targets, lengths=lengths, batch_size=3, metrics=metrics)
+    answers = np.array([inputs[row, length - 1] @ W[:, 0] for row, length in enumerate(lengths)])
+    trainer = jaxrnn.Trainer(logits_of(W), task, optax.sgd(0.0), updates=1)
+    told = trainer.evaluate(task)
+    np.testing.assert_allclose(told["squared_error"], ((answers - targets) ** 2).mean(), rtol=1e-5)
+    np.testing.assert_allclose(told["mean_error"], np.abs(answers - targets).mean(), rtol=1e-5)
+    predicted = trainer.predict(inputs, lengths)
+    np.testing.assert_allclose(predicted.values, answers, rtol=1e-5)
+    assert predicted.probabilities is None and "accuracy" not in told
+
+
+def test_classes_are_predicted_with_their_probabilities() -> None:
+    of, W = arrays(), np.random.default_rng(1).normal(size=(3, 2))
+    trainer = jaxrnn.Trainer(logits_of(W), array_task(), optax.sgd(0.0), updates=1)
+    predicted = trainer.predict(of["inputs"], of["lengths"])
+    last = np.array([row[length - 1] for row, length in zip(of["inputs"], of["lengths"], strict=True)])
+    assert predicted.probabilities is not None
+    np.testing.assert_allclose(predicted.probabilities, np.exp(log_odds(last @ W)), rtol=1e-5)
+    np.testing.assert_array_equal(predicted.values, (last @ W).argmax(axis=1))
+
+
+def test_a_batch_split_over_devices_is_the_batch_on_one() -> None:
+    """The last batch too, whose sequences do not fall evenly to the devices."""
+    one, two = (
+        jaxrnn.Trainer(mean_taking, array_task(), optax.sgd(0.1), updates=1, devices=devices) for devices in ("1", "2")
+    )
+    np.testing.assert_allclose(two.advance(12)[0].loss, one.advance(12)[0].loss, rtol=2e-5)
+
+
+BAD_ARRAYS = [
+    ({"inputs": np.zeros((3, 4))}, "whole numbers as ids"),
+    ({"inputs": np.full((3, 4), -1)}, "at least 0"),
+    ({"targets": np.zeros(2, int)}, "a target for each of 3"),
+    ({"targets": np.zeros((3, 2), int)}, "a target a step"),
+    ({"targets": np.full(3, np.nan)}, "finite targets"),
+    ({"inputs": np.full((3, 4, 2), np.inf)}, "finite inputs"),
+    ({"lengths": [1, 2, 5]}, "lengths from 1 to 4"),
+    ({"lengths": [1, 2]}, "a length for each of 3"),
+    ({"class_weights": [1.0, 2.0, 3.0]}, "class_weights expects 2"),
+]
+
+
+@pytest.mark.parametrize(("changed", "said"), BAD_ARRAYS)
+def test_arrays_that_do_not_fit_are_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        jaxrnn.Arrays(**{"inputs": np.zeros((3, 4, 2)), "targets": np.array([0, 1, 0]), **changed})
+
+
+# ---- streams ----
+
+
+class Counting:
+    """An iterator that can be set back."""
+
+    def __init__(self) -> None:
+        self.at = 0
+
+    def __next__(self) -> tuple[np.ndarray, np.ndarray]:
+        self.at += 1
+        return batch_of(self.at - 1)
+
+    def __iter__(self) -> Counting:
+        return self
+
+    def get_state(self) -> dict[str, int]:
+        return {"at": self.at}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        self.at = state["at"]
+
+
+def batch_of(update: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(update)
+    inputs = rng.normal(size=(4, 3, 3))
+    return inputs, (inputs[:, -1, 0] > 0).astype(int)
+
+
+def test_a_stream_is_exact_over_a_restart_as_a_function_and_as_an_iterator(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"checkpoint_every": "20", **QUIET}
+    adam = optax.adam(0.01)
+    whole = jaxrnn.fit(mean_taking, jaxrnn.Stream(batch_of, classes=2), adam, updates=50, **QUIET)
+    assert len(whole.rows[0]) == 50
+
+    def die(update: int, trainer: Any) -> None:
+        raise KeyboardInterrupt
+
+    for name, make in (("function", lambda: batch_of), ("iterator", Counting)):
+        with pytest.raises(KeyboardInterrupt):
+            task = jaxrnn.Stream(make(), classes=2)
+            jaxrnn.fit(mean_taking, task, adam, updates=50, run=tmp_path / name, callbacks=[([33], die)], **options)
+        task = jaxrnn.Stream(make(), classes=2)
+        again = jaxrnn.fit(mean_taking, task, adam, updates=50, run=tmp_path / name, **options)
+        assert_trees_equal(state_of(again, 0).params, state_of(whole, 0).params)
+        assert [row["train/loss_nats"] for row in rows_in(tmp_path / name)] == [
+            row["train/loss_nats"] for row in whole.rows[0]
+        ]
+
+
+def test_what_cannot_be_set_back_is_refused_with_files_and_ends_with_a_word(tmp_path: Path) -> None:
+    few = [batch_of(update) for update in range(5)]
+    with pytest.raises(ConfigurationError, match="get_state"):
+        jaxrnn.fit(mean_taking, jaxrnn.Stream(iter(few), classes=2), optax.sgd(0.1), updates=9, run=tmp_path / "run")
+    with pytest.raises(DataError, match="ends before update 6"):
+        jaxrnn.fit(mean_taking, jaxrnn.Stream(iter(few), classes=2), optax.sgd(0.1), updates=9, **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+# ---- what is refused ----
+
+
+class Dropping(MeanTaking):
+    def __init__(self, *, rngs: nnx.Rngs):
+        super().__init__(3, 2, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+
+def a_classifier(rngs: nnx.Rngs) -> SequenceClassifier:
+    return SequenceClassifier(3, 2, 4, rngs=rngs)
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"model": lambda rngs: Dropping(rngs=rngs)}, "holds random state"),
+    ({"model": lambda rngs: nnx.Linear(3, 2, rngs=rngs)}, "initial_carry"),
+    ({"model": MinimalGatedCell(3, 4, rngs=nnx.Rngs(0))}, "is a cell: put it into a stack"),
+    ({"model": nnx.GRUCell(3, 4, rngs=nnx.Rngs(0))}, "is a cell: put it into a stack"),
+    ({"model": 5}, "expects a model"),
+    ({"task": np.zeros(3)}, "expects a task"),
+    ({"optimizer": "adam"}, "Optax optimizer"),
+    ({"hidden": 5}, "fit takes no hidden"),
+    ({"updates": None}, "updates` or `epochs"),
+    ({"dropout_between": 0.5}, "takes `dropout`"),
+    ({"early_stopping": "patience"}, "expects a `validation`"),
+    ({"members": [{"learning_rate": 0.1}]}, "a member may differ in seed"),
+    ({"model": MeanTaking(3, 2, rngs=nnx.Rngs(0)), "members": [{"seed": 1}]}, "rngs -> model"),
+    ({"init_from": {"W": np.zeros(3)}}, "same names, shapes"),
+    ({"dtype": "float64"}, "dtype float64"),
+]
+
+
+@pytest.mark.parametrize(("changed", "said"), REFUSED)
+def test_parts_that_do_not_fit_are_refused_with_the_remedy(changed: dict[str, Any], said: str) -> None:
+    options = {"model": mean_taking, "task": array_task(), "optimizer": optax.sgd(0.1), "updates": 3, **changed}
+    with pytest.raises(ConfigurationError, match=said):
+        jaxrnn.fit(**options, **QUIET)
+
+
+def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path) -> None:
+    """Another model of the same shapes, another constant of the optimizer, other data, other settings."""
+    run = tmp_path / "run"
+    fit_of("arrays", run, updates=5)
+    other = array_task(batch_size=8)
+    other.inputs[0, 0, 0] += 1
+
+    class Mean_Taking(MeanTaking):
+        def __call__(self, xs: jax.Array, carry: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return super().__call__(2 * xs, carry)
+
+    def twice(rngs: nnx.Rngs) -> Any:
+        return Mean_Taking(3, 2, rngs=rngs)
+
+    tried: list[tuple[Any, Any, Any, str]] = [
+        (twice, array_task(), optax.adam(0.01), "other parts"),
+        (mean_taking, array_task(), optax.adam(0.02), "other parts"),
+        (mean_taking, other, optax.adam(0.01), "not the data"),
+        (mean_taking, array_task(batch_size=4), optax.adam(0.01), "other settings"),
+    ]
+    for model, task, optimizer, said in tried:
+        options = {"updates": 9, "run": run, "validation": array_task(), "checkpoint_every": "20", **QUIET}
+        with pytest.raises((CheckpointError, ConfigurationError), match=said):
+            jaxrnn.fit(model, task, optimizer, **options | {"log_every": 7})
+    assert fit_of("arrays", run, updates=9).updates == [9]
+    with pytest.raises(ConfigurationError, match="run that program again"):
+        jaxrnn.resume(run)
+
+
+def test_training_begins_from_given_parameters_and_leaves_them_alone() -> None:
+    model = MeanTaking(3, 2, rngs=nnx.Rngs(7))
+    before = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+    trainer = jaxrnn.Trainer(model, array_task(), optax.sgd(0.1), updates=5)
+    assert_trees_equal(jax.tree.map(np.asarray, trainer.state().params), before)
+    trainer.advance(5)
+    assert_trees_equal(jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(model, nnx.Param))), before)
+    assert float(trainer.state().variables["mean"][0]) != 0
+    begun = jaxrnn.Trainer(mean_taking, array_task(), optax.sgd(0.1), updates=5, init_from=before)
+    begun.advance(5)
+    assert_trees_equal(begun.state().params, trainer.state().params)
+
+
+def test_own_cell_writes_text() -> None:
+    assert len(fit_of("cell", None, updates=5).trainer.write(0, 12, 1.0)) == 12
+    assert own_cell(nnx.Rngs(0)).vocabulary_size == 5
