@@ -98,9 +98,7 @@ def _load_path(source: str, reading: ReadingOptions | None, vocabulary: Vocabula
         end = int(read.vocabulary.encode(documents.END)[0])
         return _corpus(path.name, replace(read, digest=found.digest, bytes=found.bytes), options, found.notes, end)
     with _open(source) as file:
-        known = None
-        if reading is None and known_texts.has_size(os.fstat(file.fileno()).st_size):
-            known = known_texts.find_by_digest(known_texts.digest_of(file))
+        known = known_texts.recognise(file) if reading is None else None
         if known:
             notes = (*notes, f"this is the known text {known.name}, so its own reading options are used")
             return _read_known(file, path.name, known, None, vocabulary, notes)
@@ -138,7 +136,7 @@ def _options(
     raise ConfigurationError(f"the vocabulary holds {kinds[0]}, the reading options ask for {kinds[1]}; change --bytes")
 
 
-def _open(source: str) -> BinaryIO:
+def _open(source: str) -> io.BufferedReader:
     try:
         return open_regular(source)
     except DataError as error:

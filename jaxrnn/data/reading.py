@@ -56,7 +56,7 @@ class ReadText:
     notes: tuple[str, ...]
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Opens a regular file for reading and refuses all else at once; never waits for a pipe."""
     shown = printable(os.fspath(path), keep="")
     try:
