@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer, recurrent_matrix
+from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer, recurrent_matrix
 from jaxrnn.cells.inner_product import InnerProduct
-from jaxrnn.cells.lstm import LSTMCarry, with_forget_bias, zero_lstm_carry
+from jaxrnn.cells.lstm import LSTMCarry, LSTMLike, with_forget_bias
 
 
-class MultiplicativeLSTMCell(Cell):
+class MultiplicativeLSTMCell(LSTMLike):
     r"""One step of a multiplicative long short-term memory cell.
 
     With the blocks m, i, f, g, o of p_t = x_t W_x and r_t = h_{t-1} W_h, which has one block:
@@ -93,6 +93,3 @@ class MultiplicativeLSTMCell(Cell):
 
     def pointwise(self) -> tuple[InnerProduct, jax.Array | None]:
         return InnerProduct(self.W_m[...]), None if self.bias is None else self.bias[...]
-
-    def initial_carry(self, batch_size: int) -> LSTMCarry:
-        return zero_lstm_carry(batch_size, self.hidden_features, self.W_h[...].dtype)

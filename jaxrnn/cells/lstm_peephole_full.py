@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer, recurrent_matrix
+from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer, recurrent_matrix
 from jaxrnn.cells.inner_product import InnerProduct
-from jaxrnn.cells.lstm import LSTMCarry, with_forget_bias, zero_lstm_carry
+from jaxrnn.cells.lstm import LSTMCarry, LSTMLike
 
 
-class FullPeepholeLSTMCell(Cell):
+class FullPeepholeLSTMCell(LSTMLike):
     r"""One step of a long short-term memory cell with full peephole matrices.
 
     With the four blocks of a_t = x_t W_x + h_{t-1} W_h + b, in the order i, f, g, o:
@@ -55,7 +55,6 @@ class FullPeepholeLSTMCell(Cell):
         in_features: int,
         hidden_features: int,
         *,
-        forget_bias: float = 1.0,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
         recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
@@ -64,9 +63,7 @@ class FullPeepholeLSTMCell(Cell):
     ):
         drawn_by: dict[str, Any] = dict(kernel_init=kernel_init, recurrent_init=recurrent_init)
         drawn_by.update(param_dtype=param_dtype, rngs=rngs)
-        super().__init__(in_features, hidden_features, blocks=4, **drawn_by, **options)
-        if self.b is not None:
-            self.b = nnx.Param(with_forget_bias(self.b[...], forget_bias))
+        super().__init__(in_features, hidden_features, **drawn_by, **options)
         self.W_c = nnx.Param(recurrent_matrix(hidden_features, 3, **drawn_by))
 
     def update(
@@ -81,6 +78,3 @@ class FullPeepholeLSTMCell(Cell):
 
     def pointwise(self) -> InnerProduct:
         return InnerProduct(self.W_c[...])
-
-    def initial_carry(self, batch_size: int) -> LSTMCarry:
-        return zero_lstm_carry(batch_size, self.hidden_features, self.W_h[...].dtype)
