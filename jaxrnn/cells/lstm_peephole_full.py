@@ -6,10 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer, recurrent_matrix
-from jaxrnn.cells.inner_product import InnerProduct
+from jaxrnn.cells.inner_product import InnerProduct, inner_matrix
 from jaxrnn.cells.lstm import LSTMCarry, LSTMLike
 
 
@@ -50,21 +48,9 @@ class FullPeepholeLSTMCell(LSTMLike):
     sums_products = True
     inner_products = True
 
-    def __init__(
-        self,
-        in_features: int,
-        hidden_features: int,
-        *,
-        kernel_init: Initializer = DEFAULT_KERNEL_INIT,
-        recurrent_init: Initializer | None = None,
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
-        **options: Any,
-    ):
-        drawn_by: dict[str, Any] = dict(kernel_init=kernel_init, recurrent_init=recurrent_init)
-        drawn_by.update(param_dtype=param_dtype, rngs=rngs)
-        super().__init__(in_features, hidden_features, **drawn_by, **options)
-        self.W_c = nnx.Param(recurrent_matrix(hidden_features, 3, **drawn_by))
+    def __init__(self, in_features: int, hidden_features: int, **options: Any):
+        super().__init__(in_features, hidden_features, **options)
+        self.W_c = inner_matrix(hidden_features, 3, **options)
 
     def update(
         self, p: jax.Array, r: jax.Array, carry: LSTMCarry, pointwise: InnerProduct, t: jax.Array
