@@ -80,17 +80,15 @@ def evaluate_ids(
     """
     streams, scored = scored_streams(ids, batch_size, EVALUATION_STEPS)
     carry = model_with(graphdef, params).initial_carry(batch_size)
-    loss_sum, hits = 0.0, 0
-    pending = []
+    scores = []
     for start in range(0, len(scored), EVALUATION_STEPS):
         end = start + EVALUATION_STEPS
         window, before = streams[start : end + 1], streams[max(start - 1, 0)]
-        carry, loss, hit = _score_window(graphdef, document_end, params, carry, before, window, scored[start:end])
-        pending.append((loss, hit))
-    for loss, hit in pending:  # summed on the host in double precision
-        loss_sum += float(loss)
-        hits += int(hit)
+        carry, *score = _score_window(graphdef, document_end, params, carry, before, window, scored[start:end])
+        scores.append(score)
     characters = len(ids) - 1
+    # Added on the host, in double precision.
+    loss_sum, hits = sum(float(loss) for loss, _ in scores), sum(int(hit) for _, hit in scores)
     return Evaluation(loss_sum / characters, hits / characters, characters)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from typing import Any
@@ -17,6 +18,7 @@ except ImportError as error:
     raise ConfigurationError("plots need matplotlib, which is not installed; pip install 'jaxrnn[plots]'") from error
 
 MAX_EPOCH_LINES = 60
+BEST_LINE: dict[str, Any] = {"color": "tab:green", "linestyle": "--", "linewidth": 1.2}
 
 
 class Figure(MatplotlibFigure):
@@ -54,44 +56,19 @@ def learning_curve(
     axes = figure.add_subplot(2 if has_accuracy else 1, 1, 1)
     if has_accuracy:
         _draw_accuracy(figure.add_subplot(2, 1, 2), metrics)
-    updates = metrics["update"]
-    axes.plot(
-        updates, metrics["train/smooth_loss_sum_nats"], color="tab:blue", linewidth=1.2, label="training, smoothed"
-    )
-    if "valid/loss_nats" in metrics:
-        valid = metrics["valid/loss_nats"].astype(float) * bptt_length
-        known = np.isfinite(valid)
-        if known.any():
-            at, first = np.unique(metrics["valid/update"][known], return_index=True)
-            axes.plot(at, valid[known][first], "o-", color="tab:orange", markersize=3, linewidth=1, label="validation")
-    ends = np.arange(windows_per_epoch, int(updates[-1]) + 1, windows_per_epoch)
+    ends = np.arange(windows_per_epoch, int(metrics["update"][-1]) + 1, windows_per_epoch)
     if len(ends) <= MAX_EPOCH_LINES:
         for number, end in enumerate(ends.tolist()):
             axes.axvline(end, color="0.75", linewidth=0.8, zorder=0, label="end of an epoch" if number == 0 else None)
-    axes.axvline(
-        best_update,
-        color="tab:green",
-        linestyle="--",
-        linewidth=1.2,
-        label=f"best: {best_smooth_loss_nats * bptt_length:.2f} at update {best_update:,}",
-    )
-    axes.set_xlabel("update")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    _draw_loss(axes, metrics, "train/smooth_loss_sum_nats", "valid/loss_nats", factor=bptt_length)
+    best = f"best: {best_smooth_loss_nats * bptt_length:.2f} at update {best_update:,}"
+    axes.axvline(best_update, label=best, **BEST_LINE)
     axes.set_ylabel(f"loss, sum over {bptt_length} characters (nats)")
-    axes.set_title(printable(title, keep="").replace("$", r"\$"))
     scale = bptt_length * math.log(2)
-
-    def to_bits(loss: Any) -> Any:
-        return loss / scale
-
-    def from_bits(bits: Any) -> Any:
-        return bits * scale
-
-    bits = axes.secondary_yaxis("right", functions=(to_bits, from_bits))
+    bits_and_back = (functools.partial(np.multiply, 1 / scale), functools.partial(np.multiply, scale))
+    bits = axes.secondary_yaxis("right", functions=bits_and_back)
     bits.set_ylabel("bits per character")
-    axes.legend(frameon=False)
-    axes.margins(x=0.01)
-    return figure
+    return _finished(figure, title)
 
 
 def accuracy_curve(metrics: dict[str, np.ndarray], *, best_update: int, title: str = "") -> Figure:
@@ -105,20 +82,16 @@ def accuracy_curve(metrics: dict[str, np.ndarray], *, best_update: int, title: s
     figure = Figure(figsize=(8.0, 7.0), layout="constrained")
     _draw_accuracy(figure.add_subplot(2, 1, 1), metrics)
     axes = figure.add_subplot(2, 1, 2)
-    loss_name = "loss_nats" if "train/loss_nats" in metrics else "squared_error"
-    smooth = metrics[f"train/smooth_{loss_name}"]
-    axes.plot(metrics["update"], smooth, color="tab:blue", linewidth=1.2, label="training, smoothed")
-    _draw_validation(axes, metrics, f"valid/{loss_name}")
-    best = f"best: update {best_update:,}"
-    axes.axvline(best_update, color="tab:green", linestyle="--", linewidth=1.2, label=best)
-    axes.set_ylabel("loss (nats)" if loss_name == "loss_nats" else "squared error")
-    axes.set_xlabel("update")
-    axes.legend(frameon=False)
-    for each in figure.axes:
-        each.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        each.margins(x=0.01)
-    figure.suptitle(printable(title, keep="").replace("$", r"\$"))
-    return figure
+    loss = "loss_nats" if "train/loss_nats" in metrics else "squared_error"
+    _draw_loss(axes, metrics, f"train/smooth_{loss}", f"valid/{loss}")
+    axes.axvline(best_update, label=f"best: update {best_update:,}", **BEST_LINE)
+    axes.set_ylabel("loss (nats)" if loss == "loss_nats" else "squared error")
+    return _finished(figure, title)
+
+
+def _draw_loss(axes: Any, metrics: dict[str, np.ndarray], smooth: str, valid: str, factor: int = 1) -> None:
+    axes.plot(metrics["update"], metrics[smooth], color="tab:blue", linewidth=1.2, label="training, smoothed")
+    _draw_validation(axes, metrics, valid, factor)
 
 
 def _draw_accuracy(axes: Any, metrics: dict[str, np.ndarray]) -> None:
@@ -130,14 +103,22 @@ def _draw_accuracy(axes: Any, metrics: dict[str, np.ndarray]) -> None:
     _draw_validation(axes, metrics, "valid/accuracy")
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("accuracy")
-    axes.set_xlabel("update")
-    axes.legend(frameon=False)
 
 
-def _draw_validation(axes: Any, metrics: dict[str, np.ndarray], name: str) -> None:
+def _finished(figure: Figure, title: str) -> Figure:
+    for axes in figure.axes:
+        axes.set_xlabel("update")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.margins(x=0.01)
+        axes.legend(frameon=False)
+    figure.suptitle(printable(title, keep="").replace("$", r"\$"))
+    return figure
+
+
+def _draw_validation(axes: Any, metrics: dict[str, np.ndarray], name: str, factor: int = 1) -> None:
     if name not in metrics:
         return
-    values = metrics[name].astype(float)
+    values = metrics[name].astype(float) * factor
     known = np.isfinite(values)
     if known.any():
         at, first = np.unique(metrics["valid/update"][known], return_index=True)

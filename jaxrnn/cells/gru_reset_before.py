@@ -6,11 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer, recurrent_matrix
+from jaxrnn.cells.base import Cell
 from jaxrnn.cells.gru import GRUCarry
-from jaxrnn.cells.inner_product import InnerProduct
+from jaxrnn.cells.inner_product import InnerProduct, inner_matrix
 
 
 class ResetBeforeGRUCell(Cell):
@@ -44,21 +43,9 @@ class ResetBeforeGRUCell(Cell):
 
     inner_products = True
 
-    def __init__(
-        self,
-        in_features: int,
-        hidden_features: int,
-        *,
-        kernel_init: Initializer = DEFAULT_KERNEL_INIT,
-        recurrent_init: Initializer | None = None,
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
-        **options: Any,
-    ):
-        drawn_by: dict[str, Any] = dict(kernel_init=kernel_init, recurrent_init=recurrent_init)
-        drawn_by.update(param_dtype=param_dtype, rngs=rngs)
-        super().__init__(in_features, hidden_features, blocks=3, recurrent_blocks=2, **drawn_by, **options)
-        self.W_hn = nnx.Param(recurrent_matrix(hidden_features, 1, **drawn_by))
+    def __init__(self, in_features: int, hidden_features: int, **options: Any):
+        super().__init__(in_features, hidden_features, blocks=3, recurrent_blocks=2, **options)
+        self.W_hn = inner_matrix(hidden_features, 1, **options)
 
     def update(
         self, p: jax.Array, r: jax.Array, carry: GRUCarry, pointwise: InnerProduct, t: jax.Array

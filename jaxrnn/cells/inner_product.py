@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
+
+from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer, recurrent_matrix
 
 
 @jax.custom_vjp
@@ -48,6 +51,21 @@ class InnerProduct(NamedTuple):
     def of_hidden(self, h: jax.Array) -> jax.Array:
         """(mask * h) W, (B, G), of h_{t-1} or an elementwise multiple of it."""
         return self(h if self.mask is None else h * self.mask)
+
+
+def inner_matrix(
+    hidden_features: int,
+    blocks: int,
+    *,
+    kernel_init: Initializer = DEFAULT_KERNEL_INIT,
+    recurrent_init: Initializer | None = None,
+    param_dtype: Any = jnp.float32,
+    rngs: nnx.Rngs,
+    **_: Any,
+) -> nnx.Param:
+    """The matrix of an `InnerProduct`, (H, blocks * H), drawn as W_h is; takes the options of `Cell`."""
+    drawn_by = dict(kernel_init=kernel_init, recurrent_init=recurrent_init, param_dtype=param_dtype, rngs=rngs)
+    return nnx.Param(recurrent_matrix(hidden_features, blocks, **drawn_by))
 
 
 def is_inner_product(node: Any) -> bool:

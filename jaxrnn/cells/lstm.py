@@ -18,7 +18,22 @@ class LSTMCarry(NamedTuple):
     h: jax.Array
 
 
-class LSTMCell(Cell):
+class LSTMLike(Cell):
+    """What the LSTMs share: the carry, and the starting value of the forget gate's bias. See `LSTMCell`."""
+
+    def __init__(
+        self, in_features: int, hidden_features: int, *, blocks: int = 4, forget_bias: float = 1.0, **options: Any
+    ):
+        super().__init__(in_features, hidden_features, blocks=blocks, **options)
+        if self.b is not None:
+            self.b = nnx.Param(with_forget_bias(self.b[...], forget_bias))
+
+    def initial_carry(self, batch_size: int) -> LSTMCarry:
+        zeros = jnp.zeros((batch_size, self.hidden_features), self.W_h[...].dtype)
+        return LSTMCarry(zeros, zeros)
+
+
+class LSTMCell(LSTMLike):
     r"""One step of a long short-term memory cell without peepholes.
 
     With the four blocks of a_t = x_t W_x + h_{t-1} W_h + b, in the order i, f, g, o:
@@ -48,19 +63,11 @@ class LSTMCell(Cell):
 
     sums_products = True
 
-    def __init__(self, in_features: int, hidden_features: int, *, forget_bias: float = 1.0, **options: Any):
-        super().__init__(in_features, hidden_features, blocks=4, **options)
-        if self.b is not None:
-            self.b = nnx.Param(with_forget_bias(self.b[...], forget_bias))
-
     def update(
         self, p: jax.Array, r: jax.Array, carry: LSTMCarry, pointwise: Any, t: jax.Array
     ) -> tuple[LSTMCarry, jax.Array]:
         new = lstm_step(p + r, carry.c)
         return new, new.h
-
-    def initial_carry(self, batch_size: int) -> LSTMCarry:
-        return zero_lstm_carry(batch_size, self.hidden_features, self.W_h[...].dtype)
 
 
 def lstm_step(a: jax.Array, c: jax.Array) -> LSTMCarry:
@@ -75,9 +82,3 @@ def with_forget_bias(b: jax.Array, forget_bias: float) -> jax.Array:
     """Adds to the second of the four blocks of b."""
     at_start = jnp.asarray([[0.0], [forget_bias], [0.0], [0.0]], b.dtype)
     return (b.reshape(4, -1) + at_start).reshape(-1)
-
-
-def zero_lstm_carry(batch_size: int, hidden_features: int, dtype: Any) -> LSTMCarry:
-    """The carry of a fresh start."""
-    zeros = jnp.zeros((batch_size, hidden_features), dtype)
-    return LSTMCarry(zeros, zeros)

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import Cell
-from jaxrnn.cells.lstm import LSTMCarry, with_forget_bias, zero_lstm_carry
+from jaxrnn.cells.lstm import LSTMCarry, LSTMLike, with_forget_bias
 
 # Added to the variance, so that a vector of equal entries, such as the first r_t, is divided by something.
 VARIANCE_FLOOR = 1e-5
@@ -21,7 +20,7 @@ def normalize(x: jax.Array) -> jax.Array:
     return centred * jax.lax.rsqrt((centred * centred).mean(axis=-1, keepdims=True) + VARIANCE_FLOOR)
 
 
-class LayerNormLSTMCell(Cell):
+class LayerNormLSTMCell(LSTMLike):
     r"""One step of a long short-term memory cell with layer normalization.
 
     N(v) = (v - mean(v)) / sqrt(var(v) + 1e-5), over the features of one stream. With p_t = x_t W_x and
@@ -64,7 +63,7 @@ class LayerNormLSTMCell(Cell):
         **options: Any,
     ):
         options.update(param_dtype=param_dtype, use_bias=False)
-        super().__init__(in_features, hidden_features, blocks=4, **options)
+        super().__init__(in_features, hidden_features, **options)
         gates = 4 * hidden_features
         self.gain_x = nnx.Param(jnp.ones((gates,), param_dtype))
         self.gain_h = nnx.Param(jnp.ones((gates,), param_dtype))
@@ -89,6 +88,3 @@ class LayerNormLSTMCell(Cell):
     def pointwise(self) -> tuple:
         bias = None if self.bias is None else self.bias[...]
         return self.gain_x[...], self.gain_h[...], self.gain_c[...], self.bias_c[...], bias
-
-    def initial_carry(self, batch_size: int) -> LSTMCarry:
-        return zero_lstm_carry(batch_size, self.hidden_features, self.W_h[...].dtype)

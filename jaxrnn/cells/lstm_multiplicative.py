@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer, recurrent_matrix
-from jaxrnn.cells.inner_product import InnerProduct
-from jaxrnn.cells.lstm import LSTMCarry, with_forget_bias, zero_lstm_carry
+from jaxrnn.cells.inner_product import InnerProduct, inner_matrix
+from jaxrnn.cells.lstm import LSTMCarry, LSTMLike, with_forget_bias
 
 
-class MultiplicativeLSTMCell(Cell):
+class MultiplicativeLSTMCell(LSTMLike):
     r"""One step of a multiplicative long short-term memory cell.
 
     With the blocks m, i, f, g, o of p_t = x_t W_x and r_t = h_{t-1} W_h, which has one block:
@@ -59,22 +58,18 @@ class MultiplicativeLSTMCell(Cell):
         forget_bias: float = 1.0,
         output_gate: Literal["inside", "outside"] = "inside",
         use_bias: bool = True,
-        kernel_init: Initializer = DEFAULT_KERNEL_INIT,
-        recurrent_init: Initializer | None = None,
         param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
+        **options: Any,
     ):
         if output_gate not in ("inside", "outside"):
             raise ValueError(
                 f"MultiplicativeLSTMCell expects output_gate to be 'inside' or 'outside', got {output_gate!r}"
             )
-        drawn_by: dict[str, Any] = dict(kernel_init=kernel_init, recurrent_init=recurrent_init)
-        drawn_by.update(param_dtype=param_dtype, rngs=rngs)
-        super().__init__(in_features, hidden_features, blocks=5, recurrent_blocks=1, use_bias=False, **drawn_by)
-        gates = 4 * hidden_features
+        options.update(param_dtype=param_dtype)
+        super().__init__(in_features, hidden_features, blocks=5, recurrent_blocks=1, use_bias=False, **options)
         self.output_gate = output_gate
-        self.W_m = nnx.Param(recurrent_matrix(hidden_features, 4, **drawn_by))
-        zeros = jnp.zeros((gates,), param_dtype)
+        self.W_m = inner_matrix(hidden_features, 4, **options)
+        zeros = jnp.zeros((4 * hidden_features,), param_dtype)
         self.bias = nnx.Param(with_forget_bias(zeros, forget_bias)) if use_bias else None
 
     def update(
@@ -93,6 +88,3 @@ class MultiplicativeLSTMCell(Cell):
 
     def pointwise(self) -> tuple[InnerProduct, jax.Array | None]:
         return InnerProduct(self.W_m[...]), None if self.bias is None else self.bias[...]
-
-    def initial_carry(self, batch_size: int) -> LSTMCarry:
-        return zero_lstm_carry(batch_size, self.hidden_features, self.W_h[...].dtype)

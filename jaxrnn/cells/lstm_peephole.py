@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer
-from jaxrnn.cells.lstm import LSTMCarry, with_forget_bias, zero_lstm_carry
+from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer
+from jaxrnn.cells.lstm import LSTMCarry, LSTMLike
 
 
-class PeepholeLSTMCell(Cell):
+class PeepholeLSTMCell(LSTMLike):
     r"""One step of a long short-term memory cell with diagonal peepholes.
 
     With the four blocks of a_t = x_t W_x + h_{t-1} W_h + b, in the order i, f, g, o, and one peephole weight a unit
@@ -52,7 +52,6 @@ class PeepholeLSTMCell(Cell):
         in_features: int,
         hidden_features: int,
         *,
-        forget_bias: float = 1.0,
         output_sees: Literal["new", "old"] = "new",
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
         param_dtype: Any = jnp.float32,
@@ -62,9 +61,7 @@ class PeepholeLSTMCell(Cell):
         if output_sees not in ("new", "old"):
             raise ValueError(f"PeepholeLSTMCell expects output_sees to be 'new' or 'old', got {output_sees!r}")
         options.update(kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
-        super().__init__(in_features, hidden_features, blocks=4, **options)
-        if self.b is not None:
-            self.b = nnx.Param(with_forget_bias(self.b[...], forget_bias))
+        super().__init__(in_features, hidden_features, **options)
         self.output_sees = output_sees
         self.peephole = nnx.Param(kernel_init(rngs.params(), (3, hidden_features), param_dtype))
 
@@ -82,6 +79,3 @@ class PeepholeLSTMCell(Cell):
 
     def pointwise(self) -> jax.Array:
         return self.peephole[...]
-
-    def initial_carry(self, batch_size: int) -> LSTMCarry:
-        return zero_lstm_carry(batch_size, self.hidden_features, self.W_h[...].dtype)

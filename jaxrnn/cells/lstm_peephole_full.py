@@ -6,14 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Cell, Initializer, recurrent_matrix
-from jaxrnn.cells.inner_product import InnerProduct
-from jaxrnn.cells.lstm import LSTMCarry, with_forget_bias, zero_lstm_carry
+from jaxrnn.cells.inner_product import InnerProduct, inner_matrix
+from jaxrnn.cells.lstm import LSTMCarry, LSTMLike
 
 
-class FullPeepholeLSTMCell(Cell):
+class FullPeepholeLSTMCell(LSTMLike):
     r"""One step of a long short-term memory cell with full peephole matrices.
 
     With the four blocks of a_t = x_t W_x + h_{t-1} W_h + b, in the order i, f, g, o:
@@ -50,24 +48,9 @@ class FullPeepholeLSTMCell(Cell):
     sums_products = True
     inner_products = True
 
-    def __init__(
-        self,
-        in_features: int,
-        hidden_features: int,
-        *,
-        forget_bias: float = 1.0,
-        kernel_init: Initializer = DEFAULT_KERNEL_INIT,
-        recurrent_init: Initializer | None = None,
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
-        **options: Any,
-    ):
-        drawn_by: dict[str, Any] = dict(kernel_init=kernel_init, recurrent_init=recurrent_init)
-        drawn_by.update(param_dtype=param_dtype, rngs=rngs)
-        super().__init__(in_features, hidden_features, blocks=4, **drawn_by, **options)
-        if self.b is not None:
-            self.b = nnx.Param(with_forget_bias(self.b[...], forget_bias))
-        self.W_c = nnx.Param(recurrent_matrix(hidden_features, 3, **drawn_by))
+    def __init__(self, in_features: int, hidden_features: int, **options: Any):
+        super().__init__(in_features, hidden_features, **options)
+        self.W_c = inner_matrix(hidden_features, 3, **options)
 
     def update(
         self, p: jax.Array, r: jax.Array, carry: LSTMCarry, pointwise: InnerProduct, t: jax.Array
@@ -81,6 +64,3 @@ class FullPeepholeLSTMCell(Cell):
 
     def pointwise(self) -> InnerProduct:
         return InnerProduct(self.W_c[...])
-
-    def initial_carry(self, batch_size: int) -> LSTMCarry:
-        return zero_lstm_carry(batch_size, self.hidden_features, self.W_h[...].dtype)

@@ -6,7 +6,6 @@ import io
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -74,55 +73,35 @@ def load_corpus(source: str, reading: ReadingOptions | None = None, vocabulary: 
       DataError: if the text cannot be found or read.
       ConfigurationError: if `reading` and `vocabulary` disagree about byte mode.
     """
-    source = os.fspath(source)
-    if _is_path(source):
-        return _load_path(source, reading, vocabulary)
-    if source in local_texts.LOCAL_TEXTS:
+    source, notes = os.fspath(source), tuple[str, ...]()
+    path = Path(source) if _is_path(source) else None
+    if path and path.suffix.lower() in documents.ENDINGS:
+        return _load_documents(path, source, reading, vocabulary)
+    if path and source in known_texts.names():
+        notes = (f"read from the file {source}; the known text of that name is another, rename the file to get it",)
+    if not path and source in local_texts.LOCAL_TEXTS:
         text, notes = local_texts.local_text(source)
         options = replace(_options(reading, None, vocabulary), encoding="utf-8")
         return _corpus(source, _read_text(text, source, options, vocabulary), options, notes)
-    known = known_texts.find_by_name(source)
-    with open_regular(known_texts.locate(known)) as file:
-        return _read_known(file, source, known, reading, vocabulary)
-
-
-def _load_path(source: str, reading: ReadingOptions | None, vocabulary: Vocabulary | None) -> Corpus:
-    path = Path(source)
-    notes: tuple[str, ...] = ()
-    if source in known_texts.names():
-        notes = (f"read from the file {source}; the known text of that name is another, rename the file to get it",)
-    if path.suffix.lower() in documents.ENDINGS:
-        options = _options(reading, None, vocabulary)
-        found = documents.read_documents(path, options)
-        read = _read_text(found.text, source, replace(options, byte_order_mark="keep"), vocabulary)
-        end = int(read.vocabulary.encode(documents.END)[0])
-        return _corpus(path.name, replace(read, digest=found.digest, bytes=found.bytes), options, found.notes, end)
-    with _open(source) as file:
-        known = None
-        if reading is None and known_texts.has_size(os.fstat(file.fileno()).st_size):
-            known = known_texts.find_by_digest(known_texts.digest_of(file))
-        if known:
+    known = None if path else known_texts.find_by_name(source)
+    with open_regular(known_texts.locate(known)) if known else _open(source) as file:
+        if path and reading is None and (known := known_texts.recognise(file)):
             notes = (*notes, f"this is the known text {known.name}, so its own reading options are used")
-            return _read_known(file, path.name, known, None, vocabulary, notes)
-        options = _options(reading, None, vocabulary)
-        return _corpus(path.name, read_stream(file, source, options, vocabulary), options, notes)
-
-
-def _read_known(
-    file: BinaryIO,
-    name: str,
-    known: known_texts.KnownText,
-    reading: ReadingOptions | None,
-    vocabulary: Vocabulary | None,
-    notes: tuple[str, ...] = (),
-) -> Corpus:
-    options = _options(reading, known, vocabulary)
-    read = read_stream(file, name, options, vocabulary)
-    if known.sha256 and read.digest != known.sha256:
+        options = _options(reading, known, vocabulary)
+        read = read_stream(file, source, options, vocabulary)
+    if known and known.sha256 and read.digest != known.sha256:
         raise DataError(f"the file of {known.name} changed while it was read; try again")
-    if options != known.reading:
+    if known and options != known.reading:
         notes = (*notes, f"other reading options than those of the known text {known.name}: its counts do not apply")
-    return _corpus(name, read, options, notes)
+    return _corpus(path.name if path else source, read, options, notes)
+
+
+def _load_documents(path: Path, shown: str, reading: ReadingOptions | None, vocabulary: Vocabulary | None) -> Corpus:
+    options = _options(reading, None, vocabulary)
+    found = documents.read_documents(path, options)
+    read = _read_text(found.text, shown, replace(options, byte_order_mark="keep"), vocabulary)
+    end = int(read.vocabulary.encode(documents.END)[0])
+    return _corpus(path.name, replace(read, digest=found.digest, bytes=found.bytes), options, found.notes, end)
 
 
 def _options(
@@ -138,7 +117,7 @@ def _options(
     raise ConfigurationError(f"the vocabulary holds {kinds[0]}, the reading options ask for {kinds[1]}; change --bytes")
 
 
-def _open(source: str) -> BinaryIO:
+def _open(source: str) -> io.BufferedReader:
     try:
         return open_regular(source)
     except DataError as error:

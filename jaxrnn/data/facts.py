@@ -99,43 +99,33 @@ def _named(symbol: str, bytes_mode: bool) -> tuple[str, int]:
 
 def _words(ids: np.ndarray, vocabulary: Vocabulary) -> tuple[int, int]:
     """How many words there are, and how many different ones. In byte mode only ASCII white space parts words."""
-    count = 0
+
+    def as_read(text: str) -> Any:
+        return text.encode("latin-1") if vocabulary.bytes_mode else text
+
+    parts = np.array([as_read(symbol).isspace() for symbol in vocabulary.symbols])
+    count, start = 0, 0
     distinct: set[str | bytes] = set()
-    started: list[Any] = []  # the parts so far of a word that runs over the end of a block
-    for start in range(0, len(ids), _BLOCK):
-        text: Any = vocabulary.decode(ids[start : start + _BLOCK])
-        if vocabulary.bytes_mode:
-            text = text.encode("latin-1")
-        if started:
-            rest = text[:0] if text[:1].isspace() else text.split(None, 1)[0]
-            started.append(rest)
-            text = text[len(rest) :]
-            if not text:
-                continue
-            count += 1
-            distinct.add(text[:0].join(started))
-            started = []
-        if not text[-1:].isspace():
-            started = [text.rsplit(None, 1)[-1]]
-            text = text[: -len(started[0])]
-        words = text.split()
+    while start < len(ids):
+        end = start + _BLOCK
+        while end < len(ids) and not parts[ids[end]]:  # no block ends within a word
+            end += 1
+        words = as_read(vocabulary.decode(ids[start:end])).split()
         count += len(words)
         distinct.update(words)
-    if started:
-        count += 1
-        distinct.add(started[0][:0].join(started))
+        start = end
     return count, len(distinct)
 
 
 def format_facts(facts: CorpusFacts) -> str:
     """The facts as an aligned table, foreign characters escaped; at most 100 rows of characters beyond ASCII."""
     kind = "bytes" if facts.bytes_mode else "characters"
+    as_text = [("bytes as UTF-8", f"{facts.utf8_bytes:,}"), ("characters", f"{facts.characters:,}")]
     rows = [
         ("text", printable(facts.name, keep="")),
         ("sha256", facts.digest),
         ("bytes", f"{facts.bytes:,}"),
-        *([] if facts.bytes_mode else [("bytes as UTF-8", f"{facts.utf8_bytes:,}")]),
-        *([] if facts.bytes_mode else [("characters", f"{facts.characters:,}")]),
+        *([] if facts.bytes_mode else as_text),
         (f"pages of {CHARACTERS_A_PAGE:,}", f"{facts.pages:,}"),
         ("lines", f"{facts.lines:,}"),
         ("words", f"{facts.words:,}"),

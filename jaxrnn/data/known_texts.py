@@ -6,124 +6,46 @@ import difflib
 import hashlib
 import os
 import sys
+import tempfile
+import tomllib
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
-from jaxrnn.data.download import Archive, fetch, unpack
+from jaxrnn.data.download import Archive, fetch
 from jaxrnn.data.local_texts import LOCAL_TEXTS
-from jaxrnn.data.reading import BLOCK_BYTES, ReadingOptions, open_regular
+from jaxrnn.data.reading import ReadingOptions, open_regular
 from jaxrnn.errors import DataError
 from jaxrnn.terminal.printable import printable
 
 _SCHEME = "https://"
-_RAW = "https://raw.githubusercontent.com"
-_UVADLC = f"{_RAW}/uvadlc/DL_assignments_2019/b396da3ef01084e06eb8d6791f354c8afa8fafbd/assignment_2/part2/assets"
 
 
 @dataclass(frozen=True)
 class KnownText:
-    """One published text. The counts hold for its own reading options; without a SHA-256 it is never downloaded."""
+    """One published text, a table of known_texts.toml."""
 
     name: str
     description: str
     address: str
     file_name: str
-    sha256: str | None
-    bytes: int | None
-    characters: int | None
-    distinct: int | None
+    sha256: str | None = None
+    bytes: int | None = None
+    characters: int | None = None
+    distinct: int | None = None
     reading: ReadingOptions = field(default_factory=ReadingOptions)
     archive: Archive | None = None
 
 
-KNOWN_TEXTS = (
-    KnownText(
-        name="tinyshakespeare",
-        description="a selection of Shakespeare's plays, as used by char-rnn",
-        address=f"{_RAW}/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt",
-        file_name="tinyshakespeare.txt",
-        sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-        bytes=1_115_394,
-        characters=1_115_394,
-        distinct=65,
-    ),
-    KnownText(
-        name="warpeace",
-        description="Tolstoy, War and Peace, as prepared for char-rnn",
-        address=f"{_RAW}/PacktPublishing/Python-Machine-Learning-By-Example-Third-Edition/"
-        "1862fafca270d5b5f240d6c19792c371d8682b7a/chapter13/warpeace_input.txt",
-        file_name="warpeace.txt",
-        sha256="fb66ba999dafe24017cdd59e04c56d385a9c8466993d374fd4c6f08b2142985e",
-        bytes=3_258_246,
-        characters=3_196_213,
-        distinct=83,
-        reading=ReadingOptions(newlines="universal", byte_order_mark="keep"),
-    ),
-    KnownText(
-        name="democracy",
-        description="Tocqueville, Democracy in America, volume 1",
-        address=f"{_UVADLC}/book_EN_democracy_in_the_US.txt",
-        file_name="democracy.txt",
-        sha256="1ba23c5acbb00b0ffbfe48be30273f5b965eaedca5e8dfce55253e6bb24f2ca5",
-        bytes=1_148_437,
-        characters=1_148_435,
-        distinct=84,
-        reading=ReadingOptions(byte_order_mark="keep"),
-    ),
-    KnownText(
-        name="grimm",
-        description="Grimms' Fairy Tales",
-        address=f"{_UVADLC}/book_EN_grimms_fairy_tails.txt",
-        file_name="grimm.txt",
-        sha256="e6439bd511820742e842e21b75e89b394d3809eec82ca56b506c39ff39d4a7d6",
-        bytes=550_595,
-        characters=540_241,
-        distinct=87,
-        reading=ReadingOptions(byte_order_mark="keep"),
-    ),
-    KnownText(  # its SHA-256 is published nowhere that we know of
-        name="linux",
-        description="Linux kernel source, as prepared for char-rnn, about 6.2 million characters",
-        address="https://cs.stanford.edu/people/karpathy/char-rnn/linux_input.txt",
-        file_name="linux_input.txt",
-        sha256=None,
-        bytes=None,
-        characters=None,
-        distinct=None,
-    ),
-    KnownText(
-        name="enwik8",
-        description="the first 100 million bytes of an English Wikipedia dump, read as bytes",
-        address="https://mattmahoney.net/dc/textdata.html",
-        file_name="enwik8",
-        sha256="2b49720ec4d78c3c9fabaee6e4179a5e997302b3a70029f30f2d582218c024a8",
-        bytes=100_000_000,
-        characters=100_000_000,
-        distinct=205,
-        reading=ReadingOptions(bytes_mode=True),
-        archive=Archive(
-            "https://mattmahoney.net/dc/enwik8.zip",
-            "547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
-            36_445_475,
-        ),
-    ),
-    KnownText(
-        name="text8",
-        description="100 million characters of English Wikipedia, only a to z and spaces",
-        address="https://mattmahoney.net/dc/textdata.html",
-        file_name="text8",
-        sha256="6e890197040d37d85beb962ae1f041ff1d9a9ca8d20c7d99c85027eebf51dca7",
-        bytes=100_000_000,
-        characters=100_000_000,
-        distinct=27,
-        archive=Archive(
-            "https://mattmahoney.net/dc/text8.zip",
-            "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232",
-            31_344_016,
-        ),
-    ),
-)
+def _read_table() -> tuple[KnownText, ...]:
+    table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+    for row in table.values():
+        row["reading"] = ReadingOptions(**row.get("reading", {}))
+        row["archive"] = Archive(**row["archive"]) if "archive" in row else None
+    return tuple(KnownText(name, **row) for name, row in table.items())
+
+
+KNOWN_TEXTS = _read_table()
 
 
 def names() -> list[str]:
@@ -149,23 +71,16 @@ def find_by_name(name: str) -> KnownText:
     )
 
 
-def find_by_digest(sha256: str) -> KnownText | None:
-    """The known text whose file has this SHA-256."""
-    return next((known for known in KNOWN_TEXTS if known.sha256 == sha256), None)
+def recognise(file: BufferedReader) -> KnownText | None:
+    """The known text that an open file is, whatever its name; its digest is only taken if one has its size."""
+    size = os.fstat(file.fileno()).st_size
+    digest = _digest_of(file) if any(known.bytes == size for known in KNOWN_TEXTS) else ""
+    return next((known for known in KNOWN_TEXTS if known.sha256 == digest), None)
 
 
-def has_size(size: int) -> bool:
-    """Whether some known text has this many bytes, so that its digest is worth taking."""
-    return any(known.bytes == size for known in KNOWN_TEXTS)
-
-
-def digest_of(file: BinaryIO) -> str:
-    """The SHA-256 of an open file, hexadecimal."""
-    digest = hashlib.sha256()
+def _digest_of(file: BufferedReader) -> str:
     file.seek(0)
-    while block := file.read(BLOCK_BYTES):
-        digest.update(block)
-    return digest.hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def locate(known: KnownText) -> Path:
@@ -200,7 +115,7 @@ def locate(known: KnownText) -> Path:
 
 def _is_right(path: Path, known: KnownText) -> bool:
     with open_regular(path) as file:
-        return known.sha256 is None or digest_of(file) == known.sha256
+        return known.sha256 is None or _digest_of(file) == known.sha256
 
 
 def _cache_folder() -> Path:
@@ -220,17 +135,11 @@ def _download(known: KnownText, target: Path) -> None:
     print(f"downloading {known.name}, {source.bytes:,} bytes, from {source.address}", file=sys.stderr, flush=True)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if known.archive is None:
-            fetch(source, target)
-        else:
-            packed = target.with_name(target.name + ".zip")
-            try:
-                fetch(source, packed)
-                unpack(packed, target, known.sha256, known.bytes)
-            finally:
-                packed.unlink(missing_ok=True)
-    except ImportError:
-        raise DataError(f"cannot download {known.name} without the package pooch; {remedy}") from None
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            path = fetch(source, Path(folder), known.file_name if known.archive else None)
+            if not _is_right(path, known):
+                raise ValueError("the unpacked text has another SHA-256")
+            os.replace(path, target)
     except (OSError, ValueError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise DataError(

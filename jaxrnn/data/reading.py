@@ -56,33 +56,25 @@ class ReadText:
     notes: tuple[str, ...]
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Opens a regular file for reading and refuses all else at once; never waits for a pipe."""
     shown = printable(os.fspath(path), keep="")
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISREG(mode):
-            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+            file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+            mode = os.fstat(file.fileno()).st_mode  # another file may have taken its place
+            if stat.S_ISREG(mode):
+                return file
+            file.close()
     except FileNotFoundError:
         kind = "a link to a missing file" if os.path.islink(path) else "no file"
         raise DataError(f"expected a text file, got {kind}: {shown}; check the path") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"cannot read {shown}: {reason}; check its path and permissions") from None
-    _refuse_special(mode, shown)
-    file = os.fdopen(handle, "rb")
-    try:
-        _refuse_special(os.fstat(handle).st_mode, shown)
-    except DataError:
-        file.close()
-        raise
-    return file
-
-
-def _refuse_special(mode: int, shown: str) -> None:
-    if not stat.S_ISREG(mode):
-        kind = next((name for test, name in _NOT_FILES if test(mode)), "something else")
-        raise DataError(f"expected a text file, got {kind}: {shown}; give a regular file")
+    kind = next((name for test, name in _NOT_FILES if test(mode)), "something else")
+    raise DataError(f"expected a text file, got {kind}: {shown}; give a regular file")
 
 
 def read_stream(

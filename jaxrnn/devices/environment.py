@@ -34,18 +34,15 @@ def fingerprint() -> dict[str, Any]:
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What of a fingerprint differs, one line each. The version of Python and of jaxrnn does not change the bits."""
-    lines = []
-    for name in sorted(set(before) | set(now)):
-        if name == "python":
-            continue
-        if name == "versions":
-            for package in PACKAGES[1:]:
-                old, new = before[name].get(package), now[name].get(package)
-                if old != new:
-                    lines.append(f"{package} {old} -> {new}")
-        elif before.get(name) != now.get(name):
-            lines.append(f"{name} {before.get(name)} -> {now.get(name)}")
-    return lines
+
+    def flat(content: dict[str, Any]) -> dict[str, Any]:
+        versions = {package: content.get("versions", {}).get(package) for package in PACKAGES[1:]}
+        return {name: value for name, value in content.items() if name not in ("python", "versions")} | versions
+
+    old, new = flat(before), flat(now)
+    return [
+        f"{name} {old.get(name)} -> {new.get(name)}" for name in sorted(old | new) if old.get(name) != new.get(name)
+    ]
 
 
 def cache_directory() -> Path:

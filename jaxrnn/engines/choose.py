@@ -99,16 +99,7 @@ def unroll(
     """
     if engine != "auto" and engine not in ENGINES:
         raise ValueError(f"unroll expects an engine out of auto, {', '.join(ENGINES)}; got {engine!r}")
-    window = make_window(
-        cell,
-        xs,
-        carry,
-        times=times,
-        resets=resets,
-        lengths=lengths,
-        input_scale=input_scale,
-        recurrent_mask=recurrent_mask,
-    )
+    window = make_window(cell, xs, carry, times, resets, lengths, input_scale, recurrent_mask)
     choice = choose_engine(cell, jax.tree.leaves(carry)[0].shape[0])
     if engine == "auto":
         engine = choice.engine

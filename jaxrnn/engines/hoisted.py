@@ -26,6 +26,7 @@ from jaxrnn.engines.window import (
     input_product_gradients,
     input_weights,
     multiplies_first,
+    recurrent_product,
     reset_carry,
 )
 
@@ -50,11 +51,7 @@ def block_length(steps: int, batch_size: int) -> int:
 
 
 def unroll_hoisted(
-    cell: Cell,
-    window: Window,
-    carry: Carry,
-    fresh: Carry | None = None,
-    clip_backward: jax.Array | None = None,
+    cell: Cell, window: Window, carry: Carry, fresh: Carry | None = None, clip_backward: jax.Array | None = None
 ) -> tuple[Carry, jax.Array]:
     """Unrolls with a gradient of its own, built from each step's pullback."""
     pointwise = cell.pointwise()
@@ -69,25 +66,17 @@ def unroll_hoisted(
     b_h = None if cell.b_h is None else cell.b_h[...]
     arrays = (weights, cell.W_h[...], b_h, pointwise, carry, fresh, ps, window.features, window.recurrent_mask)
     fixed = (window.ids, window.input_scale, window.times, window.resets, window.valid)
-    return _Hoisted(cell)(arrays, fixed, clip_backward)
-
-
-def _recurrent_product(W_h, b_h, h, mask):
-    r = (h if mask is None else h * mask) @ W_h
-    return r if b_h is None else r + jnp.expand_dims(b_h, tuple(range(r.ndim - 1)))
+    return _Hoisted(cell).run(arrays, fixed, clip_backward)
 
 
 class _Hoisted:
-    """`(arrays, fixed, clip) -> (carry, ys)`; the gradient goes to `arrays` only."""
+    """`run` is `(arrays, fixed, clip) -> (carry, ys)`; the gradient goes to `arrays` only."""
 
     def __init__(self, cell: Cell):
         self.cell = cell
         run = jax.custom_vjp(lambda arrays, fixed, clip: self._scan(arrays, fixed, clip, keep=False)[0])
         run.defvjp(lambda arrays, fixed, clip: self._scan(arrays, fixed, clip, keep=True), self._backward)
         self.run = run
-
-    def __call__(self, arrays, fixed, clip):
-        return self.run(arrays, fixed, clip)
 
     def _scan(self, arrays, fixed, clip, keep: bool):
         weights, W_h, b_h, pointwise, first, fresh, ps, features, mask = arrays
@@ -101,7 +90,7 @@ class _Hoisted:
                 carry = reset_carry(carry, reset, fresh)
             if p is None:
                 p = input_product(weights, x, i, s)
-            r = _recurrent_product(W_h, b_h, carry.h, mask[0] if constant_mask else step_mask)
+            r: Any = recurrent_product(W_h, b_h, carry.h, mask[0] if constant_mask else step_mask)
             if self.cell.sums_products:
                 p, r = p + r, None
             if not keep:
@@ -179,8 +168,5 @@ class _Hoisted:
         (d_first, d_pointwise, d_fresh), d_weights, d_W_h, d_b_h, d_constant_mask = state
         d_ps, d_features, d_mask = jax.tree.map(lambda a: a.reshape(T, *a.shape[2:]), (d_ps, d_features, d_mask))
         d_mask = d_constant_mask if constant_mask else d_mask
-        d_arrays: tuple[Any, ...] = (
-            *(d_weights, d_W_h, d_b_h, d_pointwise, d_first, d_fresh),
-            *(d_ps, d_features, d_mask),
-        )
+        d_arrays = d_weights, d_W_h, d_b_h, d_pointwise, d_first, d_fresh, d_ps, d_features, d_mask
         return d_arrays, None, None

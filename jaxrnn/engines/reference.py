@@ -13,11 +13,7 @@ from jaxrnn.engines.window import Window, keep_finished, reset_carry
 
 
 def unroll_reference(
-    cell: Any,
-    window: Window,
-    carry: Carry,
-    fresh: Carry | None = None,
-    clip_backward: jax.Array | None = None,
+    cell: Any, window: Window, carry: Carry, fresh: Carry | None = None, clip_backward: jax.Array | None = None
 ) -> tuple[Carry, jax.Array]:
     """A plain scan; ids are fed as one-hot vectors, as the formula says."""
     mask = window.recurrent_mask

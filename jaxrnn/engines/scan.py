@@ -6,25 +6,29 @@ what hand-written kernels keep (the gate activations), said once for every cell.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.cells.inner_product import filled_in
 from jaxrnn.engines.step import step_function
-from jaxrnn.engines.window import Window, input_product, input_weights, multiplies_first, reset_carry
+from jaxrnn.engines.window import (
+    Window,
+    input_product,
+    input_weights,
+    multiplies_first,
+    recurrent_product,
+    reset_carry,
+)
 
 
 def unroll_scan(
-    cell: Cell,
-    window: Window,
-    carry: Carry,
-    fresh: Carry | None = None,
-    clip_backward: jax.Array | None = None,
+    cell: Cell, window: Window, carry: Carry, fresh: Carry | None = None, clip_backward: jax.Array | None = None
 ) -> tuple[Carry, jax.Array]:
     """Unrolls by `lax.scan`; works for forward and reverse differentiation, jit, vmap and sharding."""
     apply = step_function(cell, clip_backward)
-    W_h = cell.W_h[...]
-    b_h = None if cell.b_h is None else cell.b_h[...][None, :]
+    W_h, b_h = cell.W_h[...], None if cell.b_h is None else cell.b_h[...]
     pointwise = cell.pointwise()
     weights = input_weights(cell, window)
     inputs = (window.features, window.ids, window.input_scale)
@@ -41,10 +45,7 @@ def unroll_scan(
         if p is None:
             p = input_product(weights, *inputs)
         now_mask = mask[0] if mask is not None and constant_mask else step_mask
-        h = carry.h if now_mask is None else carry.h * now_mask
-        r = h @ W_h
-        if b_h is not None:
-            r = r + b_h
+        r: Any = recurrent_product(W_h, b_h, carry.h, now_mask)
         if cell.sums_products:
             p, r = p + r, None
         return apply(p, r, carry, filled_in(pointwise, now_mask, clip_backward), t, valid)

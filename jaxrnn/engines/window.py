@@ -55,12 +55,11 @@ def make_window(
     cell: Any,
     xs: jax.Array | tuple[jax.Array, jax.Array],
     carry: Carry,
-    *,
-    times: jax.Array | None = None,
-    resets: jax.Array | None = None,
-    lengths: jax.Array | None = None,
-    input_scale: jax.Array | None = None,
-    recurrent_mask: jax.Array | None = None,
+    times: jax.Array | None,
+    resets: jax.Array | None,
+    lengths: jax.Array | None,
+    input_scale: jax.Array | None,
+    recurrent_mask: jax.Array | None,
 ) -> Window:
     """Sorts the inputs of `unroll` and refuses what does not fit together.
 
@@ -75,12 +74,11 @@ def make_window(
     _check_parts(cell, features, ids)
     steps, batch_size = parts[0].shape[:2]
     _check_carry(cell, carry, batch_size)
-    per_step = {"times": times, "resets": resets, "input_scale": input_scale}
-    for name, array in per_step.items():
-        if array is not None and array.shape != (steps, batch_size):
-            raise ValueError(f"unroll expects {name} of shape {(steps, batch_size)}, got {tuple(array.shape)}")
-    if lengths is not None and lengths.shape != (batch_size,):
-        raise ValueError(f"unroll expects lengths of shape {(batch_size,)}, got {tuple(lengths.shape)}")
+    given = {"times": times, "resets": resets, "input_scale": input_scale, "lengths": lengths}
+    for name, array in given.items():
+        shape = (batch_size,) if name == "lengths" else (steps, batch_size)
+        if array is not None and array.shape != shape:
+            raise ValueError(f"unroll expects {name} of shape {shape}, got {tuple(array.shape)}")
     if recurrent_mask is not None and recurrent_mask.shape[0] not in (1, steps):
         raise ValueError(
             f"unroll expects a recurrent_mask of 1 or {steps} steps, got shape {tuple(recurrent_mask.shape)}"
@@ -160,6 +158,12 @@ def input_product_gradients(
         assert weights.table is not None
         d_table = jnp.zeros_like(weights.table).at[ids].add(d_rows)
     return InputWeights(d_features, d_table, None if weights.b is None else d_p.sum((0, 1))), d_x
+
+
+def recurrent_product(W_h: jax.Array, b_h: jax.Array | None, h: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """r = (mask * h) W_h + b_h for one step, (B, ...)."""
+    r = (h if mask is None else h * mask) @ W_h
+    return r if b_h is None else r + jnp.expand_dims(b_h, tuple(range(r.ndim - 1)))
 
 
 def multiplies_first(batch_size: int) -> bool:

@@ -173,13 +173,11 @@ def load_checkpoint(directory: Path, update: int, readers: Mapping[int, Reader])
             for name, value in leaves.items():
                 if has_nan(value) and name not in readers[metadata["format"]].may_be_nan:
                     raise CheckpointError(f"leaf {name} is not a number")
-        except CheckpointError as error:
-            fault = f"checkpoint of update {update} cannot be used: {error}"
         # Orbax and TensorStore raise many kinds; each means that this checkpoint is damaged.
         except Exception as error:
-            fault = f"checkpoint of update {update} cannot be read: {_first_line(error)}"
+            fault = f"used: {error}" if isinstance(error, CheckpointError) else f"read: {_first_line(error)}"
     if fault:
-        raise CheckpointError(fault)
+        raise CheckpointError(f"checkpoint of update {update} cannot be {fault}")
     reader = readers[metadata["format"]]
     return Checkpoint(reader.upgrade(from_leaves(leaves, reader.template)), metadata)
 

@@ -6,9 +6,11 @@ file that belongs to somebody else, and a pipe could hold it up for ever.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from jaxrnn.errors import CheckpointError, StorageError
@@ -18,19 +20,24 @@ _NEVER_FOLLOW = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_FILE = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR, errno.ENODEV, errno.EOPNOTSUPP})
 
 
+@contextlib.contextmanager
+def writing(path: Path, remedy: str, what: str = "written") -> Iterator[None]:
+    """What the system refuses in the block becomes a StorageError: the path cannot be written, why, and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{printable(str(path))} cannot be {what}: {error.strerror}; {remedy}") from error
+
+
 def open_to_append(path: Path) -> int:
     """A descriptor to read a regular file with and to append to it; the file is made if it is missing.
 
     Raises:
-      CheckpointError: if there is something else of that name: a link, a pipe, a directory.
+      CheckpointError: if there is something else of that name: a link, also a hard one, a pipe, a directory.
       StorageError: if it cannot be opened.
     """
-    try:
+    with writing(path, "make it writable, or choose another --run"):
         return _open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-    except OSError as error:
-        raise StorageError(
-            f"{printable(str(path))} cannot be written: {error.strerror}; make it writable, or choose another --run"
-        ) from error
 
 
 def open_new(path: Path) -> int:
@@ -89,7 +96,9 @@ def _open(path: Path, flags: int) -> int:
         if error.errno in _NO_FILE:
             raise _not_a_file(path) from error
         raise
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    # A file of two names may belong to somebody else under the other one: it is read, never appended to.
+    if stat.S_ISREG(status.st_mode) and (status.st_nlink == 1 or not flags & os.O_APPEND):
         return descriptor
     os.close(descriptor)
     raise _not_a_file(path)

@@ -7,7 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from jaxrnn.errors import CheckpointError, ConfigurationError, StorageError
+from jaxrnn.errors import CheckpointError, ConfigurationError
+from jaxrnn.storage.files_inside import writing
 from jaxrnn.storage.small_files import read_json, remove_temporary_files, write_atomically
 from jaxrnn.terminal.printable import printable
 
@@ -29,17 +30,14 @@ class RunLock:
     def __enter__(self) -> RunLock:
         from filelock import Timeout
 
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise ConfigurationError(
-                f"another process trains in {printable(str(self._directory))} ({self._describe_owner()}); wait for it, "
-                "stop it, or choose another --run"
-            ) from None
-        except OSError as error:
-            raise StorageError(
-                f"{printable(str(self._directory))} cannot be locked: {error.strerror}; choose another --run"
-            ) from error
+        with writing(self._directory, "choose another --run", "locked"):
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise ConfigurationError(
+                    f"another process trains in {printable(str(self._directory))} ({self._describe_owner()}); wait for "
+                    "it, stop it, or choose another --run"
+                ) from None
         import platform
         import time
 

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jaxrnn.errors import CheckpointError, StorageError
-from jaxrnn.storage.files_inside import open_to_append, read_inside
+from jaxrnn.errors import CheckpointError
+from jaxrnn.storage.files_inside import open_to_append, read_inside, writing
 from jaxrnn.terminal.printable import printable
 
 _BLOCK = 1 << 20
@@ -75,13 +75,9 @@ class AppendLog:
         Raises:
           StorageError: if that cannot be done.
         """
-        try:
+        with writing(self.path, "free some space"):
             self._write()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise StorageError(
-                f"{printable(str(self.path))} cannot be written: {error.strerror}; free some space"
-            ) from error
 
     def _write(self) -> None:
         if not self._waiting:

@@ -26,23 +26,14 @@ def fault_in_record(content: dict[str, Any]) -> str:
         f"None or a number from 1 to {LARGEST_DEVICES} that divides the batch of {printable(repr(batch_size))[:20]}"
     )
     symbols = distinct if _whole(distinct, 1) else LARGEST_NUMBER
+    versions, changes = content["environment"].get("versions"), content.get("environment_changes", [])
     checks: list[tuple[str, Any, bool, str]] = [
         ("devices", content.get("devices"), _divides(content.get("devices"), batch_size), devices),
         ("parameters", content.get("parameters"), _whole(content.get("parameters"), 1), "a number of at least 1"),
         ("data.name", data.get("name"), isinstance(data.get("name"), str), "text"),
         ("data.sha256", data.get("sha256"), isinstance(data.get("sha256"), str), "a checksum"),
-        (
-            "environment.versions",
-            content["environment"].get("versions"),
-            isinstance(content["environment"].get("versions"), dict),
-            "names and versions",
-        ),
-        (
-            "environment_changes",
-            content.get("environment_changes"),
-            isinstance(content.get("environment_changes", []), list),
-            "a list",
-        ),
+        ("environment.versions", versions, isinstance(versions, dict), "names and versions"),
+        ("environment_changes", changes, isinstance(changes, list), "a list"),
     ]
     if is_text:
         end, path = data.get("document_end"), data.get("path")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxrnn.config import CHANGEABLE, TrainConfig, flag
-from jaxrnn.errors import CheckpointError, ConfigurationError, StorageError
-from jaxrnn.storage.files_inside import open_new, refuse_linked_directory
+from jaxrnn.errors import CheckpointError, ConfigurationError
+from jaxrnn.storage.files_inside import open_new, refuse_linked_directory, writing
 from jaxrnn.storage.lock import RunLock
 from jaxrnn.storage.record_checks import fault_in_record
 from jaxrnn.storage.small_files import TEMPORARY, read_json, write_atomically
@@ -45,7 +45,7 @@ class RunDirectory:
           StorageError: if it cannot be made or written.
         """
         check_path(self.path)
-        try:
+        with writing(self.path, "choose another --run"):
             if self.path.exists() and not self.path.is_dir():
                 raise ConfigurationError(f"--run {printable(str(self.path))} is not a directory; choose another name")
             if self.path.is_dir() and not self.exists():
@@ -60,11 +60,6 @@ class RunDirectory:
             probe = self.path / f".write-test-{os.getpid()}"
             os.close(open_new(probe))
             probe.unlink()
-        except OSError as error:
-            raise StorageError(
-                f"the run directory {printable(str(self.path))} cannot be written: {error.strerror}; choose "
-                "another --run"
-            ) from error
 
     def lock(self) -> RunLock:
         """The right to write here, for one process at a time."""
@@ -82,21 +77,15 @@ class RunDirectory:
                 f"{printable(str(self.path))} holds no run: config.json is missing; give the directory that "
                 "`jaxrnn train --run` named"
             )
-        content = read_json(self.config_path)
+        content, shown = read_json(self.config_path), printable(str(self.config_path))
         parts = content if isinstance(content, dict) else {}
         if not all(isinstance(parts.get(name), dict) for name in ("config", "data", "environment")):
-            raise CheckpointError(
-                f"{printable(str(self.config_path))} is not a run's configuration; restore it from a copy"
-            )
+            raise CheckpointError(f"{shown} is not a run's configuration; restore it from a copy")
         if content.get("format") != FORMAT:
-            found = printable(repr(content.get("format")), keep="")[:40]
-            raise CheckpointError(
-                f"{printable(str(self.config_path))} has format {found}, "
-                f"this version reads {FORMAT}; use the jaxrnn that wrote it"
-            )
-        fault = fault_in_record(content)
-        if fault:
-            raise CheckpointError(f"{printable(str(self.config_path))}: {fault}; restore it from a copy")
+            found = f"{printable(repr(content.get('format')), keep='')[:40]}, this version reads {FORMAT}"
+            raise CheckpointError(f"{shown} has format {found}; use the jaxrnn that wrote it")
+        if fault := fault_in_record(content):
+            raise CheckpointError(f"{shown}: {fault}; restore it from a copy")
         return content
 
     def write_config(self, content: dict[str, Any]) -> None:
@@ -111,12 +100,8 @@ class RunDirectory:
           StorageError: if it cannot be written.
         """
         refuse_linked_directory(self.plots)
-        try:
+        with writing(self.plots, "give another --output", "made"):
             self.plots.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"{printable(str(self.plots))} cannot be made: {error.strerror}; give another --output"
-            ) from error
         write_atomically(self.plots / name, picture)
         return self.plots / name
 

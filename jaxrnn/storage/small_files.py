@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from jaxrnn.errors import CheckpointError, StorageError
-from jaxrnn.storage.files_inside import open_new, read_inside
+from jaxrnn.errors import CheckpointError
+from jaxrnn.storage.files_inside import open_new, read_inside, writing
 from jaxrnn.terminal.printable import printable
 
 MAX_JSON_BYTES = 1 << 20
@@ -32,22 +32,21 @@ def write_atomically(path: Path, content: str | bytes) -> None:
       StorageError: if it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-            if left.suffix[1:].isdecimal() and int(left.suffix[1:]) not in psutil.pids():
-                left.unlink(missing_ok=True)
-        with os.fdopen(open_new(temporary), "wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise StorageError(
-            f"{printable(str(path))} cannot be written: {error.strerror}; free some space or choose another --run"
-        ) from error
+    with writing(path, "free some space or choose another --run"):
+        try:
+            for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+                if left.suffix[1:].isdecimal() and int(left.suffix[1:]) not in psutil.pids():
+                    left.unlink(missing_ok=True)
+            with os.fdopen(open_new(temporary), "wb") as file:
+                file.write(content.encode("utf-8") if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            sync(path.parent)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def remove_temporary_files(directory: Path) -> None:
@@ -74,15 +73,17 @@ def sync_tree(root: Path) -> None:
         sync(folder)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, most: int = MAX_JSON_BYTES) -> Any:
     """Reads a small JSON file.
 
     Raises:
       CheckpointError: if it is a link or no file, larger than 1 MB, or not JSON.
     """
     try:
-        return json.loads(read_inside(path, MAX_JSON_BYTES).decode("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        return json.loads(read_inside(path, most).decode("utf-8"))
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # a ValueError: not UTF-8, not JSON, a number of 5000 digits
         raise CheckpointError(
             f"{printable(str(path))} cannot be read: {type(error).__name__}; restore it from a copy"
         ) from error

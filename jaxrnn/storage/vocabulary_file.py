@@ -8,8 +8,7 @@ from pathlib import Path
 
 from jaxrnn.data.vocabulary import Vocabulary, fault_in_symbols
 from jaxrnn.errors import CheckpointError, DataError
-from jaxrnn.storage.files_inside import read_inside
-from jaxrnn.storage.small_files import write_atomically
+from jaxrnn.storage.small_files import read_json, write_atomically
 from jaxrnn.terminal.printable import printable
 
 FORMAT = 1
@@ -37,21 +36,13 @@ def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
       CheckpointError: for anything else.
     """
     shown = printable(os.fspath(path), keep="")
-    try:
-        data = read_inside(Path(path), MAX_FILE_BYTES)
-    except OSError as error:
-        raise CheckpointError(f"cannot read the vocabulary {shown}: {error.strerror}; restore the file") from None
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"expected JSON in {shown}, got something else; restore the file") from None
+    content = read_json(Path(path), MAX_FILE_BYTES)
     if not isinstance(content, dict) or type(content.get("format")) is not int or content["format"] != FORMAT:
         found = printable(str(content.get("format")), keep="")[:20] if isinstance(content, dict) else "none"
         raise CheckpointError(f"expected vocabulary format {FORMAT} in {shown}, got {found}; use a newer jaxrnn?")
     symbols, bytes_mode = content.get("symbols"), content.get("bytes_mode", False)
     if not isinstance(symbols, list) or not isinstance(bytes_mode, bool):
         raise CheckpointError(f"expected a list of symbols in {shown}, got something else; restore the file")
-    fault = fault_in_symbols(symbols, bytes_mode)
-    if fault:
+    if fault := fault_in_symbols(symbols, bytes_mode):
         raise CheckpointError(f"expected sorted single characters in {shown}, got {fault}; restore the file")
     return Vocabulary(tuple(symbols), bytes_mode)

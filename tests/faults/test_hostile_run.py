@@ -50,6 +50,15 @@ def test_a_linked_file_is_neither_written_nor_read(run: Path, tmp_path: Path, ca
         assert_refused(command(capsys, *reads[name]), 4, str(run / name), "link")
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.txt"])
+def test_a_log_with_a_second_name_elsewhere_is_not_written(run: Path, tmp_path: Path, capsys: Any, name: str) -> None:
+    victim = tmp_path / "victim"
+    os.link(run / name, victim)
+    content = victim.read_bytes()
+    assert_refused(command(capsys, "resume", run), 4, str(run / name), "link", "copy")
+    assert victim.read_bytes() == content
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_pipe_is_refused_and_not_waited_for(run: Path, capsys: Any, name: str) -> None:
     (run / name).unlink()

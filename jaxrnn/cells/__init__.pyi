@@ -1,0 +1,21 @@
+# The names of this room and where each is defined.
+from .base import Cell as Cell
+from .by_name import CELLS as CELLS
+from .gru import GRUCarry as GRUCarry
+from .gru import GRUCell as GRUCell
+from .gru_reset_before import ResetBeforeGRUCell as ResetBeforeGRUCell
+from .inner_product import InnerProduct as InnerProduct
+from .lstm import LSTMCarry as LSTMCarry
+from .lstm import LSTMCell as LSTMCell
+from .lstm_layer_norm import LayerNormLSTMCell as LayerNormLSTMCell
+from .lstm_multiplicative import MultiplicativeLSTMCell as MultiplicativeLSTMCell
+from .lstm_peephole import PeepholeLSTMCell as PeepholeLSTMCell
+from .lstm_peephole_full import FullPeepholeLSTMCell as FullPeepholeLSTMCell
+from .table import CELL_TABLE as CELL_TABLE
+from .table import cell_options as cell_options
+from .table import parameter_count as parameter_count
+from .temporal_gate_lstm import TemporalGateCarry as TemporalGateCarry
+from .temporal_gate_lstm import TemporalGateLSTMCell as TemporalGateLSTMCell
+from .temporal_gate_lstm import openness as openness
+from .vanilla import VanillaCarry as VanillaCarry
+from .vanilla import VanillaCell as VanillaCell
