@@ -54,6 +54,7 @@ CHOICES = {
     "optimizer": OPTIMIZER_NAMES,
     "clip_norm": ("l1", "l2", "linf"),
     "loss_reduction": ("sum", "mean"),
+    "decay_shape": ("steps", "cosine"),
     "early_stopping": EARLY_STOPPING_NAMES,
     "dtype": ("float32", "float64"),
     "engine": ENGINE_NAMES,
@@ -72,8 +73,17 @@ SWITCHES = (
     "accuracy",
     "retrain",
 )
+COUNTS_FROM_0 = (
+    "sample_every",
+    "embedding",
+    "decay_every_updates",
+    "warmup_updates",
+    "validation_every",
+    "fold",
+    "plateau_patience",
+)
 DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_recurrent")
-DECAYS = ("rmsprop_decay", "momentum", "adam_b1", "adam_b2")
+DECAYS = ("rmsprop_decay", "momentum", "adam_b1", "adam_b2", "weight_decay")
 SHARES = ("validation_fraction", "test_fraction", *DECAYS, *DROPOUT_SITES)  # from 0 up to, but not, 1
 
 # What `jaxrnn resume` and a repeated `jaxrnn train` may change: totals and intervals. Nothing else, since anything
@@ -136,6 +146,7 @@ class TrainConfig:
     nesterov: bool = setting(False, "Nesterov's form of the momentum")
     adam_b1: float = setting(0.9, "decay of adam's mean")
     adam_b2: float = setting(0.999, "decay of adam's mean square")
+    weight_decay: float = setting(0.01, "decay of adamw's weights, beside the gradient")
     clip_value: float = setting(5.0, "limit of each gradient entry; 0 clips nothing")
     clip_global_norm: float = setting(0.0, "limit of the norm of the whole gradient; 0 clips nothing")
     clip_norm: str = setting("l2", "which norm: l1, l2 or linf")
@@ -147,6 +158,12 @@ class TrainConfig:
         None, "epochs at the full rate, after which it decays at each epoch; 10, or all with --decay-every-updates"
     )
     decay_every_updates: int = setting(0, "updates between two decays; 0: the rate decays by epochs only")
+    decay_shape: str = setting(
+        "steps", "steps, or cosine: half a cosine over --decay-every-updates, down to --decay-rate of the rate"
+    )
+    plateau_patience: int = setting(
+        0, "validations without a new lowest loss after which the rate decays by --decay-rate; 0: it does not"
+    )
     warmup_updates: int = setting(0, "updates in which the learning rate grows from 0 to its full size")
     early_stopping: str = setting(
         "none", "stop by the validation loss: none, patience, or thesis (fell by under 5 per mille an epoch in ten)"
@@ -188,7 +205,7 @@ class TrainConfig:
         check_count("layers", self.layers, 1, LARGEST_LAYERS)
         check_count("sample_length", self.sample_length, 1, LARGEST_SAMPLE)
         check_count("seed", self.seed, 0, LARGEST_SEED)
-        for name in ("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every", "fold"):
+        for name in COUNTS_FROM_0:
             check_count(name, getattr(self, name), 0)
         for name, least in (("updates", 1), ("epochs", 1), ("decay_after_epochs", 0), ("sequence_length", 1)):
             if getattr(self, name) is not None:
@@ -246,7 +263,8 @@ class TrainConfig:
 
         after = self.decay_after_epochs
         if after is None:
-            after = LARGEST_COUNT if self.decay_every_updates else DEFAULT_DECAY_AFTER_EPOCHS
+            by_epochs = not self.decay_every_updates and not self.plateau_patience
+            after = DEFAULT_DECAY_AFTER_EPOCHS if by_epochs else LARGEST_COUNT
         return make_hyperparameters(
             self.learning_rate,
             clip_value=self.clip_value,

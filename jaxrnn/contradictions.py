@@ -38,6 +38,8 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
     drawn_by = f"--init {init}" + (f" and --recurrent-init {recurrent_init}" if recurrent_init else "")
     scaled = " or ".join(SCALED)
     validation = "validation-fraction" if values["task"] == "text" else "validation-every"
+    stops = values["early_stopping"] != "none"
+    looking = f"--early-stopping {values['early_stopping']}" if stops else "--plateau-patience"
     fractions = values["validation_fraction"] + values["test_fraction"]
     contradictions = {
         f"--fold {values['fold']} is not one of --folds {values['folds']}, which are counted from 0 to "
@@ -75,8 +77,15 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
         "--decay-every-updates needs a --decay-rate below 1": (
             values["decay_every_updates"] > 0 and values["decay_rate"] == 1
         ),
-        f"--early-stopping {values['early_stopping']} needs a --{validation} above 0 to look at": (
-            values["early_stopping"] != "none"
+        "--plateau-patience needs a --decay-rate below 1": (
+            values["plateau_patience"] > 0 and values["decay_rate"] == 1
+        ),
+        "--decay-shape cosine needs --decay-every-updates, its length, and no --decay-after-epochs": (
+            values["decay_shape"] == "cosine"
+            and (values["decay_every_updates"] == 0 or values["decay_after_epochs"] is not None)
+        ),
+        f"{looking} needs a --{validation} above 0 to look at": (
+            (values["early_stopping"] != "none" or values["plateau_patience"] > 0)
             and values["task"] != OWN_TASK  # its validation is an object
             and values["validation_fraction"] == 0
             and values["validation_every"] == 0

@@ -21,7 +21,7 @@ import optax
 from jaxrnn.optim import rules
 from jaxrnn.optim.accumulation import accumulated
 from jaxrnn.optim.clipping import clip_by_norm, clip_by_value
-from jaxrnn.optim.schedule import epoch_decay, step_decay, warm_up
+from jaxrnn.optim.schedule import cosine_decay, epoch_decay, step_decay, warm_up
 from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.optim.table import OPTIMIZERS
 
@@ -68,15 +68,18 @@ def make_hyperparameters(
 
 
 def learning_rate_at(
-    hyperparameters: Hyperparameters, epoch: jax.Array | int, update: jax.Array | int = 0
+    hyperparameters: Hyperparameters, epoch: jax.Array | int, update: jax.Array | int = 0, decay_shape: str = "steps"
 ) -> jax.Array:
     """The learning rate at an epoch and an update, both from 0: the rate times each factor of `jaxrnn.optim.schedule`.
 
     With `decay_after_epochs` = 10 the first epoch with a smaller rate is the eleventh, epoch 10.
     """
     values, epoch, update = hyperparameters, jnp.asarray(epoch), jnp.asarray(update)
-    rate = values.learning_rate * epoch_decay(epoch, values.decay_rate, values.decay_after_epochs)
-    rate = rate * step_decay(update, values.decay_rate, values.decay_every_updates)
+    if decay_shape == "cosine":
+        rate = values.learning_rate * cosine_decay(update, values.decay_rate, values.decay_every_updates)
+    else:
+        rate = values.learning_rate * epoch_decay(epoch, values.decay_rate, values.decay_after_epochs)
+        rate = rate * step_decay(update, values.decay_rate, values.decay_every_updates)
     return rate * warm_up(update, values.warmup_updates, values.learning_rate.dtype)
 
 
@@ -94,6 +97,7 @@ def make_optimizer(
         rmsprop   m <- rho m + (1 - rho) g^2                                s = g / (sqrt(m) + eps)
         adam      m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2         s = m^ / (sqrt(v^) + eps)
                   m^ = m / (1 - b1^n),  v^ = v / (1 - b2^n) at step n
+        adamw     as adam, and                                              s = m^ / (sqrt(v^) + eps) + lambda theta
         sgd                                                                 s = g
 
         theta <- theta - eta s                        without momentum
@@ -124,7 +128,7 @@ def make_optimizer(
     steps.append(getattr(rules, settings.name)(settings))
     if settings.momentum and "momentum" in OPTIMIZERS[settings.name]:
         steps.append(optax.trace(settings.momentum, settings.nesterov))
-    steps.append(optax.scale_by_learning_rate(learning_rate_at(hyperparameters, epoch, update)))
+    steps.append(optax.scale_by_learning_rate(learning_rate_at(hyperparameters, epoch, update, settings.decay_shape)))
     chain = optax.chain(*steps)
     return chain if settings.accumulate == 1 else accumulated(chain, settings.accumulate)
 

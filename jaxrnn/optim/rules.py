@@ -39,6 +39,14 @@ def adam(settings: OptimizerSettings) -> optax.GradientTransformation:
     return optax.scale_by_adam(settings.adam_b1, settings.adam_b2, eps=outside, eps_root=inside)
 
 
+def adamw(settings: OptimizerSettings) -> optax.GradientTransformation:
+    """s = m^ / (sqrt(v^) + eps) + lambda theta: the decay of the weights is no part of the gradient's means.
+
+    Reference: Loshchilov and Hutter, 2019.
+    """
+    return optax.chain(adam(settings), optax.add_decayed_weights(settings.weight_decay))
+
+
 def sgd(settings: OptimizerSettings) -> optax.GradientTransformation:
     """s = g."""
     del settings

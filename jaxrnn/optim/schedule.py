@@ -35,6 +35,22 @@ def step_decay(update: jax.Array, decay_rate: jax.Array, decay_every_updates: ja
     return jnp.asarray(decay_rate) ** decays
 
 
+def cosine_decay(update: jax.Array, decay_rate: jax.Array, updates: jax.Array) -> jax.Array:
+    """From 1 along half a cosine to `decay_rate`, which it keeps after N = `updates` updates:
+
+        r + (1 - r) (1 + cos(pi min(update / N, 1))) / 2
+
+    Example:
+      >>> [round(float(cosine_decay(update, 0.1, jnp.int32(100))), 3) for update in (0, 50, 100, 200)]
+      [1.0, 0.55, 0.1, 0.1]
+
+    Reference: Loshchilov and Hutter, 2017.
+    """
+    rate = jnp.asarray(decay_rate)
+    share = jnp.minimum(jnp.asarray(update).astype(rate.dtype) / jnp.maximum(updates, 1).astype(rate.dtype), 1)
+    return rate + (1 - rate) * (1 + jnp.cos(jnp.pi * share)) / 2
+
+
 def warm_up(update: jax.Array, warmup_updates: jax.Array, dtype: jax.typing.DTypeLike = float) -> jax.Array:
     """A straight line that reaches 1 at the last of `warmup_updates` updates, then 1; 0 has no warm-up:
 

@@ -16,6 +16,8 @@ class OptimizerSettings(NamedTuple):
       momentum: mu of rmsprop and sgd; 0 is none.
       nesterov: look ahead by mu, for sgd and rmsprop with momentum.
       adam_b1, adam_b2: decays of Adam's two means.
+      weight_decay: lambda of adamw; PyTorch's by default.
+      decay_shape: "steps" or "cosine"; see `jaxrnn.optim.schedule`.
       clips_value: whether each entry is clipped.
       clips_global_norm: whether the norm of the whole gradient is.
       clip_norm: which norm, one of `jaxrnn.optim.clipping.CLIP_NORMS`.
@@ -30,6 +32,8 @@ class OptimizerSettings(NamedTuple):
     nesterov: bool = False
     adam_b1: float = 0.9
     adam_b2: float = 0.999
+    weight_decay: float = 0.01
+    decay_shape: str = "steps"
     clips_value: bool = True
     clips_global_norm: bool = False
     clip_norm: str = "l2"

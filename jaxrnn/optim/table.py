@@ -11,6 +11,7 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
     "adagrad": ("epsilon", "epsilon_in_root"),
     "rmsprop": ("rmsprop_decay", "epsilon", "epsilon_in_root", "momentum", "nesterov"),
     "adam": ("epsilon", "epsilon_in_root", "adam_b1", "adam_b2"),
+    "adamw": ("epsilon", "epsilon_in_root", "adam_b1", "adam_b2", "weight_decay"),
     "sgd": ("momentum", "nesterov"),
 }
 

@@ -232,7 +232,8 @@ class Trainer:
         scores = self.score(members)
         with numerics(self.dtype):
             for member, score in zip(members, scores, strict=True):
-                self._running.put(member, with_score(self._running.state(member), score))
+                patience = self.jobs[member].config.plateau_patience
+                self._running.put(member, with_score(self._running.state(member), score, patience))
         return scores
 
     def write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.devices.mesh import like, on_first_device
@@ -13,10 +14,12 @@ from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import StepSettings, is_diverged, is_solved
 
 
-def with_score(state: TrainState, score: Score) -> TrainState:
+def with_score(state: TrainState, score: Score, plateau_patience: int = 0) -> TrainState:
     """The state that knows its score, with these parameters as the best if no score was as low.
 
     A NaN is no improvement: the best stay as they are, and the smoothed loss does not choose them from now on either.
+    After `plateau_patience` validations without a new lowest loss, and again after as many more, the learning rate
+    decays by its factor; 0 lets it be.
     """
     seen = observe(on_first_device(state.early_stopping), score.loss)
     state = state._replace(
@@ -26,6 +29,10 @@ def with_score(state: TrainState, score: Score) -> TrainState:
         early_stopping=jax.tree.map(like, seen, state.early_stopping),
     )
     if int(seen.since_best) > 0:
+        if plateau_patience and int(seen.since_best) % plateau_patience == 0:
+            rates = state.values.hyperparameters
+            lower = like(np.asarray(rates.learning_rate) * np.asarray(rates.decay_rate), rates.learning_rate)
+            state = state._replace(values=state.values._replace(hyperparameters=rates._replace(learning_rate=lower)))
         return state
     return state._replace(
         best_params=jax.tree.map(jnp.copy, state.params),

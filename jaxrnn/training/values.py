@@ -28,7 +28,7 @@ TRACED = (
     *SWITCHED_BY_0,
 )
 # What only the host looks at, for each member by itself.
-OF_THE_HOST = ("updates", "epochs", "fold", "early_stopping", "patience")
+OF_THE_HOST = ("updates", "epochs", "fold", "early_stopping", "patience", "plateau_patience")
 
 
 class TracedValues(NamedTuple):

@@ -1,6 +1,7 @@
 """Each rule for 20 steps against the lines of the reports, in NumPy float64."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -64,6 +65,10 @@ def adam_eps_in_root(theta, g, memory, n):
     return theta - RATE * (memory["m"] / (1 - 0.5**n)) / np.sqrt(memory["v"] / (1 - 0.75**n) + 0.01)
 
 
+def adamw(theta, g, memory, n):
+    return adam(theta, g, memory, n) - RATE * 0.01 * theta
+
+
 def sgd(theta, g, memory, n):
     return theta - RATE * g
 
@@ -86,6 +91,7 @@ RULES = [
     (rmsprop_momentum, {"momentum": 0.7}),
     (adam, {}),
     (adam_eps_in_root, {"adam_b1": 0.5, "adam_b2": 0.75, "epsilon": 0.01, "epsilon_in_root": True}),
+    (adamw, {}),
     (sgd, {}),
     (sgd_momentum, {"momentum": 0.7}),
     (sgd_nesterov, {"momentum": 0.7, "nesterov": True}),
@@ -319,12 +325,23 @@ def test_the_rate_of_the_chain_is_the_schedules(epoch, float64):
         np.testing.assert_allclose(steps, [-2 * expected], rtol=1e-12)
 
 
+def test_the_cosine_reaches_its_share_and_stays(float64):
+    values = hyperparameters(0.002, decay_rate=0.1, decay_every_updates=80, warmup_updates=8)
+    for update in (0, 7, 20, 80, 500):
+        share = 0.1 + 0.9 * math.cos(math.pi / 2 * min(update / 80, 1)) ** 2  # cos^2(a / 2) = (1 + cos a) / 2
+        expected = 0.002 * share * min((update + 1) / 8, 1)
+        np.testing.assert_allclose(learning_rate_at(values, 5, update, "cosine"), expected, rtol=1e-12)
+        optimizer = make_optimizer(OptimizerSettings("sgd", decay_shape="cosine", **NO_CLIP), values, 5, update)
+        steps, _ = optimizer.update(jnp.asarray([2.0]), optimizer.init(jnp.asarray([2.0])))
+        np.testing.assert_allclose(steps, [-2 * expected], rtol=1e-12)
+
+
 def test_without_decay_the_rate_stays(float64):
     assert float(learning_rate_at(hyperparameters(0.1), 1000, 10**9)) == 0.1
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="adagrad, rmsprop, adam, sgd; got 'adagard'"):
+    with pytest.raises(ValueError, match="adagrad, rmsprop, adam, adamw, sgd; got 'adagard'"):
         make_optimizer(OptimizerSettings("adagard"), make_hyperparameters(RATE))
     with pytest.raises(ValueError, match="l1, l2, linf; got 'l3'"):
         clip_by_norm(jnp.asarray(1.0), "l3")
