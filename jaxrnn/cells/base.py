@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import Any
 
 import jax
@@ -33,7 +34,7 @@ def recurrent_matrix(
     return jnp.concatenate([recurrent_init(rngs.params(), (H, H), param_dtype) for _ in range(blocks)], axis=1)
 
 
-class Cell(nnx.Module, abc.ABC):
+class Cell(nnx.RNNCellBase, abc.ABC):
     r"""One step of a recurrent network.
 
     With input x_t and the hidden state h_{t-1} of the carry:
@@ -43,6 +44,7 @@ class Cell(nnx.Module, abc.ABC):
         carry_t, y_t = update(p_t, r_t, carry_{t-1}, pointwise, t)
 
     A new cell writes `update` and `initial_carry`, and no gradient: the engines of `jaxrnn.engines` take it from there.
+    It is a cell of Flax too: `nnx.RNN(cell)` and `nnx.Bidirectional` give what `jaxrnn.unroll` gives.
     p has G = blocks * H features, one block a gate; r has recurrent_blocks * H, as many unless said otherwise.
 
     Args:
@@ -63,7 +65,8 @@ class Cell(nnx.Module, abc.ABC):
       param_dtype: dtype of the parameters.
       rngs: keys for the starting values.
 
-    Call: `(carry, x)` with x of shape (B, F) gives `(carry, y)`, y of shape (B, H).
+    Call: `(carry, x)` with x of shape (B, F) gives `(carry, y)`, y of shape (B, H). As in Flax there may be other batch
+    axes, or none, before the last one of x and of the carry.
 
     Raises:
       ValueError: if a size is not positive, or, in a call, the last axis of x is not F.
@@ -130,6 +133,38 @@ class Cell(nnx.Module, abc.ABC):
     def initial_carry(self, batch_size: int) -> Carry:
         """The carry of a fresh start: zeros, (B, H) each, in the dtype of the parameters."""
 
+    @property
+    def num_feature_axes(self) -> int:
+        """For `nnx.RNN`: all axes of x but the last are batch axes."""
+        return 1
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        carry_init: Initializer | None = None,
+    ) -> Carry:
+        """`initial_carry` as Flax calls it.
+
+        Args:
+          input_shape: of x; all axes but the last are batch axes.
+          rngs: only for `carry_init`, from its stream "carry".
+          carry_init: draws h, and what else is as large; None starts as `initial_carry` does.
+
+        Raises:
+          ValueError: if `carry_init` comes without keys.
+        """
+        carry = self.initial_carry(math.prod(input_shape[:-1]))
+        carry = jax.tree.map(lambda leaf: leaf.reshape(*input_shape[:-1], leaf.shape[-1]), carry)
+        if carry_init is None:
+            return carry
+        if rngs is None:
+            raise ValueError(f"{type(self).__name__}.initialize_carry draws by carry_init: give it rngs=nnx.Rngs(seed)")
+        stream = rngs.carry if isinstance(rngs, nnx.Rngs) else rngs
+        # A count of steps, (..., 1), starts at 0 whatever is drawn.
+        drawn = [name for name, leaf in carry._asdict().items() if leaf.shape == carry.h.shape]
+        return carry._replace(**{name: carry_init(stream(), carry.h.shape, carry.h.dtype) for name in drawn})
+
     def pointwise(self) -> Any:
         """The parameters that `update` uses, as a pytree of arrays; a matrix to multiply by as an `InnerProduct`."""
         return ()
@@ -144,6 +179,9 @@ class Cell(nnx.Module, abc.ABC):
         return p, r if self.b_h is None else r + self.b_h[...][None, :]
 
     def __call__(self, carry: Carry, x: jax.Array, t: jax.Array | int = 0) -> tuple[Carry, jax.Array]:
+        if x.ndim != 2 and x.shape[:-1] == carry.h.shape[:-1]:
+            carry, rows = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), (carry, x))
+            return jax.tree.map(lambda leaf: leaf.reshape(*x.shape[:-1], leaf.shape[-1]), self(carry, rows, t))
         p, r = self.products(carry, x)
         return self.update(p, r, carry, self.pointwise(), jnp.asarray(t))
 

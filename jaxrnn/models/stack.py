@@ -14,6 +14,7 @@ from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Carry, Cell, Initializer
 from jaxrnn.engines import unroll
 from jaxrnn.engines.window import is_ids
 from jaxrnn.models.dropout import Dropout
+from jaxrnn.models.foreign_cells import check_cell, fresh_carry, one_hot, refuse_inside
 
 
 class Stack(nnx.Module):
@@ -26,9 +27,11 @@ class Stack(nnx.Module):
     The layers may be of different kinds and sizes. `Stack.of` makes equal ones by name.
 
     Args:
-      cells: the layers from the bottom to the top: `Cell`s, or others called as `cell(carry, x)` that have
-        `in_features`, `hidden_features` and `initial_carry(batch_size)`. With F features, or symbols, of input and H_l
-        hidden features, layer l reads H_{l-1}, with skip connections H_{l-1} + F. The first one's F is the stack's.
+      cells: the layers from the bottom to the top: `Cell`s, or others called as `cell(carry, x)`, such as Flax's, that
+        have `in_features`, `hidden_features`, and `initial_carry(batch_size)` or Flax's `initialize_carry`. With F
+        features, or symbols, of input and H_l hidden features, layer l reads H_{l-1}, with skip connections
+        H_{l-1} + F. The first one's F is the stack's. A foreign cell reads ids as one-hot features; it can have no
+        recurrent dropout and no `clip_backward`, and what `keep_rngs` left in one of Flax's is taken out of it.
       skip_connections: the input goes to every layer, and the output holds every layer's h (Graves, 2013).
       learned_initial_carry: the carry of a fresh start is a parameter, at first zero.
 
@@ -57,7 +60,7 @@ class Stack(nnx.Module):
         self.out_features = sum(widths) if skip_connections else widths[-1]
         self.layers = nnx.List(cells)
         self.first_carry = (
-            nnx.List([nnx.Dict(_learnable(layer.initial_carry(1))) for layer in self.layers])
+            nnx.List([nnx.Dict(_learnable(fresh_carry(layer, 1))) for layer in self.layers])
             if learned_initial_carry
             else None
         )
@@ -115,7 +118,7 @@ class Stack(nnx.Module):
 
     def initial_carry(self, batch_size: int) -> tuple[Carry, ...]:
         """The carry of a fresh start, one a layer: zeros, or what was learned."""
-        carries = tuple(layer.initial_carry(batch_size) for layer in self.layers)
+        carries = tuple(fresh_carry(layer, batch_size) for layer in self.layers)
         if self.first_carry is None:
             return carries
         return tuple(
@@ -154,23 +157,24 @@ class Stack(nnx.Module):
             scale = None if dropout is None else _scale_of_ids(dropout, xs, self.in_features, dtype)
         else:
             xs = _times(xs, mask("input", 0, xs.shape[2]))
+
+        shared: dict[str, Any] = {"engine": engine, "resets": resets, "lengths": lengths, "times": times}
+
+        def run(cell: Any, site: int, inputs: Any, scale: Any, carry: Carry, fresh: Carry | None) -> tuple:
+            masked: dict[str, Any] = {"recurrent_mask": mask("recurrent", site, cell.hidden_features)}
+            masked["clip_backward"] = clip_backward
+            if not isinstance(cell, Cell):
+                refuse_inside(cell, **masked)
+                inputs, scale = one_hot(inputs, self.in_features, scale, jax.tree.leaves(carry)[0].dtype), None
+                fresh = None if resets is None else fresh_carry(cell, B)
+            return unroll(cell, inputs, carry, fresh=fresh, input_scale=scale, **masked, **shared)
+
         learned = self.initial_carry(B) if self.first_carry is not None else (None,) * len(self.layers)
         outputs, new_carries = [], []
         below: jax.Array | None = None
         for number, (layer, carry) in enumerate(zip(self.layers, carries, strict=True)):
-            carry, h = unroll(
-                layer,
-                self._input(xs, below),
-                carry,
-                engine=engine,
-                resets=resets,
-                fresh=learned[number],
-                lengths=lengths,
-                times=times,
-                input_scale=scale if below is None or self.skip_connections else None,
-                recurrent_mask=mask("recurrent", number, layer.hidden_features),
-                clip_backward=clip_backward,
-            )
+            inputs = self._input(xs, below), scale if below is None or self.skip_connections else None
+            carry, h = run(layer, number, *inputs, carry, learned[number])
             new_carries.append(carry)
             outputs.append(h)
             if number + 1 < len(self.layers):
@@ -217,11 +221,7 @@ def _check_cells(cells: Sequence[Any], skip_connections: bool) -> None:
     if not cells:
         raise ValueError("Stack expects at least 1 layer, got 0")
     for number, cell in enumerate(cells):
-        lacks = [name for name in ("in_features", "hidden_features", "initial_carry") if not hasattr(cell, name)]
-        if lacks:
-            raise ValueError(
-                f"Stack expects cells with {', '.join(lacks)}; layer {number}, a {type(cell).__name__}, has not"
-            )
+        check_cell(cell, f"layer {number}")
         if number == 0:
             continue
         below, features = cells[number - 1].hidden_features, cells[0].in_features
