@@ -126,12 +126,14 @@ class Sweep:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(RunLock(self.directory))
                 self._keep_record()
-            done = {row.get("member") for row in of_writer(self._results())}
+            done = {row.get("member") for row in of_writer(self.rows() if is_writer() else [])}
+            options: dict[str, Any] = dict(stop=stop, devices=devices, corpus=corpus, halving=halving)
+            options["progress"] = progress or Progress(quiet=True)
             left = [config for name, (config, _) in named.items() if name not in done]
             for settings in group_by_structure(left):
                 ids = [member_id(config) for config in settings]
                 group = Group(settings, ids, [named[name][1] for name in ids])
-                if not self._train_group(group, stop, devices, corpus, progress, halving, begin, report, end, prepare):
+                if not self._train_group(group, options, begin, report, end, prepare):
                     return stop.reason or "stopped"
         return None
 
@@ -166,12 +168,7 @@ class Sweep:
         writer.writerows(rows)
         write_atomically(self.directory / "results.csv", table.getvalue())
 
-    def _results(self) -> list[Row]:
-        return self.rows() if is_writer() else []
-
-    def _train_group(
-        self, group: Group, stop: StopRequest, devices, corpus, progress, halving, begin, report, end, prepare
-    ) -> bool:
+    def _train_group(self, group: Group, options: dict[str, Any], begin, report, end, prepare) -> bool:
         clock = self.directory / "rounds" / f"{group.name}.seconds.json"
         if is_writer():
             clock.parent.mkdir(exist_ok=True)
@@ -189,12 +186,8 @@ class Sweep:
             group.configs,
             [self.path_of(name) for name in group.ids],
             self.directory / "rounds" / f"{group.name}.json",
-            corpus=corpus,
-            devices=devices,
-            progress=progress or Progress(quiet=True),
-            stop=stop,
             report=told,
-            halving=halving,
+            **options,
         )
         if results is None:
             return False

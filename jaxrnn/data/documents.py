@@ -27,7 +27,6 @@ class Documents:
     """The documents of a file as one text, each ended by U+0003, with the digest and number of the file's bytes."""
 
     text: str
-    count: int
     digest: str
     bytes: int
     notes: tuple[str, ...]
@@ -64,7 +63,7 @@ def read_documents(path: str | os.PathLike[str], options: ReadingOptions | None 
     notes = [f"{len(found)} documents, each ended by U+0003"]
     if empty:
         notes.append(f"{empty} empty documents left out")
-    return Documents(END.join(found) + END, len(found), blocks.digest, blocks.bytes, tuple(notes))
+    return Documents(END.join(found) + END, blocks.digest, blocks.bytes, tuple(notes))
 
 
 def _array(blocks: TextBlocks) -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -190,7 +191,7 @@ def test_recurrent_init_draws_each_block_of_what_multiplies_a_state(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cell_options_are_those_the_cell_takes(name):
-    cell_type = getattr(CELLS[name], "func", CELLS[name])  # past a functools.partial
+    cell_type: Any = getattr(CELLS[name], "func", CELLS[name])  # past a functools.partial
     named = {name for kind in cell_type.__mro__ for name in inspect.signature(kind.__init__).parameters}
     assert cell_options(name) == {"use_bias"} | ({"forget_bias"} & named)
 
