@@ -65,7 +65,7 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
             values["init_biases"] and init not in SCALED
         ),
         "--dropout-between needs at least two --layers; with one there is nothing between": (
-            values["dropout_between"] > 0 and values["layers"] == 1
+            values["dropout_between"] > 0 and values["layers"] == 1 and values["task"] != OWN_TASK
         ),
         f"--tie-embedding needs an --embedding of --hidden {values['hidden']} features; got {values['embedding']}": (
             values["tie_embedding"] and values["embedding"] != values["hidden"]

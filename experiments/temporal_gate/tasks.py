@@ -90,6 +90,10 @@ class TimedTask:
         return math.log(self.signal.classes)
 
     @property
+    def out_features(self) -> int:
+        return self.signal.classes
+
+    @property
     def in_features(self) -> int:
         return 1 if self.time_feature == "none" else 2
 

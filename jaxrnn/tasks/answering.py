@@ -58,6 +58,7 @@ class Answering:
       steps: T.
       each_step: whether every step has a target, or one the sequence.
       classes: C; 0 for a regression.
+      numbers: D of a regression.
       features: (F,), or () where the input is ids.
       symbols: of ids, or features, of the input, with the outputs; for the estimate of memory.
       sequences: N, shuffled at each epoch; 0 where each update brings its own.
@@ -69,6 +70,7 @@ class Answering:
     steps: int
     each_step: bool
     classes: int
+    numbers: int
     features: tuple[int, ...]
     symbols: int
     sequences: int
@@ -95,6 +97,10 @@ class Answering:
     @property
     def shuffled(self) -> int:
         return self.sequences
+
+    @property
+    def out_features(self) -> int | None:
+        return None if self.loss is not None else self.classes or self.numbers
 
     @property
     def measures_accuracy(self) -> bool:

@@ -107,6 +107,7 @@ class Arrays:
             steps=T,
             each_step=each_step,
             classes=self.classes,
+            numbers=self.targets.shape[2] if self.targets.ndim == 3 else 1,
             features=self.inputs.shape[2:],
             symbols=self.symbols + self.classes,
             sequences=N,

@@ -55,6 +55,7 @@ class Objective(Protocol):
       items, item_rate: what is counted per second, as people and metrics.jsonl call it.
       items_per_row: how many of them one row of a batch has.
       symbols: features of input and output of one step, for the estimate of memory.
+      out_features: numbers that the model gives for each answer; None for any.
       measures_accuracy: whether the share of right answers of each update is measured, asked for or not.
       shuffled: N, the rows that are put into a new order at each epoch; 0 where nothing is.
       split: which leaves of the streams are split over the devices that share a batch, along their second axis; a
@@ -90,6 +91,9 @@ class Objective(Protocol):
 
     @property
     def symbols(self) -> int: ...
+
+    @property
+    def out_features(self) -> int | None: ...
 
     @property
     def measures_accuracy(self) -> bool: ...

@@ -138,6 +138,10 @@ class Sequences:
         return self.probe.features + self.probe.classes
 
     @property
+    def out_features(self) -> int:
+        return self.probe.classes
+
+    @property
     def chance(self) -> float:
         return 1.0 if self.probe.is_regression else math.log(self.probe.classes)
 

@@ -61,6 +61,7 @@ class Stream:
             steps=T,
             each_step=targets.shape[1] == T and T > 1,
             classes=self.classes,
+            numbers=targets.shape[2] if targets.ndim == 3 else 1,
             features=inputs.shape[2:],
             symbols=self.symbols + self.classes,
             sequences=0,

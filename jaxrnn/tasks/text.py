@@ -54,6 +54,10 @@ class NextSymbol:
         return self.vocabulary_size
 
     @property
+    def out_features(self) -> int:
+        return self.vocabulary_size
+
+    @property
     def chance(self) -> float:
         return math.log(self.vocabulary_size)
 

@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 
 from jaxrnn.devices.numerics import numerics
-from jaxrnn.errors import CheckpointError
+from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.models.structure import joined, variables_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.training.job import TrainJob, start_state
@@ -38,6 +38,12 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
             return outputs, variables_of(model)
 
         outputs = jax.eval_shape(call, state.params, state.variables, batch.inputs)[0]
+        wanted = job.task.objective.out_features
+        if wanted is not None and outputs.shape[-1] != wanted:
+            raise ConfigurationError(
+                f"the task asks for {wanted} numbers an answer, its classes or symbols; {type(made).__name__} gives "
+                f"{outputs.shape[-1]}"
+            )
         record = {
             "model": _named(made if isinstance(model, nnx.Module) else model)
             | {"type": type(made).__qualname__, "parameters": _digest(str(jax.tree.map(_shape, state.params)))}

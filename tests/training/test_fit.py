@@ -79,8 +79,8 @@ def test_a_users_cell_is_trained_as_one_by_name() -> None:
     init = jax.nn.initializers.normal(0.1)
 
     def own(rngs: nnx.Rngs) -> Any:
-        stack = jaxrnn.Stack([Own(6, 8, kernel_init=init, rngs=rngs)])
-        return jaxrnn.LanguageModel(6, stack, kernel_init=init, rngs=rngs)
+        stack = jaxrnn.Stack([Own(5, 8, kernel_init=init, rngs=rngs)])
+        return jaxrnn.LanguageModel(5, stack, kernel_init=init, rngs=rngs)
 
     fitted = jaxrnn.fit(own, text, optax.adam(0.01), updates=40, seed=4, sample_every=0, **QUIET)
     config = jaxrnn.TrainConfig(
@@ -199,7 +199,7 @@ def test_classes_are_predicted_with_their_probabilities() -> None:
 def test_a_batch_split_over_devices_is_the_batch_on_one() -> None:
     """The last batch too, whose sequences do not fall evenly to the devices."""
     one, two = (
-        jaxrnn.Trainer(mean_taking, array_task(), optax.sgd(0.1), updates=1, devices=devices) for devices in ("1", "2")
+        jaxrnn.Trainer(a_classifier, array_task(), optax.sgd(0.1), updates=1, devices=devices) for devices in ("1", "2")
     )
     np.testing.assert_allclose(two.advance(12)[0].loss, one.advance(12)[0].loss, rtol=2e-5)
 
@@ -311,6 +311,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": MeanTaking(3, 2, rngs=nnx.Rngs(0)), "members": [{"seed": 1}]}, "rngs -> model"),
     ({"init_from": {"W": np.zeros(3)}}, "same names, shapes"),
     ({"dtype": "float64"}, "dtype float64"),
+    ({"model": lambda rngs: MeanTaking(3, 3, rngs=rngs)}, "asks for 2 numbers an answer"),
 ]
 
 
