@@ -35,7 +35,7 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
     init, recurrent_init = values["init"], values["recurrent_init"]
     drawn_by = f"--init {init}" + (f" and --recurrent-init {recurrent_init}" if recurrent_init else "")
     scaled = " or ".join(SCALED)
-    validation = "validation-fraction" if values["task"] == "text" else "validation-every"
+    validation = "validation_fraction" if values["task"] == "text" else "validation_every"
     fractions = values["validation_fraction"] + values["test_fraction"]
     contradictions = {
         f"--fold {values['fold']} is not one of --folds {values['folds']}, which are counted from 0 to "
@@ -73,10 +73,13 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
         "--decay-every-updates needs a --decay-rate below 1": (
             values["decay_every_updates"] > 0 and values["decay_rate"] == 1
         ),
-        f"--early-stopping {values['early_stopping']} needs a --{validation} above 0 to look at": (
-            values["early_stopping"] != "none"
-            and values["validation_fraction"] == 0
-            and values["validation_every"] == 0
+        f"--early-stopping {values['early_stopping']} needs a {flag(validation)} above 0 to look at": (
+            values["early_stopping"] != "none" and values[validation] == 0
+        ),
+        "--validation-every needs a --validation-fraction above 0 of the text, without --retrain": (
+            values["task"] == "text"
+            and values["validation_every"] > 0
+            and (values["validation_fraction"] == 0 or values["retrain"])
         ),
     }
     for message, found in contradictions.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from typing import Any
@@ -31,22 +32,21 @@ class Figure(MatplotlibFigure):
 def learning_curve(
     metrics: dict[str, np.ndarray],
     *,
-    bptt_length: int,
     windows_per_epoch: int,
     best_update: int,
-    best_smooth_loss_nats: float,
+    shows_smoothed: bool = False,
     title: str = "",
 ) -> Figure:
-    """The smoothed loss against the update, epochs' ends as vertical lines, the best as a marked line.
+    """The mean loss against the update, epochs' ends as vertical lines, the best as a marked line.
 
-    The left axis is the reports' unit, the sum over a window; the right one bits per character.
+    The left axis is nats per character, the right one bits per character.
 
     Args:
-      metrics: columns `update`, `train/smooth_loss_sum_nats` and, if there was validation, `valid/loss_nats`.
-      bptt_length: T, the characters in a window.
+      metrics: columns `update`, `train/mean_loss_nats` (a run of an older version has the smoothed loss only) and, if
+        there was validation, `valid/loss_nats`.
       windows_per_epoch: updates an epoch.
-      best_update: the update with the lowest smoothed loss.
-      best_smooth_loss_nats: that loss, mean per character.
+      best_update: the update whose parameters are kept as the best.
+      shows_smoothed: whether the reports' smoothed loss is drawn too.
       title: the figure's title.
     """
     has_accuracy = "train/accuracy" in metrics
@@ -55,39 +55,19 @@ def learning_curve(
     if has_accuracy:
         _draw_accuracy(figure.add_subplot(2, 1, 2), metrics)
     updates = metrics["update"]
-    axes.plot(
-        updates, metrics["train/smooth_loss_sum_nats"], color="tab:blue", linewidth=1.2, label="training, smoothed"
-    )
-    if "valid/loss_nats" in metrics:
-        valid = metrics["valid/loss_nats"].astype(float) * bptt_length
-        known = np.isfinite(valid)
-        if known.any():
-            at, first = np.unique(metrics["valid/update"][known], return_index=True)
-            axes.plot(at, valid[known][first], "o-", color="tab:orange", markersize=3, linewidth=1, label="validation")
+    _draw_loss(axes, metrics, "loss_nats", shows_smoothed)
     ends = np.arange(windows_per_epoch, int(updates[-1]) + 1, windows_per_epoch)
     if len(ends) <= MAX_EPOCH_LINES:
         for number, end in enumerate(ends.tolist()):
             axes.axvline(end, color="0.75", linewidth=0.8, zorder=0, label="end of an epoch" if number == 0 else None)
-    axes.axvline(
-        best_update,
-        color="tab:green",
-        linestyle="--",
-        linewidth=1.2,
-        label=f"best: {best_smooth_loss_nats * bptt_length:.2f} at update {best_update:,}",
-    )
+    best = f"best: update {best_update:,}"
+    axes.axvline(best_update, color="tab:green", linestyle="--", linewidth=1.2, label=best)
     axes.set_xlabel("update")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_ylabel(f"loss, sum over {bptt_length} characters (nats)")
+    axes.set_ylabel("loss (nats per character)")
     axes.set_title(printable(title, keep="").replace("$", r"\$"))
-    scale = bptt_length * math.log(2)
-
-    def to_bits(loss: Any) -> Any:
-        return loss / scale
-
-    def from_bits(bits: Any) -> Any:
-        return bits * scale
-
-    bits = axes.secondary_yaxis("right", functions=(to_bits, from_bits))
+    to_bits: Any = functools.partial(np.multiply, 1 / math.log(2))
+    bits = axes.secondary_yaxis("right", functions=(to_bits, functools.partial(np.multiply, math.log(2))))
     bits.set_ylabel("bits per character")
     axes.legend(frameon=False)
     axes.margins(x=0.01)
@@ -95,7 +75,7 @@ def learning_curve(
 
 
 def accuracy_curve(metrics: dict[str, np.ndarray], *, best_update: int, title: str = "") -> Figure:
-    """Accuracy above, smoothed loss below, both against the update; for generated sequences.
+    """Accuracy above, mean loss below, both against the update; for generated sequences.
 
     Args:
       metrics: columns `update`, `train/accuracy`, `train/recent_accuracy`, the losses, and those of a validation.
@@ -106,9 +86,7 @@ def accuracy_curve(metrics: dict[str, np.ndarray], *, best_update: int, title: s
     _draw_accuracy(figure.add_subplot(2, 1, 1), metrics)
     axes = figure.add_subplot(2, 1, 2)
     loss_name = "loss_nats" if "train/loss_nats" in metrics else "squared_error"
-    smooth = metrics[f"train/smooth_{loss_name}"]
-    axes.plot(metrics["update"], smooth, color="tab:blue", linewidth=1.2, label="training, smoothed")
-    _draw_validation(axes, metrics, f"valid/{loss_name}")
+    _draw_loss(axes, metrics, loss_name, shows_smoothed=False)
     best = f"best: update {best_update:,}"
     axes.axvline(best_update, color="tab:green", linestyle="--", linewidth=1.2, label=best)
     axes.set_ylabel("loss (nats)" if loss_name == "loss_nats" else "squared error")
@@ -119,6 +97,15 @@ def accuracy_curve(metrics: dict[str, np.ndarray], *, best_update: int, title: s
         each.margins(x=0.01)
     figure.suptitle(printable(title, keep="").replace("$", r"\$"))
     return figure
+
+
+def _draw_loss(axes: Any, metrics: dict[str, np.ndarray], loss_name: str, shows_smoothed: bool) -> None:
+    mean, smooth = metrics.get(f"train/mean_{loss_name}"), metrics[f"train/smooth_{loss_name}"]
+    if mean is not None:
+        axes.plot(metrics["update"], mean, color="tab:blue", linewidth=1.2, label="training")
+    if shows_smoothed or mean is None or np.isnan(mean).any():  # the rows of an older version know no mean
+        axes.plot(metrics["update"], smooth, color="0.6", linewidth=1.2, label="training, smoothed")
+    _draw_validation(axes, metrics, f"valid/{loss_name}")
 
 
 def _draw_accuracy(axes: Any, metrics: dict[str, np.ndarray]) -> None:

@@ -25,6 +25,7 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.tasks.text import NextSymbol, Text
+from jaxrnn.training.early_stopping import fewest_validations
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import StepSettings
 from jaxrnn.training.trainer import Member, Trainer, start_state
@@ -51,7 +52,7 @@ class TrainJob(NamedTuple):
     @property
     def validation_every(self) -> int:
         """Updates between two validations; 0 makes none."""
-        return self.config.validation_every or (self.windows if self.windows and self.task.validates else 0)
+        return self.config.validation_every or (self.windows if self.task.validates else 0)
 
 
 def objective_of(config: TrainConfig, vocabulary_size: int = 0, document_end: int | None = None) -> Any:
@@ -169,7 +170,14 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
     parameters = parameter_count(model_structure(config, task.objective)[1])
     characters = task.identity(config.batch_size).get("characters", 0)
     refuse_what_cannot_fit(config, parameters, task.objective.symbols, characters)
-    return TrainJob(config, task, parameters, updates, windows)
+    job = TrainJob(config, task, parameters, updates, windows)
+    needed = fewest_validations(config.early_stopping, config.patience) * job.validation_every
+    if needed > updates:
+        raise ConfigurationError(
+            f"--early-stopping {config.early_stopping} can stop at update {needed:,} at the earliest, the run has "
+            f"{updates:,}; give more --updates or --epochs, a smaller --validation-every, or leave it out"
+        )
+    return job
 
 
 def make_trainer(jobs: Sequence[TrainJob], devices: int | None = None) -> Trainer:
