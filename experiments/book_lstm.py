@@ -143,11 +143,22 @@ def accuracy_rows(columns: dict[str, np.ndarray]) -> list[dict[str, float]]:
             "train_accuracy": mean_accuracy(columns, at),
             "published": PUBLISHED_ACCURACY.get(at, float("nan")),
             "train_smooth_loss_nats": float(columns["train/smooth_loss_nats"][place]),
-            "valid_accuracy": float(columns["valid/accuracy"][place]),
-            "valid_loss_nats": float(columns["valid/loss_nats"][place]),
+            "valid_accuracy": latest_known(columns["valid/accuracy"][: place + 1]),
+            "valid_loss_nats": latest_known(columns["valid/loss_nats"][: place + 1]),
         }
         rows.append(row)
     return rows
+
+
+def latest_known(column: np.ndarray) -> float:
+    """The last value that was measured; NaN if none was.
+
+    Example:
+      >>> latest_known(np.array([np.nan, 0.5, np.nan]))
+      0.5
+    """
+    known = column[np.isfinite(column)]
+    return float(known[-1]) if len(known) else float("nan")
 
 
 def newline_shares(samples: list[tuple[int, float, str]]) -> list[tuple[int, int, float]]:

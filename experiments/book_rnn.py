@@ -18,11 +18,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.devices.environment import use_compile_cache
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.evaluate import best_smooth_loss_by_epoch
 from jaxrnn.inspect.novelty import known_word_share, words_of
 from jaxrnn.run import open_run
 from jaxrnn.storage.logs import json_number, read_samples
@@ -105,6 +106,27 @@ def main(
         return EXIT_OF_STOP[result.stopped]
     report(run, time.monotonic() - started)
     return 0
+
+
+def best_smooth_loss_by_epoch(columns: dict[str, np.ndarray]) -> list[tuple[int, int, float]]:
+    """(epoch, update, smoothed loss summed over a window in nats) of the lowest logged loss of each epoch.
+
+    Args:
+      columns: `Run.metrics`, of which `epoch`, `update` and `train/smooth_loss_sum_nats` are read.
+
+    Example:
+      >>> import numpy as np
+      >>> best_smooth_loss_by_epoch({"epoch": np.array([1, 1, 2]), "update": np.array([1, 100, 200]),
+      ...     "train/smooth_loss_sum_nats": np.array([100.0, 60.0, 50.0])})
+      [(1, 100, 60.0), (2, 200, 50.0)]
+    """
+    rows = []
+    for epoch in np.unique(columns["epoch"]):
+        of_epoch = np.flatnonzero(columns["epoch"] == epoch)
+        best = of_epoch[np.argmin(columns["train/smooth_loss_sum_nats"][of_epoch])]
+        loss = float(columns["train/smooth_loss_sum_nats"][best])
+        rows.append((int(epoch), int(columns["update"][best]), loss))
+    return rows
 
 
 def report(run: Path, seconds: float) -> None:

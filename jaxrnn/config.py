@@ -16,7 +16,6 @@ from jaxrnn.checks import (
     check_count,
     check_number,
     check_switch,
-    flag,
     parse_devices,
     parse_interval,
 )
@@ -120,9 +119,7 @@ class TrainConfig:
     recurrent_init: str | None = setting(
         None, "what the weights from a layer's own last step are drawn by, in place of one draw with the others"
     )
-    init_biases: bool = setting(
-        False, "draw the biases like the weights, around their usual start, in place of setting them to it"
-    )
+    init_biases: bool = setting(False, "draw the biases like the weights, around their usual start")
     skip_connections: bool = setting(False, "every layer sees the input, and the output layer sees every layer")
     embedding: int = setting(0, "features of a dense embedding of the symbols; 0 feeds one-hot symbols")
     tie_embedding: bool = setting(False, "the output layer uses the embedding's weights, transposed")
@@ -150,9 +147,7 @@ class TrainConfig:
     clip_value: float = setting(5.0, "limit of each gradient entry; 0 clips nothing")
     clip_global_norm: float = setting(0.0, "limit of the norm of the whole gradient; 0 clips nothing")
     clip_norm: str = setting("l2", "which norm: l1, l2 or linf")
-    clip_backward: float = setting(
-        0.0, "limit of each pre-activation's gradient inside the backward loop; 0 clips nothing"
-    )
+    clip_backward: float = setting(0.0, "limit of each pre-activation's gradient in the backward loop; 0: none")
     decay_rate: float = setting(1.0, "factor of the learning rate each time it decays")
     decay_after_epochs: int | None = setting(
         None, "epochs at the full rate, after which it decays at each epoch; 10, or all with --decay-every-updates"
@@ -168,13 +163,13 @@ class TrainConfig:
     early_stopping: str = setting(
         "none", "stop by the validation loss: none, patience, or thesis (fell by under 5 per mille an epoch in ten)"
     )
-    patience: int = setting(5, "validations (one an epoch of a text) without a new lowest loss before patience stops")
+    patience: int = setting(5, "validations without a new lowest loss before patience stops")
     loss_reduction: str = setting("sum", "sum (over the window, mean over the batch: the reports' loss) or mean")
     updates: int | None = setting(None, "total number of updates; 500,000 if neither updates nor epochs are given")
     epochs: int | None = setting(None, "total number of passes over the text, in place of updates")
     seed: int = setting(0, "seed of everything random")
     validation_fraction: float = setting(
-        0.0, "share at the text's end that is kept out of training and scored at each epoch's end"
+        0.0, "share at the text's end that is kept out of training and scored, see validation-every"
     )
     test_fraction: float = setting(
         0.0, "share at the text's very end that is scored once, after training, with the best parameters"
@@ -182,7 +177,7 @@ class TrainConfig:
     folds: int = setting(1, "parts of the text that can be its end in turn")
     fold: int = setting(0, "which of them is, from 0")
     retrain: bool = setting(False, "train on the validation part as well, and validate nothing")
-    validation_every: int = setting(0, "updates between validations on fresh generated sequences; 0 makes none")
+    validation_every: int = setting(0, "updates between validations; 0: at each epoch's end, with a task none")
     accuracy: bool = setting(False, "measure the share of right answers on a text too; other tasks always do")
     stop_at_accuracy: float = setting(0.0, "stop when the mean accuracy of the last 100 updates reaches it; 0: never")
     dtype: str = setting("float32", "float32 or float64")
@@ -222,9 +217,7 @@ class TrainConfig:
         if self.epsilon_in_root is not None:
             check_switch("epsilon_in_root", self.epsilon_in_root)
         if self.decay_rate > 1 or self.decay_rate == 0:
-            raise ConfigurationError(
-                f"{flag('decay_rate')} expects a factor above 0 and at most 1, got {self.decay_rate}"
-            )
+            raise ConfigurationError(f"--decay-rate expects a factor above 0 and at most 1, got {self.decay_rate}")
         if not isinstance(self.text, str) or not self.text:
             raise ConfigurationError("TEXT is empty; give a file or a known text, or leave it out")
         parse_interval(self.checkpoint_every)

@@ -37,7 +37,7 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
     init, recurrent_init = values["init"], values["recurrent_init"]
     drawn_by = f"--init {init}" + (f" and --recurrent-init {recurrent_init}" if recurrent_init else "")
     scaled = " or ".join(SCALED)
-    validation = "validation-fraction" if values["task"] == "text" else "validation-every"
+    validation = "validation_fraction" if values["task"] == "text" else "validation_every"
     stops = values["early_stopping"] != "none"
     looking = f"--early-stopping {values['early_stopping']}" if stops else "--plateau-patience"
     fractions = values["validation_fraction"] + values["test_fraction"]
@@ -84,11 +84,15 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
             values["decay_shape"] == "cosine"
             and (values["decay_every_updates"] == 0 or values["decay_after_epochs"] is not None)
         ),
-        f"{looking} needs a --{validation} above 0 to look at": (
-            (values["early_stopping"] != "none" or values["plateau_patience"] > 0)
+        f"{looking} needs a {flag(validation)} above 0 to look at": (
+            (stops or values["plateau_patience"] > 0)
             and values["task"] != OWN_TASK  # its validation is an object
-            and values["validation_fraction"] == 0
-            and values["validation_every"] == 0
+            and values[validation] == 0
+        ),
+        "--validation-every needs a --validation-fraction above 0 of the text, without --retrain": (
+            values["task"] == "text"
+            and values["validation_every"] > 0
+            and (values["validation_fraction"] == 0 or values["retrain"])
         ),
     }
     for message, found in contradictions.items():

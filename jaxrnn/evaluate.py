@@ -136,24 +136,3 @@ def _score_sequences(graphdef, task, batch_size, batches, params, key):
 
     losses, accuracies = jax.lax.map(score, jnp.arange(batches * batch_size).reshape(batches, batch_size))
     return losses.mean(), accuracies.mean()
-
-
-def best_smooth_loss_by_epoch(columns: dict[str, np.ndarray]) -> list[tuple[int, int, float]]:
-    """(epoch, update, smoothed loss summed over a window in nats) of the lowest logged loss of each epoch.
-
-    Args:
-      columns: `Run.metrics`, of which `epoch`, `update` and `train/smooth_loss_sum_nats` are read.
-
-    Example:
-      >>> import numpy as np
-      >>> best_smooth_loss_by_epoch({"epoch": np.array([1, 1, 2]), "update": np.array([1, 100, 200]),
-      ...     "train/smooth_loss_sum_nats": np.array([100.0, 60.0, 50.0])})
-      [(1, 100, 60.0), (2, 200, 50.0)]
-    """
-    rows = []
-    for epoch in np.unique(columns["epoch"]):
-        of_epoch = np.flatnonzero(columns["epoch"] == epoch)
-        best = of_epoch[np.argmin(columns["train/smooth_loss_sum_nats"][of_epoch])]
-        loss = float(columns["train/smooth_loss_sum_nats"][best])
-        rows.append((int(epoch), int(columns["update"][best]), loss))
-    return rows

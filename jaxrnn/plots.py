@@ -33,22 +33,21 @@ class Figure(MatplotlibFigure):
 def learning_curve(
     metrics: dict[str, np.ndarray],
     *,
-    bptt_length: int,
     windows_per_epoch: int,
     best_update: int,
-    best_smooth_loss_nats: float,
+    shows_smoothed: bool = False,
     title: str = "",
 ) -> Figure:
-    """The smoothed loss against the update, epochs' ends as vertical lines, the best as a marked line.
+    """The mean loss against the update, epochs' ends as vertical lines, the best as a marked line.
 
-    The left axis is the reports' unit, the sum over a window; the right one bits per character.
+    The left axis is nats per character, the right one bits per character.
 
     Args:
-      metrics: columns `update`, `train/smooth_loss_sum_nats` and, if there was validation, `valid/loss_nats`.
-      bptt_length: T, the characters in a window.
+      metrics: columns `update`, `train/mean_loss_nats` (a run of an older version has the smoothed loss only) and, if
+        there was validation, `valid/loss_nats`.
       windows_per_epoch: updates an epoch.
-      best_update: the update with the lowest smoothed loss.
-      best_smooth_loss_nats: that loss, mean per character.
+      best_update: the update whose parameters are kept as the best.
+      shows_smoothed: whether the reports' smoothed loss is drawn too.
       title: the figure's title.
     """
     has_accuracy = "train/accuracy" in metrics
@@ -56,23 +55,21 @@ def learning_curve(
     axes = figure.add_subplot(2 if has_accuracy else 1, 1, 1)
     if has_accuracy:
         _draw_accuracy(figure.add_subplot(2, 1, 2), metrics)
+    _draw_loss(axes, metrics, "loss_nats", shows_smoothed)
     ends = np.arange(windows_per_epoch, int(metrics["update"][-1]) + 1, windows_per_epoch)
     if len(ends) <= MAX_EPOCH_LINES:
         for number, end in enumerate(ends.tolist()):
             axes.axvline(end, color="0.75", linewidth=0.8, zorder=0, label="end of an epoch" if number == 0 else None)
-    _draw_loss(axes, metrics, "train/smooth_loss_sum_nats", "valid/loss_nats", factor=bptt_length)
-    best = f"best: {best_smooth_loss_nats * bptt_length:.2f} at update {best_update:,}"
-    axes.axvline(best_update, label=best, **BEST_LINE)
-    axes.set_ylabel(f"loss, sum over {bptt_length} characters (nats)")
-    scale = bptt_length * math.log(2)
-    bits_and_back = (functools.partial(np.multiply, 1 / scale), functools.partial(np.multiply, scale))
+    axes.axvline(best_update, label=f"best: update {best_update:,}", **BEST_LINE)
+    axes.set_ylabel("loss (nats per character)")
+    bits_and_back = (functools.partial(np.multiply, 1 / math.log(2)), functools.partial(np.multiply, math.log(2)))
     bits = axes.secondary_yaxis("right", functions=bits_and_back)
     bits.set_ylabel("bits per character")
     return _finished(figure, title)
 
 
 def accuracy_curve(metrics: dict[str, np.ndarray], *, best_update: int, title: str = "") -> Figure:
-    """Accuracy above, smoothed loss below, both against the update; for generated sequences.
+    """Accuracy above, mean loss below, both against the update; for generated sequences.
 
     Args:
       metrics: columns `update`, `train/accuracy`, `train/recent_accuracy`, the losses, and those of a validation.
@@ -83,15 +80,19 @@ def accuracy_curve(metrics: dict[str, np.ndarray], *, best_update: int, title: s
     _draw_accuracy(figure.add_subplot(2, 1, 1), metrics)
     axes = figure.add_subplot(2, 1, 2)
     loss = "loss_nats" if "train/loss_nats" in metrics else "squared_error"
-    _draw_loss(axes, metrics, f"train/smooth_{loss}", f"valid/{loss}")
+    _draw_loss(axes, metrics, loss, shows_smoothed=False)
     axes.axvline(best_update, label=f"best: update {best_update:,}", **BEST_LINE)
     axes.set_ylabel("loss (nats)" if loss == "loss_nats" else "squared error")
     return _finished(figure, title)
 
 
-def _draw_loss(axes: Any, metrics: dict[str, np.ndarray], smooth: str, valid: str, factor: int = 1) -> None:
-    axes.plot(metrics["update"], metrics[smooth], color="tab:blue", linewidth=1.2, label="training, smoothed")
-    _draw_validation(axes, metrics, valid, factor)
+def _draw_loss(axes: Any, metrics: dict[str, np.ndarray], loss_name: str, shows_smoothed: bool) -> None:
+    mean, smooth = metrics.get(f"train/mean_{loss_name}"), metrics[f"train/smooth_{loss_name}"]
+    if mean is not None:
+        axes.plot(metrics["update"], mean, color="tab:blue", linewidth=1.2, label="training")
+    if shows_smoothed or mean is None or np.isnan(mean).any():  # the rows of an older version know no mean
+        axes.plot(metrics["update"], smooth, color="0.6", linewidth=1.2, label="training, smoothed")
+    _draw_validation(axes, metrics, f"valid/{loss_name}")
 
 
 def _draw_accuracy(axes: Any, metrics: dict[str, np.ndarray]) -> None:

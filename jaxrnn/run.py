@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage.logs import read_metrics
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.vocabulary_file import load_vocabulary
+from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.formats import readers
@@ -96,9 +98,10 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, np.ndarray]:
-        """The columns of metrics.jsonl as arrays, by name."""
+        """The columns of metrics.jsonl as arrays, by name; NaN where a row does not have it or it was not measured."""
         rows = read_metrics(self.directory.metrics_path)
-        return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+        columns = {name: [row.get(name) for row in rows] for name in (dict.fromkeys(n for row in rows for n in row))}
+        return {name: np.array([math.nan if v is None else v for v in of]) for name, of in columns.items()}
 
     @property
     def windows_per_epoch(self) -> int:
@@ -239,10 +242,9 @@ class Run:
             )
         return learning_curve(
             self.metrics,
-            bptt_length=self.config.bptt_length,
             windows_per_epoch=self.windows_per_epoch,
             best_update=int(self.state.best_update),
-            best_smooth_loss_nats=float(self.state.best_smooth_loss),
+            shows_smoothed=is_reports_recipe(self.config),
             title=f"{self.record['data']['name']}: {self.config.cell} {self.config.hidden} x {self.config.layers}",
         )
 

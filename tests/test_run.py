@@ -54,9 +54,7 @@ def test_metrics_are_columns(path: Path) -> None:
     metrics = jaxrnn.open_run(path).metrics
     assert metrics["update"].tolist() == [1, 10, 20, 30, 40]
     np.testing.assert_allclose(metrics["train/smooth_loss_sum_nats"], 5 * metrics["train/smooth_loss_nats"], rtol=1e-6)
-    np.testing.assert_allclose(
-        metrics["train/bits_per_char"], metrics["train/smooth_loss_nats"] / math.log(2), rtol=1e-6
-    )
+    np.testing.assert_allclose(metrics["train/bits_per_char"], metrics["train/mean_loss_nats"] / math.log(2), rtol=1e-6)
     assert metrics["train/loss_nats"][0] == pytest.approx(math.log(len(set(TEXT))), rel=0.01)
     assert (metrics["chars_per_second"] > 0).all() and metrics["epoch"].tolist() == [1] * 5
 

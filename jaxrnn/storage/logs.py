@@ -95,8 +95,10 @@ class AppendLog:
         self._waiting = b""
 
     def position(self) -> dict[str, Any]:
-        """The length in bytes and the SHA-256 of the content."""
-        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
+        """The length in bytes and the SHA-256 of the content, with what waits to be written."""
+        digest = self._digest.copy()
+        digest.update(self._waiting)
+        return {"bytes": self._bytes + len(self._waiting), "sha256": digest.hexdigest()}
 
     def close(self) -> None:
         self._file.close()

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jaxrnn.config import CHANGEABLE, TrainConfig, flag
+from jaxrnn.checks import flag
+from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.files_inside import open_new, refuse_linked_directory, writing
 from jaxrnn.storage.lock import RunLock

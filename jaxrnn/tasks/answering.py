@@ -179,9 +179,9 @@ class Answering:
     def resets(self, window: jax.Array, streams: Any) -> None:
         return None
 
-    def derived_columns(self, smooth_loss: float) -> dict[str, float]:
+    def derived_columns(self, mean_loss: float, smooth_loss: float) -> dict[str, float]:
         return {}
 
-    def progress(self, smooth_loss: float, recent_accuracy: float) -> str:
+    def progress(self, mean_loss: float, recent_accuracy: float) -> str:
         accuracy = f"accuracy {recent_accuracy:.3f}  " if self.classes else ""
-        return f"{accuracy}smoothed {smooth_loss:.4g} {self.loss_unit}".rstrip()
+        return f"{accuracy}loss {mean_loss:.4g} {self.loss_unit}".rstrip()

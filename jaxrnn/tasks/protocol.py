@@ -133,10 +133,10 @@ class Objective(Protocol):
     def make_model(self, settings: Any, options: dict[str, Any]) -> nnx.Module:
         """The model of this task: `options` are those of its stack, `settings` hold what its output needs."""
 
-    def derived_columns(self, smooth_loss: float) -> dict[str, float]:
-        """Columns of metrics.jsonl that follow from the smoothed loss, names with units."""
+    def derived_columns(self, mean_loss: float, smooth_loss: float) -> dict[str, float]:
+        """Columns of metrics.jsonl that follow from the mean and the smoothed loss, names with units."""
 
-    def progress(self, smooth_loss: float, recent_accuracy: float) -> str:
+    def progress(self, mean_loss: float, recent_accuracy: float) -> str:
         """The numbers of a line of progress."""
 
 

@@ -193,12 +193,12 @@ class Sequences:
 
     # ---- on the host ----
 
-    def derived_columns(self, smooth_loss: float) -> dict[str, float]:
+    def derived_columns(self, mean_loss: float, smooth_loss: float) -> dict[str, float]:
         return {}
 
-    def progress(self, smooth_loss: float, recent_accuracy: float) -> str:
+    def progress(self, mean_loss: float, recent_accuracy: float) -> str:
         unit = f" {self.loss_unit}" if self.loss_unit else ""
-        return f"accuracy {recent_accuracy:.3f}  smoothed {smooth_loss:.3f}{unit}"
+        return f"accuracy {recent_accuracy:.3f}  loss {mean_loss:.3f}{unit}"
 
     def streams(self, update: int = 0, updates: int = 0) -> np.ndarray:
         return row_numbers(self.batch_size)

@@ -40,7 +40,12 @@ ONLY_FOR_TEXT = {
     "byte_order_mark": "no text is read; leave it out",
     "bytes": "no text is read; leave it out",
 }
-ONLY_FOR_SEQUENCES = ("sequence_length", "input", "pooling", "validation_every")
+ONLY_FOR_SEQUENCES = ("sequence_length", "input", "pooling")
+
+
+def is_reports_recipe(config: Any) -> bool:
+    """Whether the reports' smoothed loss is what they say, so that people are shown it beside the mean loss."""
+    return (config.task, config.batch_size, config.loss_reduction, config.optimizer) == ("text", 1, "sum", "adagrad")
 
 
 def refuse_what_the_task_lacks(values: dict[str, Any], defaults: dict[str, Any]) -> None:

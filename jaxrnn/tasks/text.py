@@ -89,14 +89,14 @@ class NextSymbol:
         embedding = {"embedding": settings.embedding, "tie_embedding": settings.tie_embedding}
         return LanguageModel(self.vocabulary_size, settings.hidden, **embedding, **options)
 
-    def derived_columns(self, smooth_loss: float) -> dict[str, float]:
+    def derived_columns(self, mean_loss: float, smooth_loss: float) -> dict[str, float]:
         return {
             "train/smooth_loss_sum_nats": smooth_loss * self.steps,
-            "train/bits_per_char": smooth_loss / math.log(2),
+            "train/bits_per_char": mean_loss / math.log(2),
         }
 
-    def progress(self, smooth_loss: float, recent_accuracy: float) -> str:
-        return f"smoothed {smooth_loss:.3f} nats {smooth_loss / math.log(2):.3f} bits/char"
+    def progress(self, mean_loss: float, recent_accuracy: float) -> str:
+        return f"loss {mean_loss:.3f} nats {mean_loss / math.log(2):.3f} bits/char"
 
 
 class Text:

@@ -45,6 +45,16 @@ def initial_early_stopping(dtype: jax.typing.DTypeLike = float) -> EarlyStopping
     )
 
 
+def fewest_validations(rule: str, patience: int) -> int:
+    """How many there are at least before a rule can stop; 0 for none.
+
+    Example:
+      >>> fewest_validations("patience", 5), fewest_validations("thesis", 5)
+      (6, 11)
+    """
+    return {"none": 0, "patience": patience + 1, "thesis": THESIS_EPOCHS + 1}[rule]
+
+
 def observe(state: EarlyStopping, loss: jax.Array | float) -> EarlyStopping:
     """The state after one more epoch with this validation loss. NaN counts as infinity: it is no improvement."""
     loss = jnp.asarray(loss, state.best.dtype)

@@ -28,6 +28,7 @@ from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.tasks.text import NextSymbol, Text
+from jaxrnn.training.early_stopping import fewest_validations
 from jaxrnn.training.state import TrainState, initial_train_state
 from jaxrnn.training.step import CALL_OPTIONS, StepSettings
 from jaxrnn.training.values import TracedValues, traced_values
@@ -73,7 +74,7 @@ class TrainJob(NamedTuple):
     def validation_every(self) -> int:
         """Updates between two validations; 0 makes none."""
         validates = self.validation is not None or self.task.validates
-        return self.config.validation_every or (self.windows if self.windows and validates else 0)
+        return self.config.validation_every or (self.windows if validates else 0)
 
 
 def objective_of(config: TrainConfig, vocabulary_size: int = 0, document_end: int | None = None) -> Any:
@@ -208,7 +209,7 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
     parameters = parameter_count(model_structure(config, task.objective)[1])
     characters = task.identity().get("characters", 0)
     refuse_what_cannot_fit(config, parameters, task.objective.symbols, characters)
-    return TrainJob(
+    job = TrainJob(
         config,
         task,
         functools.partial(make_model, config, task.objective),
@@ -217,6 +218,8 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
         total_updates(config, task),
         task.windows_per_epoch,
     )
+    refuse_early_stopping_that_cannot_act(job)
+    return job
 
 
 def total_updates(config: TrainConfig, task: Task) -> int:
@@ -231,6 +234,21 @@ def total_updates(config: TrainConfig, task: Task) -> int:
             f"--epochs {config.epochs} is {updates:,} updates, at most {LARGEST_COUNT:,} can be counted"
         )
     return updates
+
+
+def refuse_early_stopping_that_cannot_act(job: TrainJob) -> None:
+    """Refuses a rule that no run of this length can come to.
+
+    Raises:
+      ConfigurationError: with the earliest update.
+    """
+    config = job.config
+    needed = fewest_validations(config.early_stopping, config.patience) * job.validation_every
+    if needed > job.updates:
+        raise ConfigurationError(
+            f"--early-stopping {config.early_stopping} can stop at update {needed:,} at the earliest, the run has "
+            f"{job.updates:,}; give more --updates or --epochs, a smaller --validation-every, or leave it out"
+        )
 
 
 def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Layout:

@@ -19,12 +19,13 @@ from jaxrnn.devices.hosts import any_process, arrays_of_writer, is_writer, of_wr
 from jaxrnn.devices.mesh import like
 from jaxrnn.errors import NumericError, StorageError
 from jaxrnn.random_streams import run_key_from_data
+from jaxrnn.tasks.protocol import Score
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback, is_due, next_points
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.memory_files import MemoryFiles
-from jaxrnn.training.report import Report, metric_row, status_of
+from jaxrnn.training.report import Report, status_of
 from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
@@ -115,13 +116,19 @@ class Loop:
             self.seconds_an_update = elapsed / max(max(done), 1)
             self.updates = self.updates + done
             self._note_ends(moved)
-            self._log(moved, measured)
+            sound = [member for member in moved if self.ends[member] != "diverged"]
+            due = [member for member in sound if self._is_due(member, self.validation_every)]
+            for m in moved:
+                self.files[m].rows.add(measured[m], self.ends[m], m in due, self.seconds_an_update)
             self._show(moved, measured)
+            # At the end once more, for people and the log only: a run that is trained for longer must not know of it.
+            last = [m for m in sound if self.ends[m] and self.validation_every and m not in due]
+            scores = self._validate(due, last)
+            for m in moved:
+                self.files[m].log(scores.get(m), self.ends[m] == "finished")
             self._refuse_divergence(float(measured[moved[0]].loss[-1]) if done[moved[0]] else math.nan)
             for member, params in untrained.items():  # drawn after the first update: its numbers are seen sooner
                 self._sample(member, params, 0)
-            if due := [member for member in moved if self._is_due(member, self.validation_every)]:
-                self._validate(due)
             for member in moved:
                 if self.sample_every and (self.updates[member] == 1 or self._is_due(member, self.sample_every)):
                     self._sample(member, self.trainer.state(member).params, int(self.updates[member]))
@@ -211,25 +218,13 @@ class Loop:
 
     # ---- at such a point ----
 
-    def _log(self, moved: list[int], measured: list[ChunkMetrics]) -> None:
-        # Rows are read from the chunk's arrays, so a log point need not end a chunk.
-        for member in moved:
-            job, last, glance = self.jobs[member], int(self.updates[member]), self.trainer.glance(member)
-            columns = {name: values for name, values in measured[member]._asdict().items() if values is not None}
-            end = last if self.ends[member] in ("solved", "diverged") else int(self.totals[member])
-            rows = []
-            for i, number in enumerate(range(last - len(measured[member].loss) + 1, last + 1)):
-                if number == 1 or number % self.config.log_every == 0 or number == end:
-                    values = {name: column[i] for name, column in columns.items()}
-                    rows.append(metric_row(job, number, values, glance, self.seconds_an_update))
-            self.files[member].log(rows)
-
     def _show(self, moved: list[int], measured: list[ChunkMetrics]) -> None:
         of = [measured[m]._asdict() for m in moved if len(measured[m].loss)]
         latest = [{name: float(values[-1]) for name, values in m.items() if values is not None} for m in of]
         if not latest:
             return
         mean = {name: math.fsum(values[name] for values in latest) / len(latest) for name in latest[0]}
+        mean["mean_loss"] = math.fsum(self.files[m].rows.shown_loss for m in moved) / len(moved)
         update, total = int(self.updates[moved].max()), int(self.totals[moved].max())
         status = status_of(self.jobs[moved[0]], update, total, mean, self.seconds_an_update)
         if not self.alone:
@@ -251,13 +246,16 @@ class Loop:
             "new run"
         )
 
-    def _validate(self, due: list[int]) -> None:
-        scores = self.trainer.validate(due)
-        for member, score in zip(due, scores, strict=True):
+    def _validate(self, due: list[int], last: list[int]) -> dict[int, Score]:
+        scores = dict(zip(due, self.trainer.validate(due), strict=True)) if due else {}
+        scores |= dict(zip(last, self.trainer.score(last), strict=True)) if last else {}
+        for member, score in scores.items():
             update, windows = int(self.updates[member]), self.jobs[member].windows
-            at = f"epoch {update // windows}" if windows else f"update {update:,}"
+            at = f"epoch {update // windows}" if windows and update % windows == 0 else f"update {update:,}"
             if self.alone:
                 self.progress.message(f"{at}: {score.line}")
+        if not due:
+            return scores
         self._note_ends(due)
         known = {} if self.rounds is None else self.rounds.stopped
         again = {member for member in due if known.get(member) == self.updates[member]}
@@ -266,6 +264,7 @@ class Loop:
                 state = self.trainer.state(member)
                 self.trainer.put(member, state._replace(stopped=like(True, state.stopped)))
                 self._note_ends([member])
+        return scores
 
     def _sample(self, member: int, params: Any, update: int) -> None:
         self.trainer.state(member)  # its parts lie on all processes, which must fetch them together

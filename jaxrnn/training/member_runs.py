@@ -116,7 +116,7 @@ def train_together(
     Options are those of `Loop`. The others are those of `train_members`.
     """
     with contextlib.ExitStack() as stack:
-        files: list[RunFiles | MemoryFiles] = [MemoryFiles() for _ in jobs]
+        files: list[RunFiles | MemoryFiles] = [MemoryFiles(job) for job in jobs]
         for number, path in enumerate(directories):
             run = RunDirectory(path)
             if is_writer():

@@ -6,30 +6,38 @@ from pathlib import Path
 from typing import Any
 
 from jaxrnn.tasks.protocol import Score
+from jaxrnn.training.job import TrainJob
+from jaxrnn.training.rows import Rows
 from jaxrnn.training.state import TrainState
 
 
 class MemoryFiles:
     """In the place of `RunFiles`. Nothing is saved, so nothing can be gone on with.
 
+    Args:
+      job: what is trained.
+
     Attributes:
-      rows: what metrics.jsonl would hold.
+      rows: as in `RunFiles`.
+      written: what metrics.jsonl would hold.
       samples: update, temperature and text of each.
     """
 
     begun_before = False
     path: Path | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, job: TrainJob) -> None:
         self.saved_update = -1
-        self.rows: list[dict[str, Any]] = []
+        self.rows = Rows(job)
+        self.written: list[dict[str, Any]] = []
         self.samples: list[tuple[int, float, str]] = []
 
     def begin(self, template: TrainState, newest: int | None = None) -> tuple[None, list[str]]:
         return None, []
 
-    def log(self, rows: list[dict[str, Any]]) -> None:
-        self.rows += rows
+    def log(self, score: Score | None = None, is_finished: bool = False) -> None:
+        rows, last = self.rows.take(score, is_finished)
+        self.written += [*rows, *([last.ends] if last.ends else [])]
 
     def add_sample(self, update: int, temperature: float, text: str) -> None:
         self.samples.append((update, temperature, text))

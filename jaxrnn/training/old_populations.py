@@ -81,7 +81,7 @@ def _import(old: Path, jobs: Sequence[TrainJob], directories: Sequence[Path], de
         directory.prepare()
         files = RunFiles(job, directory, devices)
         files.begin(template)
-        files.log(_rows(job, state, **{name: np.asarray(found.state[name][member]) for name in curves}))
+        files.log_rows(_rows(job, state, **{name: np.asarray(found.state[name][member]) for name in curves}))
         files.save(state)
         files.close()
     return warnings
@@ -114,7 +114,7 @@ def _rows(
             smooth = loss if math.isnan(smooth) else SMOOTHING * smooth + (1 - SMOOTHING) * loss
         recent = curve_accuracy[max(update - RECENT_UPDATES, 0) : update]
         measured = {"loss": loss, "smooth_loss": smooth, "accuracy": recent[-1], "recent_accuracy": recent.mean()}
-        rows.append(metric_row(job, update, measured, state, math.inf))
+        rows.append(metric_row(job, update, measured, loss, math.inf))
     return rows
 
 

@@ -21,7 +21,7 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import call_takes, params_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.tasks.protocol import Task
-from jaxrnn.training.job import TrainJob, start_state, total_updates
+from jaxrnn.training.job import TrainJob, refuse_early_stopping_that_cannot_act, start_state, total_updates
 from jaxrnn.training.part_records import record_of_parts
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import CALL_OPTIONS
@@ -121,6 +121,7 @@ def jobs_of_parts(
         given=start,
         options=options,
     )
+    refuse_early_stopping_that_cannot_act(job)
     job = job._replace(parts=record_of_parts(job, model, made))
     return [_member(job, values, named) for values in members] if members is not None else [job]
 

@@ -6,9 +6,10 @@ import math
 from typing import Any, NamedTuple
 
 from jaxrnn.storage.logs import json_number
+from jaxrnn.tasks.protocol import Score
+from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.terminal.progress import Status
-from jaxrnn.training.job import TrainJob
-from jaxrnn.training.state import TrainState
+from jaxrnn.training.job import TrainJob, measures_accuracy
 
 
 class Report(NamedTuple):
@@ -27,15 +28,15 @@ class Report(NamedTuple):
 
 
 def metric_row(
-    job: TrainJob, update: int, measured: dict[str, float], state: TrainState, seconds_an_update: float
+    job: TrainJob, update: int, measured: dict[str, float], mean_loss: float, seconds_an_update: float
 ) -> dict[str, Any]:
-    """One row, names with units.
+    """One row, names with units; what a validation measures is null in it, see `score_columns`.
 
     Args:
       job: the job.
       update: the update, from 1.
       measured: the values of `ChunkMetrics` at this update, by name.
-      state: the state, of which the latest validation is read.
+      mean_loss: of the updates since the row before.
       seconds_an_update: lately.
     """
     objective, smooth = job.task.objective, measured["smooth_loss"]
@@ -43,18 +44,21 @@ def metric_row(
     if job.windows:
         row["epoch"] = epoch_of(job, update)
     row[f"train/{objective.loss_name}"] = json_number(measured["loss"])
+    row[f"train/mean_{objective.loss_name}"] = json_number(mean_loss)
     row[f"train/smooth_{objective.loss_name}"] = json_number(smooth)
-    row |= {name: json_number(value) for name, value in objective.derived_columns(smooth).items()}
+    row |= {name: json_number(value) for name, value in objective.derived_columns(mean_loss, smooth).items()}
     named_by_the_task = ("loss", "smooth_loss")
     row |= {f"train/{name}": json_number(value) for name, value in measured.items() if name not in named_by_the_task}
     row[objective.item_rate] = round(items_per_second(job, seconds_an_update))
-    if job.validation_every:
-        row[f"valid/{objective.loss_name}"] = json_number(float(state.valid_loss))
-        row["valid/update"] = int(state.valid_update)
-        if state.valid_accuracy is not None:
-            known = int(state.valid_update) > 0
-            row["valid/accuracy"] = json_number(float(state.valid_accuracy) if known else math.nan)
-    return row
+    return row | dict.fromkeys(score_columns(job, update, Score(0.0, 0.0, "")))
+
+
+def score_columns(job: TrainJob, update: int, score: Score) -> dict[str, Any]:
+    """What a validation after this update adds to its row; nothing where the job makes none."""
+    if not job.validation_every:
+        return {}
+    columns = {f"valid/{job.task.objective.loss_name}": json_number(score.loss), "valid/update": update}
+    return columns | ({"valid/accuracy": json_number(score.accuracy)} if measures_accuracy(job) else {})
 
 
 def epoch_of(job: TrainJob, update: int) -> int:
@@ -68,10 +72,12 @@ def items_per_second(job: TrainJob, seconds_an_update: float) -> float:
 
 
 def status_of(job: TrainJob, update: int, total: int, measured: dict[str, float], seconds_an_update: float) -> Status:
-    """Where the run stands after an update, for `Progress.show`."""
+    """Where the run stands after an update, for `Progress.show`; `measured` has the mean loss too."""
     objective = job.task.objective
     epoch = f"epoch {epoch_of(job, update)}  " if job.windows else ""
-    numbers = objective.progress(measured["smooth_loss"], measured.get("recent_accuracy", math.nan))
+    numbers = objective.progress(measured["mean_loss"], measured.get("recent_accuracy", math.nan))
+    if is_reports_recipe(job.config):
+        numbers += f"  smoothed {measured['smooth_loss']:.3f}"
     speed = f"{items_per_second(job, seconds_an_update):,.0f} {objective.items}/s"
     left = (total - update) * seconds_an_update if update > 1 else math.nan  # the first is a start-up
     return Status(update, total, f"{epoch}{numbers}  {speed}", left)

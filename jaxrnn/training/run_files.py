@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, cast
 
 from jaxrnn.devices.hosts import is_writer, reading_alone
@@ -15,6 +16,7 @@ from jaxrnn.tasks.protocol import FedTask, Score
 from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.record import identity_of, record_of, restore
+from jaxrnn.training.rows import LastRow, Row, Rows
 from jaxrnn.training.state import TrainState
 
 
@@ -30,13 +32,17 @@ class RunFiles:
       path: where they are.
       saved_update: that of the latest checkpoint; -1 for none.
       begun_before: whether the directory held a run.
+      rows: what metrics.jsonl is told of.
     """
 
     def __init__(self, job: TrainJob, directory: RunDirectory, devices: int):
         self.job, self.directory, self.devices, self.path = job, directory, devices, directory.path
         self.saved_update = -1
         self.begun_before = False
+        self.rows = Rows(job)
         self._logs: dict[str, AppendLog] = {}
+        self._last = LastRow()
+        self._before_last: dict[str, Any] = {}
 
     def begin(self, template: TrainState, newest: int | None = None) -> tuple[TrainState | None, list[str]]:
         """Opens the logs where the latest checkpoint left them.
@@ -67,13 +73,30 @@ class RunFiles:
         self.saved_update = saved.metadata["update"]
         if self.job.task.fed:
             cast(FedTask, self.job.task).go_to(self.saved_update, saved.metadata.get("task"))
+        self.rows = Rows(self.job, self.saved_update, *saved.metadata.get("mean_loss", ()))
+        last = LastRow(*saved.metadata.get("last_row", ()))
+        self.log_rows([last.goes_on if self.saved_update < self.job.updates else last.ends])
         return saved.state, warnings
 
-    def log(self, rows: list[dict[str, Any]]) -> None:
-        """Adds rows to metrics.jsonl."""
-        if rows and self._logs:
-            lines = (json.dumps(row, allow_nan=False) for row in rows)
-            self._logs["metrics.jsonl"].append("\n".join(lines) + "\n")
+    def log(self, score: Score | None = None, is_finished: bool = False) -> None:
+        """Adds the rows since the call before to metrics.jsonl.
+
+        Args:
+          score: of a validation after the latest update.
+          is_finished: whether that was the last one. Its row lies behind the position that is saved: a run that goes on
+            has another there.
+        """
+        rows, self._last = self.rows.take(score, is_finished)
+        self.log_rows(rows)
+        if is_finished and self._logs:
+            self._before_last = {"metrics.jsonl": self._logs["metrics.jsonl"].position()}
+            self.log_rows([self._last.ends])
+
+    def log_rows(self, rows: Sequence[Row | None]) -> None:
+        """Adds these rows to metrics.jsonl; None is no row."""
+        if self._logs:
+            lines = [json.dumps(row, allow_nan=False) + "\n" for row in rows if row]
+            self._logs["metrics.jsonl"].append("".join(lines))
 
     def add_sample(self, update: int, temperature: float, text: str) -> None:
         """Adds a sample to samples.txt."""
@@ -98,8 +121,8 @@ class RunFiles:
         files = {}
         for name, log in self._logs.items():
             log.sync()
-            files[name] = log.position()
-        extra = {"files": files, **identity_of(self.job)}
+            files[name] = self._before_last.get(name, log.position())
+        extra = {"files": files, "mean_loss": self.rows.since_row, "last_row": self._last, **identity_of(self.job)}
         if self.job.task.fed:
             extra["task"] = cast(FedTask, self.job.task).position(update)
         checkpoints.save_checkpoint(self.directory.checkpoints, state, update, extra, FORMAT, MAY_BE_NAN, keep)

@@ -13,6 +13,7 @@ from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory, default_run_path
+from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
@@ -100,7 +101,7 @@ def train_alone(
     trainer = Trainer.of([job], devices)
     with contextlib.ExitStack() as stack:
         stack.enter_context(numerics(job.config.dtype))
-        files: RunFiles | MemoryFiles = MemoryFiles()
+        files: RunFiles | MemoryFiles = MemoryFiles(job)
         if directory is not None:
             directory.prepare()
             stack.enter_context(directory.lock())
@@ -120,7 +121,7 @@ def train_alone(
 
 def result_of(loop: Loop) -> FitResult:
     """What a loop has come to."""
-    rows = [files.rows for files in loop.files if isinstance(files, MemoryFiles)]
+    rows = [files.written for files in loop.files if isinstance(files, MemoryFiles)]
     directories = [files.path for files in loop.files if files.path is not None]
     stopped = loop.stop.reason if None in loop.ends else None
     return FitResult(loop.trainer, directories, loop.updates.tolist(), loop.ends, stopped, rows)
@@ -174,15 +175,16 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
         return
     if end != "finished":
         progress.message(reason_in_words(job.config, end))
-    best, lowest, unit = float(state.best_smooth_loss), float(state.early_stopping.best), objective.loss_unit
-    validation = f" validation loss {lowest:.4f}{' ' + unit if unit else ''}," if math.isfinite(lowest) else ""
+    best, lowest = float(state.best_smooth_loss), float(state.early_stopping.best)
+    unit = f" {objective.loss_unit}" if objective.loss_unit else ""
+    measured = [f"validation loss {lowest:.4f}{unit}"] if math.isfinite(lowest) else []
+    if is_reports_recipe(job.config):
+        over = f"{best * objective.steps:.2f} over {objective.steps} characters"
+        measured.append(f"smoothed loss {best:.3f} nats ({over})")
     skipped = f"; {int(state.skipped):,} updates were left out as not finite" if int(state.skipped) else ""
-    loss = f"{best:.4f}"
-    if job.task.writes:
-        loss = f"{best:.3f} nats ({best * objective.steps:.2f} over {objective.steps} characters)"
     progress.message(
-        f"finished at update {update:,}; best{validation} smoothed loss {loss} at update {int(state.best_update):,}"
-        f"{skipped}"
+        f"finished at update {update:,}; loss {loop.files[0].rows.shown_loss:.4f}{unit}; best "
+        f"{', '.join([*measured, f'at update {int(state.best_update):,}'])}{skipped}"
     )
     if state.recent_accuracy is not None:
         accuracy = recent_accuracy(state)

@@ -97,7 +97,7 @@ def test_interrupted_and_resumed_equals_never_stopped(
 
 def test_the_rows_say_what_was_measured(finished: Path) -> None:
     rows = rows_of(finished)
-    names = {"loss_nats", "smooth_loss_nats", "accuracy", "recent_accuracy"}
+    names = {"loss_nats", "mean_loss_nats", "smooth_loss_nats", "accuracy", "recent_accuracy"}
     assert set(rows[0]) == {
         "update",
         *(f"train/{n}" for n in names),
@@ -105,11 +105,10 @@ def test_the_rows_say_what_was_measured(finished: Path) -> None:
         "valid/update",
         "valid/accuracy",
     }
-    # A row knows the latest validation before it; that of update 40 is made after the row of update 40.
     assert {row["update"]: row["valid/update"] for row in rows} == {
-        update: (update - 1) // 40 * 40 for update in expected_rows(120, 10)
+        update: update if update % 40 == 0 else None for update in expected_rows(120, 10)
     }
-    assert rows[0]["valid/accuracy"] == "nan" and 0 < rows[-1]["valid/accuracy"] <= 1
+    assert rows[0]["valid/accuracy"] is None and 0 < rows[-1]["valid/accuracy"] <= 1
     assert not (finished / "samples.txt").exists() and not (finished / "vocabulary.json").exists()
 
 

@@ -223,7 +223,7 @@ REFUSED = [
     (SEQUENCES | {"stop_at_accuracy": 1.01}, "--stop-at-accuracy expects a share of at most 1"),
     ({"task": "copy-memory", "sequence_length": 30, "pooling": "mean"}, "--pooling mean gives one answer"),
     ({"sequence_length": 5}, "--sequence-length has no effect on a text"),
-    ({"validation_every": 5}, "--validation-every has no effect on a text"),
+    ({"validation_every": 5}, "--validation-every needs a --validation-fraction"),
     ({"pooling": "mean"}, "--pooling has no effect on a text"),
     ({"stop_at_accuracy": 0.9}, "--stop-at-accuracy needs --accuracy"),
     ({"folds": 3, "fold": 3}, "--fold 3 is not one of --folds 3, which are counted from 0 to 2"),

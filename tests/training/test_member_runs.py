@@ -93,8 +93,6 @@ def sequence_members() -> list[TrainConfig]:
         updates=240,
         stop_at_accuracy=0.3,
         validation_every=30,
-        early_stopping="patience",
-        patience=100,
         log_every=50,
         checkpoint_every="90",
         dtype="float64",
@@ -104,7 +102,7 @@ def sequence_members() -> list[TrainConfig]:
         dataclasses.replace(config, seed=1, learning_rate=0.03),
         dataclasses.replace(config, seed=2, learning_rate=1e300),
         dataclasses.replace(config, seed=3, learning_rate=1e-4, clip_global_norm=1.0, dropout_output=0.1),
-        dataclasses.replace(config, seed=4, learning_rate=0.1, patience=1, updates=230),
+        dataclasses.replace(config, seed=4, learning_rate=0.1, early_stopping="patience", patience=1, updates=230),
         dataclasses.replace(config, seed=2, learning_rate=1e308),
     ]
 
@@ -148,7 +146,9 @@ def test_members_end_in_four_ways(of_sequences: Population, devices: int) -> Non
     )
     assert all(results[n].test is None and math.isinf(results[n].valid_loss) for n in (1, 4))
     rows = [row for row in rows_of(of_sequences.members[devices][0]) if "train/recent_accuracy" in row]
-    assert [int(row["update"]) for row in rows] == sorted({1, *range(50, solved + 1, 50), solved})
+    assert [int(row["update"]) for row in rows] == sorted(
+        {1, *range(50, solved + 1, 50), *range(30, solved + 1, 30), solved}
+    )
 
 
 def test_the_early_one_stops_where_the_rule_over_its_losses_says(of_sequences: Population) -> None:
@@ -225,7 +225,7 @@ def test_a_member_opens_as_a_run(of_text: Population) -> None:
         assert member.sample(30, seed=3) == alone.sample(30, seed=3)
         assert member.evaluate(of_text.configs[0].text) == alone.evaluate(of_text.configs[0].text)
         assert set(member.metrics) == set(alone.metrics) > {"train/accuracy", "valid/accuracy", "valid/loss_nats"}
-        assert member.metrics["update"].tolist() == [1, *range(7, 45, 7), 45]
+        assert member.metrics["update"].tolist() == sorted({1, *range(7, 45, 7), 15, 30, 45})
         assert [update for update, _, _ in read_samples(path / "samples.txt")] == [0, 1, 20, 40]
     assert open_run(of_text.members[2][0]).sample(30) != open_run(of_text.members[2][1]).sample(30)
 
