@@ -63,6 +63,11 @@ def refuse_what_the_task_lacks(values: dict[str, Any], defaults: dict[str, Any])
             f"--stop-at-accuracy expects a share of at most 1, or 0 for never; got {values['stop_at_accuracy']}"
         )
     if task == "text":
+        if values["bidirectional"]:
+            raise ConfigurationError(
+                "--bidirectional does not go with a text: such a layer has seen the symbol that is to be predicted; "
+                f"give it to --task {_names()}"
+            )
         for name in ONLY_FOR_SEQUENCES:
             if is_given(name):
                 raise ConfigurationError(f"{flag(name)} has no effect on a text; it belongs to --task {_names()}")
