@@ -65,6 +65,7 @@ SWITCHES = (
     "cell_bias",
     "init_biases",
     "skip_connections",
+    "bidirectional",
     "tie_embedding",
     "learned_initial_carry",
     "nesterov",
@@ -121,6 +122,7 @@ class TrainConfig:
     )
     init_biases: bool = setting(False, "draw the biases like the weights, around their usual start")
     skip_connections: bool = setting(False, "every layer sees the input, and the output layer sees every layer")
+    bidirectional: bool = setting(False, "each layer reads a sequence from its end too, with weights of its own")
     embedding: int = setting(0, "features of a dense embedding of the symbols; 0 feeds one-hot symbols")
     tie_embedding: bool = setting(False, "the output layer uses the embedding's weights, transposed")
     learned_initial_carry: bool = setting(False, "the carry at a text's start is a parameter, in place of 0")
@@ -171,9 +173,7 @@ class TrainConfig:
     validation_fraction: float = setting(
         0.0, "share at the text's end that is kept out of training and scored, see validation-every"
     )
-    test_fraction: float = setting(
-        0.0, "share at the text's very end that is scored once, after training, with the best parameters"
-    )
+    test_fraction: float = setting(0.0, "share at the text's very end, scored once, at last, with the best parameters")
     folds: int = setting(1, "parts of the text that can be its end in turn")
     fold: int = setting(0, "which of them is, from 0")
     retrain: bool = setting(False, "train on the validation part as well, and validate nothing")

@@ -35,7 +35,7 @@ class LanguageModel(nnx.Module):
 
     Raises:
       ValueError: if the embedding is to be tied and its size is not that of the stack's output, the stack expects
-        another input, or there are stack options beside a stack.
+        another input or reads backward, or there are stack options beside a stack.
 
     Example:
       >>> import jax.numpy as jnp
@@ -68,6 +68,10 @@ class LanguageModel(nnx.Module):
         self.vocabulary_size = vocabulary_size
         stack_options.update(kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
         self.stack = stack_below(stack, embedding or vocabulary_size, **stack_options)
+        if self.stack.is_bidirectional:
+            raise ValueError(
+                "a LanguageModel cannot be bidirectional: a backward layer has seen the symbol that is to be predicted"
+            )
         out_features = self.stack.out_features
         if tie_embedding and embedding != out_features:
             raise ValueError(f"a tied embedding needs {out_features} features, those of the output; got {embedding}")

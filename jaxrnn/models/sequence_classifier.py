@@ -22,7 +22,8 @@ class SequenceClassifier(nnx.Module):
         logits = s W_y + b_y            p(class | x_1 .. x_T) = softmax(logits)
 
     With K answers the output layer reads h_{T-K+1} .. h_T, one answer each. For a regression the logits are
-    the numbers.
+    the numbers. With lengths T is each sequence's own; in one that is shorter than K the missing answers are read from
+    its first step. Of a `Bidirectional` layer the one answer of "last" reads f_T and b_1, where each has seen all.
 
     Args:
       in_features: F, or the number of symbols when the input is ids.
@@ -77,10 +78,26 @@ class SequenceClassifier(nnx.Module):
         """The carry of a fresh start, one a layer."""
         return self.stack.initial_carry(batch_size)
 
-    def __call__(self, xs: jax.Array, carries: tuple, **options: Any) -> tuple[jax.Array, tuple]:
-        """Options are those of `Stack`: engine, dropout, clip_backward, times."""
+    def __call__(
+        self, xs: jax.Array, carries: tuple, *, lengths: jax.Array | None = None, **options: Any
+    ) -> tuple[jax.Array, tuple]:
+        """The length of each sequence, (B,), if they differ; options are those of `Stack`: engine, dropout, ..."""
         if xs.shape[0] < self.answers:
             raise ValueError(f"SequenceClassifier expects at least {self.answers} steps, one an answer; got {len(xs)}")
-        h, carries = self.stack(xs, carries, **options)
-        read = h.mean(axis=0, keepdims=True) if self.pooling == "mean" else h[-self.answers :]
-        return read @ self.W_y[...] + self.b_y[...][None, None, :], carries
+        h, carries = self.stack(xs, carries, lengths=lengths, **options)
+        return self._read(h, lengths) @ self.W_y[...] + self.b_y[...][None, None, :], carries
+
+    def _read(self, h: jax.Array, lengths: jax.Array | None) -> jax.Array:
+        ends = None if lengths is None else jnp.clip(lengths.astype(jnp.int32), 1, len(h))[None, :, None]
+        if self.pooling == "mean":  # past an end h is 0
+            return (
+                h.mean(axis=0, keepdims=True) if ends is None else h.sum(axis=0, keepdims=True) / ends.astype(h.dtype)
+            )
+        if ends is None:
+            read = h[-self.answers :]
+        else:
+            back = jnp.arange(self.answers, 0, -1, dtype=jnp.int32)[:, None, None]
+            read = jnp.take_along_axis(h, jnp.maximum(ends - back, 0), axis=0)
+        if self.answers > 1 or not any(self.stack.backward_features):
+            return read
+        return jnp.where(jnp.asarray(self.stack.backward_features)[None, None, :], h[:1], read)

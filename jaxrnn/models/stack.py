@@ -13,6 +13,7 @@ from jaxrnn.cells import CELLS
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Carry, Cell, Initializer
 from jaxrnn.engines import unroll
 from jaxrnn.engines.window import is_ids
+from jaxrnn.models.bidirectional import Bidirectional, BidirectionalCarry, backward_features, reverse_steps
 from jaxrnn.models.dropout import Dropout
 from jaxrnn.models.foreign_cells import check_cell, fresh_carry, one_hot, refuse_inside
 
@@ -31,7 +32,8 @@ class Stack(nnx.Module):
         have `in_features`, `hidden_features`, and `initial_carry(batch_size)` or Flax's `initialize_carry`. With F
         features, or symbols, of input and H_l hidden features, layer l reads H_{l-1}, with skip connections
         H_{l-1} + F. The first one's F is the stack's. A foreign cell reads ids as one-hot features; it can have no
-        recurrent dropout and no `clip_backward`, and what `keep_rngs` left in one of Flax's is taken out of it.
+        recurrent dropout and no `clip_backward`, and what `keep_rngs` left in one of Flax's is taken out of it. A
+        `Bidirectional` layer, of two cells, takes lengths but no resets.
       skip_connections: the input goes to every layer, and the output holds every layer's h (Graves, 2013).
       learned_initial_carry: the carry of a fresh start is a parameter, at first zero.
 
@@ -65,6 +67,17 @@ class Stack(nnx.Module):
             else None
         )
 
+    @property
+    def is_bidirectional(self) -> bool:
+        """Whether a layer reads the sequence backward too."""
+        return any(isinstance(layer, Bidirectional) for layer in self.layers)
+
+    @property
+    def backward_features(self) -> list[bool]:
+        """Of each of the `out_features`, whether it was read backward in time."""
+        seen = self.layers if self.skip_connections else [self.layers[-1]]
+        return [backward for layer in seen for backward in backward_features(layer)]
+
     @classmethod
     def of(
         cls,
@@ -74,6 +87,7 @@ class Stack(nnx.Module):
         *,
         layers: int = 1,
         skip_connections: bool = False,
+        bidirectional: bool = False,
         learned_initial_carry: bool = False,
         cell_options: Mapping[str, Any] | None = None,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
@@ -89,6 +103,7 @@ class Stack(nnx.Module):
           hidden_features: H of every layer.
           layers: how many.
           skip_connections, learned_initial_carry: as for `Stack`.
+          bidirectional: each layer is a `Bidirectional` one, with H features from each end.
           cell_options: further arguments of the cell, such as `forget_bias`.
           kernel_init: draws the starting weights; see `Cell`.
           recurrent_init: draws the recurrent ones by itself, such as `jax.nn.initializers.orthogonal()`; see `Cell`.
@@ -111,25 +126,19 @@ class Stack(nnx.Module):
         # Not handed on where it is not given: a user's cell need not take it.
         options = dict(cell_options or {}) | ({} if recurrent_init is None else {"recurrent_init": recurrent_init})
         options.update(kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
-        above = hidden_features + (in_features if skip_connections else 0)
+        carried = {"skip_connections": skip_connections, "learned_initial_carry": learned_initial_carry}
+        directions = 2 if bidirectional else 1
+        above = directions * hidden_features + (in_features if skip_connections else 0)
         sizes = [in_features] + [above] * (layers - 1)
-        cells = [CELLS[cell](features, hidden_features, **options) for features in sizes]
-        return cls(cells, skip_connections=skip_connections, learned_initial_carry=learned_initial_carry)
+        cells = [[CELLS[cell](size, hidden_features, **options) for _ in range(directions)] for size in sizes]
+        return cls([Bidirectional(*each) if bidirectional else each[0] for each in cells], **carried)
 
     def initial_carry(self, batch_size: int) -> tuple[Carry, ...]:
         """The carry of a fresh start, one a layer: zeros, or what was learned."""
         carries = tuple(fresh_carry(layer, batch_size) for layer in self.layers)
         if self.first_carry is None:
             return carries
-        return tuple(
-            carry._replace(
-                **{
-                    name: jnp.broadcast_to(value[...][None, :], getattr(carry, name).shape)
-                    for name, value in learned.items()
-                }
-            )
-            for carry, learned in zip(carries, self.first_carry, strict=True)
-        )
+        return tuple(map(_learned, carries, self.first_carry))
 
     def __call__(
         self,
@@ -145,6 +154,8 @@ class Stack(nnx.Module):
     ) -> tuple[jax.Array, tuple[Carry, ...]]:
         if xs.ndim < 2:
             raise ValueError(f"Stack expects ids (T, B) or features (T, B, F), got {tuple(xs.shape)}")
+        if resets is not None and self.is_bidirectional:
+            raise ValueError("a bidirectional layer takes no resets: it reads whole sequences; give their lengths")
         T, B = xs.shape[:2]
         lowest = self.layers[0]
         dtype = lowest.W_h[...].dtype if isinstance(lowest, Cell) else jax.tree.leaves(carries)[0].dtype
@@ -158,23 +169,29 @@ class Stack(nnx.Module):
         else:
             xs = _times(xs, mask("input", 0, xs.shape[2]))
 
-        shared: dict[str, Any] = {"engine": engine, "resets": resets, "lengths": lengths, "times": times}
+        shared: dict[str, Any] = {"engine": engine, "resets": resets, "lengths": lengths}
 
-        def run(cell: Any, site: int, inputs: Any, scale: Any, carry: Carry, fresh: Carry | None) -> tuple:
+        def run(cell: Any, site: int, carry: Carry, fresh: Carry | None, inputs: Any, scale: Any, times: Any) -> tuple:
             masked: dict[str, Any] = {"recurrent_mask": mask("recurrent", site, cell.hidden_features)}
             masked["clip_backward"] = clip_backward
             if not isinstance(cell, Cell):
                 refuse_inside(cell, **masked)
                 inputs, scale = one_hot(inputs, self.in_features, scale, jax.tree.leaves(carry)[0].dtype), None
-                fresh = None if resets is None else fresh_carry(cell, B)
-            return unroll(cell, inputs, carry, fresh=fresh, input_scale=scale, **masked, **shared)
+                fresh = fresh_carry(cell, B) if fresh is None and resets is not None else fresh
+            return unroll(cell, inputs, carry, fresh=fresh, input_scale=scale, times=times, **masked, **shared)
 
         learned = self.initial_carry(B) if self.first_carry is not None else (None,) * len(self.layers)
         outputs, new_carries = [], []
         below: jax.Array | None = None
         for number, (layer, carry) in enumerate(zip(self.layers, carries, strict=True)):
-            inputs = self._input(xs, below), scale if below is None or self.skip_connections else None
-            carry, h = run(layer, number, *inputs, carry, learned[number])
+            window = (self._input(xs, below), scale if below is None or self.skip_connections else None, times)
+            if isinstance(layer, Bidirectional):
+                last, h = run(layer.forward, number, carry.forward, None, *window)
+                window = reverse_steps(window, lengths)
+                first, back = run(layer.backward, number + len(self.layers), carry.backward, None, *window)
+                carry, h = BidirectionalCarry(last, first), jnp.concatenate([h, reverse_steps(back, lengths)], axis=-1)
+            else:
+                carry, h = run(layer, number, carry, learned[number], *window)
             new_carries.append(carry)
             outputs.append(h)
             if number + 1 < len(self.layers):
@@ -221,7 +238,8 @@ def _check_cells(cells: Sequence[Any], skip_connections: bool) -> None:
     if not cells:
         raise ValueError("Stack expects at least 1 layer, got 0")
     for number, cell in enumerate(cells):
-        check_cell(cell, f"layer {number}")
+        if not isinstance(cell, Bidirectional):
+            check_cell(cell, f"layer {number}")
         if number == 0:
             continue
         below, features = cells[number - 1].hidden_features, cells[0].in_features
@@ -247,7 +265,16 @@ def _times(xs: jax.Array, mask: jax.Array | None) -> jax.Array:
     return xs if mask is None else xs * mask
 
 
-def _learnable(carry: Carry) -> dict[str, nnx.Param]:
+def _learned(carry: Carry, learned: Mapping[str, Any]) -> Carry:
+    if isinstance(carry, BidirectionalCarry):
+        return BidirectionalCarry(*(_learned(part, learned[name]) for name, part in carry._asdict().items()))
+    shapes = {name: getattr(carry, name).shape for name in learned}
+    return carry._replace(**{name: jnp.broadcast_to(learned[name][...][None, :], shapes[name]) for name in learned})
+
+
+def _learnable(carry: Carry) -> dict[str, Any]:
+    if isinstance(carry, BidirectionalCarry):
+        return {name: nnx.Dict(_learnable(part)) for name, part in carry._asdict().items()}
     if not hasattr(carry, "h") or not hasattr(carry, "_asdict"):
         raise ValueError(
             "learned_initial_carry expects cells whose carry is a named tuple with a field h, "

@@ -71,6 +71,11 @@ def refuse_what_the_task_lacks(values: dict[str, Any], defaults: dict[str, Any])
     if task == OWN_TASK:
         return
     if task == "text":
+        if values["bidirectional"]:
+            raise ConfigurationError(
+                "--bidirectional does not go with a text: such a layer has seen the symbol that is to be predicted; "
+                f"give it to --task {_names()}"
+            )
         for name in ONLY_FOR_SEQUENCES:
             if is_given(name):
                 raise ConfigurationError(f"{flag(name)} has no effect on a text; it belongs to --task {_names()}")

@@ -123,6 +123,8 @@ def make_model(config: TrainConfig, objective: Any, rngs: nnx.Rngs) -> Any:
     }
     if config.recurrent_init is not None:
         options["recurrent_init"] = initializer(config.recurrent_init, config.init_scale)
+    if config.bidirectional:
+        options["bidirectional"] = True
     model = objective.make_model(config, options)
     if config.init_biases:
         add_to_biases(model, init, rngs)

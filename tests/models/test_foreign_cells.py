@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxrnn.cells import GRUCell
+from jaxrnn.cells import GRUCarry, GRUCell
 from jaxrnn.models.dropout import Dropout, DropoutRates
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.stack import Stack
@@ -69,6 +69,27 @@ def test_a_drawn_start_is_one_row_for_any_batch_and_a_reset_brings_it_back(rng):
     resets = jnp.zeros((T, B), bool).at[3].set(True)
     late = quick_jit(lambda xs: stack(xs, (jnp.ones((B, H)),), resets=resets)[0][3:])(xs)
     assert_trees_close(late, quick_jit(lambda xs: stack(xs, (three,))[0])(xs[3:]), rtol=1e-6)
+
+
+class NamedCell(nnx.GRUCell):
+    """A cell of Flax's with a carry that has a name, so that its start can be learned."""
+
+    def initial_carry(self, batch_size):
+        return GRUCarry(jnp.zeros((batch_size, self.hidden_features)))
+
+    def __call__(self, carry, inputs):
+        h, y = super().__call__(carry.h, inputs)
+        return GRUCarry(h), y
+
+
+def test_a_reset_brings_back_a_learned_start(rng):
+    stack = Stack([NamedCell(V, H, rngs=nnx.Rngs(0))], learned_initial_carry=True)
+    assert stack.first_carry is not None
+    stack.first_carry[0]["h"][...] = jnp.asarray([0.5, -0.4, 0.9])
+    xs, resets = jnp.asarray(rng.normal(size=(T, B, V)), jnp.float32), jnp.zeros((T, B), bool).at[3].set(True)
+    start = stack.initial_carry(B)
+    late = quick_jit(lambda xs: stack(xs, (GRUCarry(jnp.ones((B, H))),), resets=resets)[0][3:])(xs)
+    assert_trees_close(late, quick_jit(lambda xs: stack(xs, start)[0])(xs[3:]), rtol=1e-6)
 
 
 def test_skip_connections_feed_it_ids_as_features_beside_what_is_below(rng):

@@ -207,6 +207,16 @@ def test_one_hot_digits_are_read_as_symbols():
     assert make_job(config_of(input="one-hot")).parameters == make_job(config_of()).parameters + 9 * 8
 
 
+def test_a_bidirectional_run_trains_both_directions():
+    trainer = trainer_of(bidirectional=True, layers=2, learned_initial_carry=True)
+    start = trainer.initial_state()
+    state, metrics = advance(trainer, 2)
+    assert np.isfinite(metrics["loss"]).all() and state.carry == ()
+    changed = jax.tree.map(lambda new, old: bool(np.any(new != old)), state.params, start.params)
+    assert set(changed["stack"]["layers"][1]) == set(changed["stack"]["first_carry"][1]) == {"forward", "backward"}
+    assert all(jax.tree.leaves(changed))
+
+
 # ---- settings ----
 
 SEQUENCES: dict[str, Any] = {"task": "palindromes", "sequence_length": 5}
@@ -225,6 +235,10 @@ REFUSED = [
     ({"sequence_length": 5}, "--sequence-length has no effect on a text"),
     ({"validation_every": 5}, "--validation-every needs a --validation-fraction"),
     ({"pooling": "mean"}, "--pooling has no effect on a text"),
+    (
+        {"bidirectional": True},
+        "--bidirectional does not go with a text: such a layer has seen the symbol that is to be",
+    ),
     ({"stop_at_accuracy": 0.9}, "--stop-at-accuracy needs --accuracy"),
     ({"folds": 3, "fold": 3}, "--fold 3 is not one of --folds 3, which are counted from 0 to 2"),
     ({"fold": 1}, "--fold 1 is not one of --folds 1"),
