@@ -46,7 +46,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise StorageError(
-            f"{printable(str(path))} cannot be written: {error.strerror}; free some space or choose another --run"
+            f"{printable(str(path))} cannot be written: {error.strerror}; free some space or give another path"
         ) from error
 
 
