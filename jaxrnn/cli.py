@@ -1,4 +1,4 @@
-"""The command line: `jaxrnn train | resume | sample | evaluate | plot | corpus`.
+"""The command line: `jaxrnn train | resume | sample | evaluate | plot | export | corpus`.
 
 Nothing here imports JAX until the arguments are known to be good: `--help` and a mistyped option answer at once.
 """
@@ -106,17 +106,17 @@ def sample(
     temperature: float = 1.0,
     prime: str = "",
     seed: Annotated[int, Parameter(converter=whole_number)] = 0,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
 ) -> int:
     """Let a trained model write.
 
     Args:
-      directory: the run directory.
+      directory: the run directory, or a file of `jaxrnn export`.
       length: how many characters to generate.
       temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
       prime: text that the model reads first; it is not printed again. Without it, it starts from a random character.
       seed: the same seed gives the same text.
-      checkpoint: best (lowest smoothed loss) or latest.
+      checkpoint: best (lowest smoothed loss; if not given) or latest; a file holds one of them.
     """
     from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.run import open_run
@@ -133,13 +133,13 @@ def sample(
 
 
 @app.command
-def evaluate(directory: Path, text: str, /, *, checkpoint: str = "best") -> int:
+def evaluate(directory: Path, text: str, /, *, checkpoint: str | None = None) -> int:
     """Score a trained model on a text: every character but the first once. Prints one JSON object.
 
     Args:
-      directory: the run directory.
+      directory: the run directory, or a file of `jaxrnn export`.
       text: a file or a known text.
-      checkpoint: best (lowest smoothed loss) or latest.
+      checkpoint: best (lowest smoothed loss; if not given) or latest; a file holds one of them.
     """
     from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.run import open_run
@@ -161,6 +161,24 @@ def plot(directory: Path, /, *, output: Path | None = None) -> int:
     from jaxrnn.run import open_run
 
     Progress().message(str(open_run(directory).save_plot(output)))
+    return EXIT_DONE
+
+
+@app.command
+def export(directory: Path, model: Path, /, *, checkpoint: str = "best") -> int:
+    """Write the model of a run as one file, which sample, evaluate and jaxrnn.open_run take in place of the run.
+
+    It holds the parameters, the settings and the vocabulary, no text and no path of this machine. A file of that name
+    is replaced if it is an earlier export of the same run; anything else of that name is refused.
+
+    Args:
+      directory: the run directory.
+      model: the file, whose name ends in .safetensors.
+      checkpoint: best (lowest smoothed loss) or latest.
+    """
+    from jaxrnn.run import open_run
+
+    Progress().message(str(open_run(directory).export(model, checkpoint)))
     return EXIT_DONE
 
 

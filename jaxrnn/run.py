@@ -2,58 +2,54 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import math
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.data.corpus import load_corpus
-from jaxrnn.data.reading import ReadingOptions
-from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
-from jaxrnn.errors import CheckpointError, ConfigurationError
-from jaxrnn.evaluate import evaluate_ids
-from jaxrnn.models.structure import model_with
-from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
-from jaxrnn.sample import sample_ids
+from jaxrnn.errors import CheckpointError, ConfigurationError, JaxrnnError
+from jaxrnn.sample import require_finite
 from jaxrnn.storage import checkpoint as checkpoints
+from jaxrnn.storage.checkpoint_leaves import to_leaves
 from jaxrnn.storage.logs import read_metrics
+from jaxrnn.storage.model_file import DATA_OF_SEQUENCES, DATA_OF_TEXT, ENDING, ENVIRONMENT, write_model
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.vocabulary_file import load_vocabulary
 from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.trained import ExportedModel, TrainedModel, with_first_carry
 from jaxrnn.training.formats import readers
-from jaxrnn.training.job import model_structure, objective_of, state_template
-from jaxrnn.training.record import identity, refuse_other_run
+from jaxrnn.training.job import state_template
+from jaxrnn.training.record import refuse_other_run
 from jaxrnn.training.state import TrainState
 
-CHECKPOINTS = ("best", "latest")
 
-
-def open_run(path: str | Path) -> Run:
-    """Opens a run directory.
+def open_run(path: str | Path) -> Run | ExportedModel:
+    """Opens a run directory, or a model in one file.
 
     Args:
-      path: what `jaxrnn train --run` was given.
+      path: what `jaxrnn train --run` was given, or a file that `jaxrnn export` wrote. Nothing in a file is executed.
 
     Raises:
-      ConfigurationError: if there is no run.
-      CheckpointError: if its files are damaged.
+      ConfigurationError: if there is neither.
+      CheckpointError: if the files are damaged.
 
     Example:
       run = jaxrnn.open_run("runs/python-reference-vanilla-100")
       print(run.sample(length=300, temperature=0.7))
     """
-    return Run(path)
+    path = Path(path)
+    return ExportedModel(path) if path.suffix == ENDING and not path.is_dir() else Run(path)
 
 
-class Run:
+class Run(TrainedModel):
     """A run directory, opened for reading.
 
     Attributes:
@@ -65,36 +61,11 @@ class Run:
 
     def __init__(self, path: str | Path):
         self.directory = RunDirectory(path)
-        self.record = self.directory.read_config()
-        self.config = TrainConfig.from_json(self.record["config"])
-        self._vocabulary = load_vocabulary(self.directory.vocabulary_path) if self.config.task == "text" else None
+        record = self.directory.read_config()
+        is_text = TrainConfig.from_json(record["config"]).task == "text"
+        super().__init__(path, record, load_vocabulary(self.directory.vocabulary_path) if is_text else None)
         self._state: TrainState | None = None
         self._state_update = -1
-
-    def __repr__(self) -> str:
-        what = f"{self.config.cell} {self.config.hidden} x {self.config.layers}"
-        return f"Run({str(self.directory.path)!r}: {what}, {self.record['parameters']:,} parameters)"
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The symbols.
-
-        Raises:
-          ConfigurationError: if the run was not trained on a text.
-        """
-        if self._vocabulary is None:
-            data = printable(self.record["data"]["name"], keep="")
-            raise ConfigurationError(
-                f"{printable(str(self.directory.path))} was trained on {data}, not on a text, "
-                "so it has no text to write or to be scored on; its accuracy is in metrics.jsonl, see jaxrnn plot"
-            )
-        return self._vocabulary
-
-    @property
-    def objective(self) -> Any:
-        """What was learned, as the compiled step knows it."""
-        size = len(self._vocabulary) if self._vocabulary is not None else 0
-        return objective_of(self.config, size, self.document_end)
 
     @property
     def metrics(self) -> dict[str, np.ndarray]:
@@ -102,16 +73,6 @@ class Run:
         rows = read_metrics(self.directory.metrics_path)
         columns = {name: [row.get(name) for row in rows] for name in (dict.fromkeys(n for row in rows for n in row))}
         return {name: np.array([math.nan if v is None else v for v in of]) for name, of in columns.items()}
-
-    @property
-    def windows_per_epoch(self) -> int:
-        """Updates an epoch; 0 for generated sequences, which have none."""
-        return self.record["data"].get("windows_per_epoch", 0)
-
-    @property
-    def document_end(self) -> int | None:
-        """The id that ends a document, if the text was many documents."""
-        return self.record["data"].get("document_end")
 
     @property
     def state(self) -> TrainState:
@@ -133,102 +94,56 @@ class Run:
             self._state, self._state_update = latest.state, updates[-1]
         return self._state
 
-    def _identity(self) -> dict[str, Any]:
-        data = self.record["data"]
-        if self._vocabulary is None:
-            return identity(self.config, data["sha256"])
-        reading = ReadingOptions.from_json(data["reading"])
-        return identity(self.config, data["sha256"], self._vocabulary, self.document_end, reading)
+    def _params_of(self, checkpoint: str) -> dict:
+        return self.state.params if checkpoint == "latest" else self.state.best_params
 
-    def params(self, checkpoint: str = "best") -> dict:
-        """The parameters: "best" (after the lowest smoothed loss) or "latest".
+    def export(self, path: str | Path, checkpoint: str | None = None) -> Path:
+        """Writes the model as one file, which `open_run` takes and other programs read: see `model_file`.
 
-        Raises:
-          ConfigurationError: for another name.
-        """
-        if checkpoint not in CHECKPOINTS:
-            raise ConfigurationError(f"--checkpoint expects best or latest; got {checkpoint!r}")
-        return self.state.best_params if checkpoint == "best" else self.state.params
-
-    def model(self, checkpoint: str = "best") -> Any:
-        """The trained model, a Flax module: a `LanguageModel` or a `SequenceClassifier`."""
-        return model_with(self._graphdef(), self.params(checkpoint))
-
-    def stream(
-        self,
-        length: int = 1000,
-        temperature: float = 1.0,
-        prime: str = "",
-        seed: int = 0,
-        checkpoint: str = "best",
-    ) -> Iterator[str]:
-        """The text of `sample`, part by part, in constant memory."""
-        vocabulary = self._vocabulary_of_checkpoint()
-        ids = vocabulary.encode_prompt(prime) if prime else None
-        with numerics(self.config.dtype):
-            key = stream_key(run_key(seed), STREAM_SAMPLES)
-            parts = sample_ids(
-                self._graphdef(),
-                self.params(checkpoint),
-                length=length,
-                key=key,
-                temperature=temperature,
-                prime=ids,
-                document_end=self.document_end,
-            )
-        # Bytes become text as UTF-8; a character may be cut between two parts.
-        decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace") if vocabulary.bytes_mode else None
-        while True:
-            with numerics(self.config.dtype):  # not while the caller has the part
-                part = next(parts, None)
-            if part is None:
-                break
-            text = vocabulary.decode(part)
-            yield text if decoder is None else decoder.decode(text.encode("latin-1"))
-        if decoder is not None:
-            yield decoder.decode(b"", final=True)
-
-    def sample(
-        self,
-        length: int = 1000,
-        temperature: float = 1.0,
-        prime: str = "",
-        seed: int = 0,
-        checkpoint: str = "best",
-    ) -> str:
-        """Lets the model write.
+        No path of this machine goes into it. A file of that name is replaced if it is an earlier export of this run.
 
         Args:
-          length: how many characters to generate.
-          temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
-          prime: text that the model reads first; not part of the result.
-          seed: the same seed gives the same text.
-          checkpoint: "best" or "latest".
-        """
-        return "".join(self.stream(length, temperature, prime, seed, checkpoint))
-
-    def evaluate(self, text: str, checkpoint: str = "best") -> dict[str, float]:
-        """Scores the model on a file or known text: every character but the first once.
-
-        Returns:
-          loss_nats, bits_per_char, perplexity, accuracy, characters.
+          path: the file; its name ends in `.safetensors`.
+          checkpoint: "best", also if None, or "latest".
 
         Raises:
-          DataError: if the text cannot be read, or has a character that the vocabulary lacks.
+          ConfigurationError: if the name has another ending, or there is something else of that name.
+          NumericError: if a parameter is not finite.
+          StorageError: if it cannot be written.
         """
-        vocabulary = self._vocabulary_of_checkpoint()
-        corpus = load_corpus(text, ReadingOptions.from_json(self.record["data"]["reading"]), vocabulary)
-        with numerics(self.config.dtype):
-            scores = evaluate_ids(
-                self._graphdef(), self.params(checkpoint), corpus.ids, document_end=corpus.document_end
+        path, params, state = Path(path), self.params(checkpoint), self._state
+        assert state is not None  # the one that they are of
+        if os.path.lexists(path) and path.suffix == ENDING and not self._exported_before(path):
+            raise ConfigurationError(
+                f"{printable(str(path))} is there and is no earlier export of this run; remove it, or give another name"
             )
-        return {
-            "loss_nats": scores.loss_nats,
-            "bits_per_char": scores.bits_per_char,
-            "perplexity": scores.perplexity,
-            "accuracy": scores.accuracy,
-            "characters": scores.characters,
+        require_finite(params)
+        config, data, vocabulary = self.config, self.record["data"], self._vocabulary
+        losses = {"best_smooth_loss": state.best_smooth_loss, "best_valid_loss": state.early_stopping.best}
+        content = {
+            "config": config.to_json() | {"text": Path(config.text).name},
+            "parameters": parameter_count(params),
+            "data": {name: data.get(name) for name in (DATA_OF_SEQUENCES if vocabulary is None else DATA_OF_TEXT)},
+            "vocabulary": vocabulary and {"symbols": list(vocabulary.symbols), "bytes_mode": vocabulary.bytes_mode},
+            "training": {
+                "checkpoint": checkpoint or "best",
+                "update": int(state.update if checkpoint == "latest" else state.best_update),
+                "updates": int(state.update),
+                "epochs": int(state.epoch),
+                **{name: float(loss) if math.isfinite(loss) else None for name, loss in losses.items()},
+                "loss_unit": self.objective.loss_unit,
+            },
+            "environment": {name: self.record["environment"].get(name) for name in ENVIRONMENT},
         }
+        with numerics(config.dtype):
+            write_model(path, content, to_leaves(with_first_carry(self._graphdef(), params)))
+        return path
+
+    def _exported_before(self, path: Path) -> bool:
+        try:
+            return ExportedModel(path)._identity() == self._identity()
+        except JaxrnnError:
+            return False
 
     def plot(self) -> Any:
         """The learning curve, a matplotlib figure; with the accuracy where it was measured."""
@@ -256,11 +171,3 @@ class Run:
         picture = io.BytesIO()
         self.plot().savefig(picture, format="png", dpi=120)
         return self.directory.write_plot("learning_curve.png", picture.getvalue())
-
-    def _vocabulary_of_checkpoint(self) -> Vocabulary:
-        vocabulary = self.vocabulary
-        _ = self.state  # compares it with the one that was trained with
-        return vocabulary
-
-    def _graphdef(self) -> Any:
-        return model_structure(self.config, self.objective)[0]

@@ -24,6 +24,7 @@ LEVELS = [
     ["devices"],
     ["storage"],
     ["training"],
+    ["trained"],
     ["run", "sweeps"],
     ["cli", "__init__"],
     ["__main__"],

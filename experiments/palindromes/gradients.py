@@ -51,7 +51,7 @@ from jaxrnn.inspect.gradients_through_time import (
 )
 from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_VALIDATION, run_key, stream_key
-from jaxrnn.run import Run, open_run
+from jaxrnn.run import Run
 from jaxrnn.storage.logs import json_number
 from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.terminal.command import EXIT_OF_STOP
@@ -125,7 +125,7 @@ def main(
         result = train(config, output / name)
         if result.stopped:
             return EXIT_OF_STOP[result.stopped]
-    runs = {name: open_run(output / name) for name in wanted}
+    runs = {name: Run(output / name) for name in wanted}
     report(runs, output, law(hidden, length, seed))
     print(f"this call took {time.monotonic() - started:.0f} s")
     return 0

@@ -40,6 +40,16 @@ def open_to_append(path: Path) -> int:
         return _open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
 
 
+def open_to_read(path: Path) -> int:
+    """A descriptor to read a regular file with.
+
+    Raises:
+      CheckpointError: if there is something else of that name: a link, a pipe, a directory.
+      OSError: if it cannot be opened.
+    """
+    return _open(path, os.O_RDONLY)
+
+
 def open_new(path: Path) -> int:
     """A descriptor to write a file with that was not there before. What had the name is removed, a link unfollowed.
 
@@ -64,7 +74,7 @@ def read_inside(path: Path, most: int | None = None) -> bytes:
       CheckpointError: if there is something else of that name, or a larger file.
       OSError: if it cannot be read; FileNotFoundError if it is missing.
     """
-    with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
+    with os.fdopen(open_to_read(path), "rb") as file:
         content = file.read() if most is None else file.read(most + 1)
     if most is not None and len(content) > most:
         raise CheckpointError(f"{printable(str(path))} is larger than {most} bytes, not a run's file")

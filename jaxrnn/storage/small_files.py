@@ -32,7 +32,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
       StorageError: if it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with writing(path, "free some space or choose another --run"):
+    with writing(path, "free some space or give another path"):
         try:
             for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
                 if left.suffix[1:].isdecimal() and int(left.suffix[1:]) not in psutil.pids():

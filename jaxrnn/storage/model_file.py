@@ -1,0 +1,193 @@
+"""A trained model as one safetensors file, which any program can read and none has to trust.
+
+Its metadata are one text, `jaxrnn`: a JSON object with all that belongs to the parameters. Its last member, `sha256`,
+is the digest over that text with the digest's own 64 digits as zeros, and then, for each tensor in the order of the
+names, the JSON list [name, dtype, shape] and its bytes. Nothing in the file is executed, or names what is to be
+imported. What it declares is compared with its size and with the model that its settings describe before a tensor is
+read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from jaxrnn.data.vocabulary import fault_in_symbols
+from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
+from jaxrnn.storage.checkpoint import Shapes
+from jaxrnn.storage.files_inside import open_to_read
+from jaxrnn.storage.record_checks import fault_in_record
+from jaxrnn.storage.small_files import write_atomically
+from jaxrnn.terminal.printable import printable
+
+FORMAT = 1
+ENDING = ".safetensors"
+CHECKPOINTS = ("best", "latest")
+MAX_HEADER_BYTES = 1 << 22
+_NO_DIGEST = "0" * 64
+_DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64"}
+
+# What the JSON object holds: the type of each value, or what it holds in its turn. Ranges are checked by
+# `fault_in_record` and the settings themselves.
+DATA_OF_SEQUENCES = {"name": str, "sha256": str}
+_COUNTS_OF_TEXT = {"characters": int, "distinct": int, "windows_per_epoch": int}
+DATA_OF_TEXT = DATA_OF_SEQUENCES | _COUNTS_OF_TEXT | {"document_end": int | None, "reading": dict}
+ENVIRONMENT = {"python": str, "platform": str, "versions": dict}
+_TRAINING: dict[str, Any] = {"checkpoint": str, "update": int, "updates": int, "epochs": int, "loss_unit": str}
+_LOSSES = dict.fromkeys(("best_smooth_loss", "best_valid_loss"), float | None)
+_CONTENT: dict[str, Any] = {"format": int, "config": dict, "parameters": int, "environment": ENVIRONMENT}
+_CONTENT |= {"training": _TRAINING | _LOSSES, "sha256": str}
+_OF_SEQUENCES = _CONTENT | {"data": DATA_OF_SEQUENCES, "vocabulary": type(None)}
+_OF_TEXT = _CONTENT | {"data": DATA_OF_TEXT, "vocabulary": {"symbols": list, "bytes_mode": bool}}
+
+
+def write_model(path: Path, content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes a model whole or not at all, over a file of that name if there is one.
+
+    Args:
+      path: the file.
+      content: all that belongs to the parameters, as JSON can hold it; the format is added.
+      tensors: parameters, and the carry of a fresh start.
+
+    Raises:
+      ConfigurationError: if the name has another ending than `ENDING`.
+      CheckpointError: if the content is not what `read_model` takes.
+      DataError: if there are too many symbols or layers for it.
+      StorageError: if it cannot be written.
+    """
+    if path.suffix != ENDING:
+        name = printable(path.stem, keep="")
+        raise ConfigurationError(f"a model's file ends in {ENDING}; got {printable(str(path))}, give {name}{ENDING}")
+    content = {"format": FORMAT, **content, "sha256": _NO_DIGEST}
+    _check_content(content)
+    text = json.dumps(content, allow_nan=False)
+    # In this order in memory: the library takes the bytes from the first on.
+    arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
+    data = save(arrays, {"jaxrnn": text[:-66] + _digest(text, arrays) + '"}'})
+    if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
+        raise DataError("the model has too many symbols or layers for one file; its run directory can be copied")
+    write_atomically(path, data)
+
+
+def read_model(
+    path: Path, shapes_of: Callable[[dict[str, Any], list[list[int]]], Shapes]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Reads what `write_model` wrote.
+
+    Args:
+      path: the file.
+      shapes_of: gives the tensors that belong to a content. It also gets the shapes that the file declares, which its
+        size bounds, so that settings far from them are refused before their model is thought out.
+
+    Returns:
+      The content and the tensors.
+
+    Raises:
+      ConfigurationError: if there is no such file, or it may not be read.
+      CheckpointError: for anything else, in one line that says what it is.
+    """
+    shown = printable(str(path), keep="")
+    try:
+        file = os.fdopen(open_to_read(path), "rb")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{shown} cannot be read: {error.strerror}; give a file that `jaxrnn export` wrote"
+        ) from error
+    with file:
+        try:
+            return _read(file, os.fstat(file.fileno()).st_size, shapes_of)
+        # JSON, text, and settings that are none raise many kinds; each means that this is no model, or a damaged one.
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError, SafetensorError) as error:
+            reason = printable((str(error) or type(error).__name__).splitlines()[0][:300], keep="")
+            raise CheckpointError(
+                f"{shown} is no model to rely on: {reason}; export it again, or use a copy"
+            ) from error
+
+
+def _read(file: Any, size: int, shapes_of: Callable) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    _require(length <= min(MAX_HEADER_BYTES, size - 8), f"a header of {length:,} bytes in a file of {size:,}")
+    header = file.read(length)
+    declared = _json(header.decode("utf-8"))
+    texts = declared.pop("__metadata__", None)
+    _check(texts, {"jaxrnn": str}, "__metadata__")
+    content = _json(texts["jaxrnn"])
+    _check_content(content)
+    _check(declared, {name: {"dtype": str, "shape": list, "data_offsets": list} for name in declared}, "header")
+    found = {name: (tensor["shape"], tensor["dtype"]) for name, tensor in declared.items()}
+    for name, (shape, _) in found.items():
+        _require(all(type(n) is int and 0 < n <= size for n in shape), f"tensor {name} of shape {shape}")
+    wanted = shapes_of(content, [shape for shape, _ in found.values()])
+    for name in sorted(found.keys() | wanted.keys()):
+        expected = (list(wanted[name][0]), _DTYPES[wanted[name][1].name]) if name in wanted else "no such tensor"
+        _require(found.get(name) == expected, f"tensor {name} is {found.get(name)}, its model has {expected}")
+    needed = 8 + length + sum(math.prod(shape) * dtype.itemsize for shape, dtype in wanted.values())
+    _require(needed == size, f"{size:,} bytes, its model needs {needed:,}")
+    tensors = load(start + header + file.read(size - 8 - length))
+    text = texts["jaxrnn"].replace(content["sha256"], _NO_DIGEST)
+    _require(_digest(text, tensors) == content["sha256"], "damaged or changed, its digest is another")
+    for name, value in tensors.items():
+        _require(bool(np.isfinite(value).all()), f"tensor {name} is not finite")
+    return content, tensors
+
+
+def _check_content(content: dict[str, Any]) -> None:
+    number = content.get("format")
+    _require(type(number) is int and number == FORMAT, f"format {number!r}, this version of jaxrnn reads {FORMAT}")
+    is_text = isinstance(content.get("config"), dict) and content["config"].get("task") == "text"
+    _check(content, _OF_TEXT if is_text else _OF_SEQUENCES, "content")
+    held = content["training"]["checkpoint"]
+    fault = fault_in_record(content) or ("" if held in CHECKPOINTS else f"{held!r} parameters")
+    if len(content["sha256"]) != len(_NO_DIGEST):
+        fault = "a digest of another length"
+    if is_text and not fault:
+        symbols, bytes_mode = content["vocabulary"]["symbols"], content["vocabulary"]["bytes_mode"]
+        fault = fault_in_symbols(symbols, bytes_mode)
+        if len(symbols) != content["data"]["distinct"] or bytes_mode != content["data"]["reading"].get("bytes_mode"):
+            fault = "symbols of another text"
+    _require(not fault, fault)
+
+
+def _check(value: Any, form: Any, what: str) -> None:
+    if not isinstance(form, dict):
+        good = isinstance(value, form) and (form is bool or type(value) is not bool)
+        _require(good and (type(value) is not float or math.isfinite(value)), f"{what} is {value!r}, expected {form}")
+        return
+    _require(isinstance(value, dict), f"{what} is missing or no object")
+    for name in sorted(value.keys() ^ form.keys()):
+        _require(False, f"{what} {'lacks' if name in form else 'has an unknown'} {name}")
+    for name in form:
+        _check(value[name], form[name], f"{what}.{name}")
+
+
+def _digest(text: str, tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    for name, value in sorted(tensors.items()):
+        digest.update(json.dumps([name, _DTYPES[value.dtype.name], list(value.shape)]).encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _json(text: str) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _require(len(dict(pairs)) == len(pairs), "a name that stands twice in an object")
+        return dict(pairs)
+
+    value = json.loads(text, object_pairs_hook=once)
+    _require(isinstance(value, dict), "no JSON object")
+    return value
+
+
+def _require(good: bool, fault: str) -> None:
+    if not good:
+        raise CheckpointError(fault)
