@@ -69,20 +69,22 @@ def learning_curve(
 
 
 def accuracy_curve(metrics: dict[str, np.ndarray], *, best_update: int, title: str = "") -> Figure:
-    """Accuracy above, mean loss below, both against the update; for generated sequences.
+    """Accuracy above, where it was measured, mean loss below, both against the update; for what is no text.
 
     Args:
       metrics: columns `update`, `train/accuracy`, `train/recent_accuracy`, the losses, and those of a validation.
       best_update: the update whose parameters are kept as the best.
       title: the figure's title.
     """
-    figure = Figure(figsize=(8.0, 7.0), layout="constrained")
-    _draw_accuracy(figure.add_subplot(2, 1, 1), metrics)
-    axes = figure.add_subplot(2, 1, 2)
-    loss = "loss_nats" if "train/loss_nats" in metrics else "squared_error"
+    has_accuracy = "train/accuracy" in metrics
+    figure = Figure(figsize=(8.0, 7.0 if has_accuracy else 4.5), layout="constrained")
+    if has_accuracy:
+        _draw_accuracy(figure.add_subplot(2, 1, 1), metrics)
+    axes = figure.add_subplot(2 if has_accuracy else 1, 1, 2 if has_accuracy else 1)
+    loss = next(name for name in ("loss_nats", "squared_error", "loss") if f"train/{name}" in metrics)
     _draw_loss(axes, metrics, loss, shows_smoothed=False)
     axes.axvline(best_update, label=f"best: update {best_update:,}", **BEST_LINE)
-    axes.set_ylabel("loss (nats)" if loss == "loss_nats" else "squared error")
+    axes.set_ylabel("loss (nats)" if loss == "loss_nats" else loss.replace("_", " "))
     return _finished(figure, title)
 
 

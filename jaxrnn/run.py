@@ -14,6 +14,7 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError, JaxrnnError
+from jaxrnn.models.structure import joined
 from jaxrnn.sample import require_finite
 from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage.checkpoint_leaves import to_leaves
@@ -21,21 +22,24 @@ from jaxrnn.storage.logs import read_metrics
 from jaxrnn.storage.model_file import DATA_OF_SEQUENCES, DATA_OF_TEXT, ENDING, ENVIRONMENT, write_model
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.vocabulary_file import load_vocabulary
+from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.trained import ExportedModel, TrainedModel, with_first_carry
 from jaxrnn.training.formats import readers
 from jaxrnn.training.job import state_template
+from jaxrnn.training.parts import structure_of_own, template_of_own
 from jaxrnn.training.record import refuse_other_run
 from jaxrnn.training.state import TrainState
 
 
-def open_run(path: str | Path) -> Run | ExportedModel:
+def open_run(path: str | Path, model: Any = None) -> Run | ExportedModel:
     """Opens a run directory, or a model in one file.
 
     Args:
       path: what `jaxrnn train --run` was given, or a file that `jaxrnn export` wrote. Nothing in a file is executed.
+      model: the model that `jaxrnn.fit` was given, of a run that it made: a file can only name it.
 
     Raises:
       ConfigurationError: if there is neither.
@@ -46,7 +50,7 @@ def open_run(path: str | Path) -> Run | ExportedModel:
       print(run.sample(length=300, temperature=0.7))
     """
     path = Path(path)
-    return ExportedModel(path) if path.suffix == ENDING and not path.is_dir() else Run(path)
+    return ExportedModel(path) if path.suffix == ENDING and not path.is_dir() else Run(path, model)
 
 
 class Run(TrainedModel):
@@ -59,10 +63,10 @@ class Run(TrainedModel):
       vocabulary: the symbols; a run of generated sequences has none.
     """
 
-    def __init__(self, path: str | Path):
-        self.directory = RunDirectory(path)
+    def __init__(self, path: str | Path, model: Any = None):
+        self.directory, self._own = RunDirectory(path), model
         record = self.directory.read_config()
-        is_text = TrainConfig.from_json(record["config"]).task == "text"
+        is_text = TrainConfig.from_json(record["config"]).task == "text" or "reading" in record["data"]
         super().__init__(path, record, load_vocabulary(self.directory.vocabulary_path) if is_text else None)
         self._state: TrainState | None = None
         self._state_update = -1
@@ -80,8 +84,11 @@ class Run(TrainedModel):
         updates = checkpoints.checkpoint_updates(self.directory.checkpoints)
         if self._state is None or (updates and updates[-1] != self._state_update):
             with numerics(self.config.dtype):
-                template = state_template(self.config, self.objective)
-                latest, warnings = checkpoints.load_latest(self.directory.checkpoints, readers(template))
+                if is_own := "parts" in self.record:
+                    template = template_of_own(self._own, self.objective, self.config)
+                else:
+                    template = state_template(self.config, self.objective)
+                latest, warnings = checkpoints.load_latest(self.directory.checkpoints, readers(template, is_own))
             for line in warnings:
                 Progress(quiet=True).warning(line)
             if latest is None:
@@ -89,13 +96,32 @@ class Run(TrainedModel):
                 raise CheckpointError(
                     f"{path} holds no checkpoint yet; train it for longer, or lower --checkpoint-every"
                 )
-            former = () if self._vocabulary is not None else self.objective.former_digests()
+            former = self.objective.former_digests() if isinstance(self.objective, Sequences) else ()
             refuse_other_run(latest.metadata, self._identity(), former)
             self._state, self._state_update = latest.state, updates[-1]
         return self._state
 
     def _params_of(self, checkpoint: str) -> dict:
-        return self.state.params if checkpoint == "latest" else self.state.best_params
+        if "parts" in self.record:
+            self._given_model()
+        state = self.state
+        if checkpoint == "latest":
+            return joined(state.params, state.variables)
+        return joined(state.best_params, state.best_variables)
+
+    def _given_model(self) -> Any:
+        if self._own is None:
+            name = printable(str(self.record["parts"]["model"]["name"]), keep="")
+            raise ConfigurationError(
+                f"{printable(str(self.path))} was made by jaxrnn.fit with a model of its own, {name}; give it: "
+                "open_run(path, model=...)"
+            )
+        return self._own
+
+    def _graphdef(self) -> Any:
+        if "parts" not in self.record:
+            return super()._graphdef()
+        return structure_of_own(self._given_model(), self.config.dtype)
 
     def export(self, path: str | Path, checkpoint: str | None = None) -> Path:
         """Writes the model as one file, which `open_run` takes and other programs read: see `model_file`.
@@ -118,6 +144,8 @@ class Run(TrainedModel):
                 f"{printable(str(path))} is there and is no earlier export of this run; remove it, or give another name"
             )
         require_finite(params)
+        if "parts" in self.record:
+            raise ConfigurationError(f"{printable(str(self.path))} has a model of its own, which no settings name")
         config, data, vocabulary = self.config, self.record["data"], self._vocabulary
         losses = {"best_smooth_loss": state.best_smooth_loss, "best_valid_loss": state.early_stopping.best}
         content = {
@@ -149,18 +177,13 @@ class Run(TrainedModel):
         """The learning curve, a matplotlib figure; with the accuracy where it was measured."""
         from jaxrnn.plots import accuracy_curve, learning_curve
 
+        metrics, best = self.metrics, int(self.state.best_update)
+        title = f"{self.record['data']['name']}: {self.config.cell} {self.config.hidden} x {self.config.layers}"
         if self._vocabulary is None:
-            return accuracy_curve(
-                self.metrics,
-                best_update=int(self.state.best_update),
-                title=f"{self.record['data']['name']}: {self.config.cell} {self.config.hidden} x {self.config.layers}",
-            )
+            return accuracy_curve(metrics, best_update=best, title=title)
+        windows, smoothed = self.windows_per_epoch, is_reports_recipe(self.config)
         return learning_curve(
-            self.metrics,
-            windows_per_epoch=self.windows_per_epoch,
-            best_update=int(self.state.best_update),
-            shows_smoothed=is_reports_recipe(self.config),
-            title=f"{self.record['data']['name']}: {self.config.cell} {self.config.hidden} x {self.config.layers}",
+            metrics, windows_per_epoch=windows, best_update=best, shows_smoothed=smoothed, title=title
         )
 
     def save_plot(self, path: Path | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ from jaxrnn.sample import sample_ids
 from jaxrnn.storage.checkpoint import Shapes
 from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_shapes, to_leaves
 from jaxrnn.storage.model_file import CHECKPOINTS, read_model
+from jaxrnn.tasks.answering import Answering
+from jaxrnn.tasks.arrays import Arrays, Prediction, predict
+from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.terminal.printable import printable
 from jaxrnn.training.job import model_structure, objective_of
 from jaxrnn.training.record import identity
@@ -63,6 +67,8 @@ class TrainedModel:
 
     def __repr__(self) -> str:
         what = f"{self.config.cell} {self.config.hidden} x {self.config.layers}"
+        if "parts" in self.record:
+            what = printable(str(self.record["parts"]["model"]["type"]), keep="")
         return f"{type(self).__name__}({str(self.path)!r}: {what}, {self.record['parameters']:,} parameters)"
 
     @property
@@ -83,7 +89,15 @@ class TrainedModel:
     @property
     def objective(self) -> Any:
         """What was learned, as the compiled step knows it."""
-        return objective_of(self.config, len(self._vocabulary or ()), self.document_end)
+        data = self.record["data"]
+        if "answering" in data:
+            return Answering.from_json(data["answering"])
+        if "parts" in self.record and "sequences" in data:
+            told = data["sequences"]
+            return Sequences(told["task"], told["length"], told["input"], self.config.batch_size)
+        is_text = self._vocabulary is not None
+        config = dataclasses.replace(self.config, task="text") if is_text and "parts" in self.record else self.config
+        return objective_of(config, len(self._vocabulary or ()), self.document_end)
 
     @property
     def windows_per_epoch(self) -> int:
@@ -171,21 +185,31 @@ class TrainedModel:
         """
         return "".join(self.stream(length, temperature, prime, seed, checkpoint))
 
-    def evaluate(self, text: str, checkpoint: str | None = None) -> dict[str, float]:
-        """Scores the model on a file or known text: every character but the first once.
+    def evaluate(self, text: str | Arrays, checkpoint: str | None = None) -> dict[str, float]:
+        """Scores the model on a file or known text: every character but the first once; a model of arrays on `Arrays`.
 
         Returns:
-          loss_nats, bits_per_char, perplexity, accuracy, characters.
+          loss_nats, bits_per_char, perplexity, accuracy, characters; or what `Arrays.evaluate` gives.
 
         Raises:
           DataError: if the text cannot be read, or has a character that the vocabulary lacks.
         """
+        if isinstance(text, Arrays):
+            params = self.params(checkpoint)
+            with numerics(self.config.dtype):
+                return text.evaluate(self._graphdef(), params)
         vocabulary, params = self.vocabulary, self.params(checkpoint)
         corpus = load_corpus(text, ReadingOptions.from_json(self.record["data"]["reading"]), vocabulary)
         with numerics(self.config.dtype):
             scores = evaluate_ids(self._graphdef(), params, corpus.ids, document_end=corpus.document_end)
         names = ("loss_nats", "bits_per_char", "perplexity", "accuracy", "characters")
         return {name: getattr(scores, name) for name in names}
+
+    def predict(self, inputs: Any, lengths: Any = None, checkpoint: str | None = None) -> Prediction:
+        """What a model of arrays makes of sequences; see `jaxrnn.Trainer.predict`."""
+        params = self.params(checkpoint)
+        with numerics(self.config.dtype):
+            return predict(self.objective, self._graphdef(), params, inputs, lengths)
 
     def _graphdef(self) -> Any:
         return _structure(self.config, self.objective)[0]

@@ -43,11 +43,13 @@ class Reader(NamedTuple):
         it is refused before it is read.
       upgrade: makes today's state of it.
       may_be_nan: path names of leaves that may hold a not-a-number.
+      others: whether it may hold more leaves, which are left where they are.
     """
 
     template: Any
     upgrade: Callable[[Any], Any]
     may_be_nan: frozenset[str] = frozenset()
+    others: bool = False
 
 
 class Checkpoint(NamedTuple):
@@ -169,7 +171,8 @@ def load_checkpoint(directory: Path, update: int, readers: Mapping[int, Reader])
     with orbax_quiet():
         try:
             shapes = {format: leaf_shapes(reader.template) for format, reader in readers.items()}
-            leaves, metadata = _read(directory / f"update_{update:010d}", update, shapes)
+            others = any(reader.others for reader in readers.values())
+            leaves, metadata = _read(directory / f"update_{update:010d}", update, shapes, others)
             for name, value in leaves.items():
                 if has_nan(value) and name not in readers[metadata["format"]].may_be_nan:
                     raise CheckpointError(f"leaf {name} is not a number")
@@ -234,7 +237,9 @@ def remove_leftovers(directory: Path) -> None:
                     os.unlink(entry.path)
 
 
-def _read(path: Path, update: int, shapes: Mapping[int, Shapes]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read(
+    path: Path, update: int, shapes: Mapping[int, Shapes], others: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The leaves and the metadata of one checkpoint, all of it verified."""
     metadata = _read_metadata(path, tuple(shapes))
     wanted = shapes[metadata["format"]]
@@ -243,13 +248,16 @@ def _read(path: Path, update: int, shapes: Mapping[int, Shapes]) -> tuple[dict[s
     from orbax.checkpoint import v1 as ocp
 
     declared = ocp.metadata(path.resolve()).metadata
-    if not isinstance(declared, dict) or set(declared) != set(wanted):
+    if not isinstance(declared, dict) or not (set(declared) >= set(wanted) if others else set(declared) == set(wanted)):
         raise CheckpointError("its leaves are not those of this model and optimizer")
     for name, (shape, dtype) in wanted.items():
         if tuple(declared[name].shape) != shape or np.dtype(declared[name].dtype) != dtype:
             found = f"{np.dtype(declared[name].dtype)}{list(declared[name].shape)}"
             raise CheckpointError(f"leaf {name} is {found}, this model's is {dtype}{list(shape)}")
-    leaves = ocp.load(path.resolve(), {name: np.empty(*wanted[name]) for name in wanted})
+    some = ocp.Context()
+    some.pytree.loading.partial_load = others
+    with some:
+        leaves = ocp.load(path.resolve(), {name: np.empty(*wanted[name]) for name in wanted})
     for name, value in leaves.items():
         if leaf_digest(value) != metadata["leaves"].get(name):
             raise CheckpointError(f"leaf {name} is not what was saved")

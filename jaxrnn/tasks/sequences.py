@@ -205,7 +205,7 @@ class Sequences:
 
     def identity(self) -> dict[str, Any]:
         told = {"task": self.name, "length": self.length, "input": self.input or INPUTS[self.name][0]}
-        return {"name": str(self), "sha256": _sha256(json.dumps(told, sort_keys=True))}
+        return {"name": str(self), "sha256": _sha256(json.dumps(told, sort_keys=True)), "sequences": told}
 
     def former_digests(self) -> tuple[str, ...]:
         return (_sha256(str(self)),)

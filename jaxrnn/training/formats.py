@@ -27,8 +27,13 @@ _NAMES_OF_1 = {
 _NEW_IN_2 = ("values", "epoch_loss_sum", "epoch_loss", "stopped")
 
 
-def readers(template: TrainState) -> dict[int, Reader]:
-    """How a checkpoint of each format becomes a state like `template` (shapes and dtypes)."""
+def readers(template: TrainState, others: bool = False) -> dict[int, Reader]:
+    """How a checkpoint of each format becomes a state like `template` (shapes and dtypes).
+
+    With `others` it may hold leaves that the template has not; format 1 is then not read.
+    """
+    if others:
+        return {FORMAT: Reader(template, lambda state: state, MAY_BE_NAN, others)}
     return {
         FORMAT: Reader(template, lambda state: state, MAY_BE_NAN),
         1: Reader(as_format_1(template), from_format_1, MAY_BE_NAN),

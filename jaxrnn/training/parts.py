@@ -23,9 +23,9 @@ from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.training.job import TrainJob, refuse_early_stopping_that_cannot_act, start_state, total_updates
 from jaxrnn.training.part_records import record_of_parts
-from jaxrnn.training.state import TrainState
+from jaxrnn.training.state import TrainState, initial_train_state
 from jaxrnn.training.step import CALL_OPTIONS
-from jaxrnn.training.values import TRACED
+from jaxrnn.training.values import TRACED, traced_values
 
 # The settings of `TrainConfig` that `fit` takes by name; the others are what model, task and optimizer are for.
 SETTINGS = (
@@ -124,6 +124,36 @@ def jobs_of_parts(
     refuse_early_stopping_that_cannot_act(job)
     job = job._replace(parts=record_of_parts(job, model, made))
     return [_member(job, values, named) for values in members] if members is not None else [job]
+
+
+def structure_of_own(model: Any, dtype: str) -> Any:
+    """The graphdef of a model as `fit` takes it, without making an array."""
+    return nnx.split(_made((lambda rngs: model) if isinstance(model, nnx.Module) else model, dtype))[0]
+
+
+def template_of_own(model: Any, objective: Any, config: TrainConfig) -> TrainState:
+    """Shapes and dtypes of what a run of `fit` saves, but for its optimizer's state; without a model of numbers only."""
+    make_model = (lambda rngs: model) if isinstance(model, nnx.Module) else model or (lambda rngs: NoModel())
+
+    def start() -> TrainState:
+        accuracy, sizes = config.accuracy or objective.measures_accuracy, (config.batch_size, config.seed)
+        made, nothing = make_model(nnx.Rngs(0)), optax.identity()
+        rest = (objective.passes_carry, accuracy, objective.shuffled)
+        return initial_train_state(made, nothing, traced_values(config), *sizes, *rest)
+
+    with numerics(config.dtype):
+        template = jax.eval_shape(start)
+    return template if model is not None else template._replace(params=(), best_params=())
+
+
+class NoModel(nnx.Module):
+    """In the place of a model that is not known."""
+
+    def __init__(self) -> None:
+        self.nothing = nnx.Param(jnp.zeros((1,)))
+
+    def initial_carry(self, batch_size: int) -> tuple:
+        return ()
 
 
 def _config(values: Mapping[str, Any]) -> TrainConfig:

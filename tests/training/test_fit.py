@@ -351,6 +351,28 @@ def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path) -> 
         jaxrnn.resume(run)
 
 
+def test_a_run_opens_with_its_model_and_without_it_shows_its_numbers(tmp_path: Path) -> None:
+    of = arrays()
+    for kind, model in (("arrays", mean_taking), ("cell", own_cell)):
+        result = fit_of(kind, tmp_path / kind, updates=5)
+        run = jaxrnn.open_run(tmp_path / kind, model=model)
+        for checkpoint in ("best", "latest"):
+            assert_trees_equal(run.params(checkpoint), result.trainer.params(checkpoint=checkpoint))
+        without = jaxrnn.open_run(tmp_path / kind)
+        assert len(without.metrics["update"]) == 2 and without.plot() is not None
+        with pytest.raises(ConfigurationError, match="give it"):
+            without.params()
+        with pytest.raises(ConfigurationError, match="model of its own"):
+            run.export(tmp_path / "model.safetensors")
+        if kind == "cell":
+            assert len(run.sample(20)) == 20 and type(run.model()).__name__ == "LanguageModel"
+        else:
+            assert repr(run) == f"Run('{tmp_path / kind}': MeanTaking, 106 parameters)"
+            expected = result.trainer.predict(of["inputs"], of["lengths"])
+            np.testing.assert_array_equal(run.predict(of["inputs"], of["lengths"]).values, expected.values)
+            assert run.evaluate(array_task()) == result.trainer.evaluate(array_task())
+
+
 def test_training_begins_from_given_parameters_and_leaves_them_alone() -> None:
     model = MeanTaking(3, 2, rngs=nnx.Rngs(7))
     before = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(model, nnx.Param)))
