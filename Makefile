@@ -4,9 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 # The model that gives the best text in its minute on two cores; `jaxrnn train` alone is the recipe of the book reports.
-JOB ?= --cell gru --hidden 128 --batch-size 32 --bptt-length 64 --optimizer adam --learning-rate 5e-3 \
-  --decay-rate 0.9 --decay-after-epochs 5 --loss-reduction mean --init uniform --init-scale 0.08 --epochs 20 \
-  --validation-fraction 0.05 --sample-every 1000
+JOB ?= --preset minute
 
 .PHONY: train test check slow bench notebooks clean
 

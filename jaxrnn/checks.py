@@ -12,6 +12,8 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.printable import printable
 
 LARGEST_COUNT = 2**31 - 1
+OTHER_NAMES = {"rnn": "vanilla", "tanh": "vanilla", "elman": "vanilla", "xavier": "glorot-uniform", "momentum": "sgd"}
+NOT_OFFERED = ("bfloat16", "float16")  # near to a name, and something else
 LARGEST_SEED = 2**32 - 1  # a key of JAX has two words of 32 bits; of a larger seed the second would be lost, or wrong
 
 
@@ -22,8 +24,9 @@ def flag(name: str) -> str:
 
 def choice_error(name: str, value: Any, allowed: list[str]) -> ConfigurationError:
     """The error for a value that is not in a list, with the nearest name."""
-    near = difflib.get_close_matches(str(value), allowed, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    other = OTHER_NAMES.get(str(value).lower())
+    near = [other] if other in allowed else difflib.get_close_matches(str(value).lower(), allowed, n=1)
+    hint = f"; did you mean {near[0]}?" if near and str(value) not in NOT_OFFERED else ""
     return ConfigurationError(f"{flag(name)} expects one of {', '.join(allowed)}; got {printable(repr(value))}{hint}")
 
 

@@ -11,14 +11,16 @@ import inspect
 import json
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
+from jaxrnn.checks import flag
 from jaxrnn.config import CHANGEABLE, DEFAULT_TEXT, TrainConfig
 from jaxrnn.errors import EXIT_DONE
+from jaxrnn.tasks.presets import PRESETS, settings_of
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number, write_output
 from jaxrnn.terminal.progress import Progress
 
@@ -30,29 +32,56 @@ app = App(
 )
 
 
-def _option(field: dataclasses.Field[Any], keep_default: bool) -> inspect.Parameter:
+# The settings in their order, by the heading that `--help` has them under: the first of each.
+GROUPS = {
+    "text": "Data",
+    "cell": "Model",
+    "bptt_length": "Windows and batches",
+    "optimizer": "Optimizer",
+    "decay_rate": "Schedule",
+    "early_stopping": "Stopping and validation",
+    "dtype": "Machine",
+    "sample_every": "Output",
+    "encoding": "Reading the text",
+}
+
+
+def _groups() -> dict[str, Group]:
+    groups: dict[str, Group] = {}
+    for field in dataclasses.fields(TrainConfig):
+        if field.name in GROUPS:
+            group = Group.create_ordered(GROUPS[field.name])
+        groups[field.name] = group
+    return groups
+
+
+def _option(field: dataclasses.Field[Any], group: Group) -> inspect.Parameter:
     annotation = typing.get_type_hints(TrainConfig)[field.name]
     whole = annotation in (int, int | None)
     extra: dict[str, Any] = {"converter": whole_number} if whole else {}
     if annotation is bool and field.default is False:
         extra["negative"] = ""  # nothing to switch off
-    parameter = Parameter(help=field.metadata["help"], **extra)
-    default = field.default
-    if not keep_default:
-        annotation, default = annotation | None, None
-    return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, parameter]
+    if field.default is not None:
+        extra["show_default"] = str(field.default)
+    parameter = Parameter(help=field.metadata["help"], group=group, **extra)
+    return inspect.Parameter(  # None: not given
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, parameter]
     )
 
 
-def _with_options(names: Callable[[str], bool], keep_defaults: bool = True) -> Callable:
-    """Gives a command the options of `TrainConfig`, in place of its **options."""
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _with_options(names: Callable[[str], bool]) -> Callable:
+    """Gives a command the options of `TrainConfig`, in place of its **options; None is one that is not given."""
 
     def decorate(function: Callable) -> Callable:
         fields = [f for f in dataclasses.fields(TrainConfig) if names(f.name)]
         signature = inspect.signature(function, eval_str=True)
         own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        parameters = own + [_option(field, keep_defaults) for field in fields]
+        groups = _groups()
+        parameters = own + [_option(field, groups[field.name]) for field in fields]
         function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         function.__annotations__ = {p.name: p.annotation for p in parameters}
         return function
@@ -70,22 +99,40 @@ def train(
         Path | None,
         Parameter(help="the run directory; runs/TEXT-CELL-HIDDEN or runs/TASK-LENGTH-CELL-HIDDEN if not given"),
     ] = None,
+    preset: Annotated[str, Parameter(help="a recipe to begin with; `jaxrnn presets` lists them")] = "book",
+    config: Annotated[
+        Path | None,
+        Parameter(help="a TOML file of settings, or a run's config.json, over the preset and below options"),
+    ] = None,
     **options: Any,
 ) -> int:
-    """Train on a text, or with --task on generated sequences. The same command again goes on where it stopped."""
-    config = TrainConfig(text=text, **options)
+    """Train on a text, or with --task on generated sequences. The same command again goes on where it stopped.
+
+    The defaults shown are those of the preset `book`.
+    """
+    asked = settings_of(preset, config, _given(options))
+    settings = TrainConfig.from_json(asked if text == DEFAULT_TEXT else asked | {"text": text})
     from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.storage.run_directory import default_run_path
     from jaxrnn.training.run_devices import prepare_devices
     from jaxrnn.training.start import train as train_run
 
     use_compile_cache()
-    prepare_devices(config, run or default_run_path(config))
-    return EXIT_OF_STOP[train_run(config, run).stopped]
+    prepare_devices(settings, run or default_run_path(settings))
+    return EXIT_OF_STOP[train_run(settings, run).stopped]
 
 
 @app.command
-@_with_options(lambda name: name in CHANGEABLE, keep_defaults=False)
+def presets() -> int:
+    """The recipes that `jaxrnn train --preset` knows: their options, and what they reach."""
+    for name, preset in PRESETS.items():
+        options = " ".join(f"{flag(option)} {value}" for option, value in preset.settings.items())
+        write_output(f"{name}: {preset.reaches}\n    {options or 'the defaults'}\n")
+    return EXIT_DONE
+
+
+@app.command
+@_with_options(lambda name: name in CHANGEABLE)
 def resume(directory: Path, /, **options: Any) -> int:
     """Go on with a run. --updates or --epochs set a new total; only totals and intervals may change."""
     from jaxrnn.devices.environment import use_compile_cache
@@ -189,7 +236,7 @@ def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
     from jaxrnn.data.corpus import load_corpus
     from jaxrnn.data.facts import corpus_facts, format_facts
 
-    config = TrainConfig(text=text, **options)
+    config = TrainConfig(text=text, **_given(options))
     write_output(format_facts(corpus_facts(load_corpus(config.text, config.reading_options()))) + "\n")
     return EXIT_DONE
 

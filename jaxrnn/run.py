@@ -189,6 +189,11 @@ class Run(TrainedModel):
     def save_plot(self, path: Path | None = None) -> Path:
         """Draws the learning curve into a file; plots/learning_curve.png in the run directory if none is given."""
         if path is not None:
+            kinds = ("pdf", "png", "svg", "jpg", "eps")
+            if path.suffix[1:].lower() not in kinds:
+                raise ConfigurationError(
+                    f"--output expects a name that ends in .{', .'.join(kinds)}; got {path.name!r}"
+                )
             self.plot().savefig(path, dpi=120)
             return path
         picture = io.BytesIO()

@@ -145,6 +145,8 @@ def _corpus(
     name: str, read: ReadText, options: ReadingOptions, notes: tuple[str, ...] = (), document_end: int | None = None
 ) -> Corpus:
     notes = (*notes, *read.notes)
+    if "\r" in read.vocabulary.symbols and options.newlines == "keep":
+        notes = (*notes, "lines end in a carriage return and a line feed; --newlines universal reads one line feed")
     if read.ids.min() == read.ids.max():
         only = named(read.vocabulary.symbols[int(read.ids[0])])
         notes = (*notes, f"warning: the text is one character repeated, {only}; there is nothing to learn")

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from cyclopts import App, CycloptsError
-from cyclopts.exceptions import CoercionError, MissingArgumentError, RepeatArgumentError, UnusedCliTokensError
+from cyclopts.exceptions import (
+    CoercionError,
+    MissingArgumentError,
+    RepeatArgumentError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from jaxrnn.errors import (
     EXIT_CONFIGURATION,
@@ -29,6 +35,16 @@ from jaxrnn.errors import (
 from jaxrnn.terminal.printable import printable
 
 EXIT_UNEXPECTED = 1
+# What other programs call an option, and what it is called here.
+OTHER_OPTIONS = {
+    "--lr": "--learning-rate",
+    "--dropout": "--dropout-between, --dropout-output, --dropout-input or --dropout-recurrent",
+    "--rnn-size": "--hidden",
+    "--num-layers": "--layers",
+    "--seq-length": "--bptt-length",
+    "--max-epochs": "--epochs",
+    "--grad-clip": "--clip-value or --clip-global-norm",
+}
 # How `FitResult.stopped` ends the process, for supervisors.
 EXIT_OF_STOP = {None: EXIT_DONE, "interrupted": EXIT_INTERRUPTED, "stopped": EXIT_STOPPED}
 
@@ -120,6 +136,9 @@ def _parser_message(error: CycloptsError, app: App) -> str:
         return f"{option} expects {expected}; got {printable(repr(error.token.value), keep='')[:60]}"
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"unexpected argument {printable(repr(error.unused_tokens[0]), keep='')[:60]}; {see}"
+    unknown = token.keyword or token.value if isinstance(error, UnknownOptionError) and token is not None else ""
+    if unknown in OTHER_OPTIONS:
+        return f"there is no {unknown}; did you mean {OTHER_OPTIONS[unknown]}? {see}"
     message = " ".join(printable(str(error)).split()).rstrip(".")
     if isinstance(error, CoercionError) and option not in message:  # of a converter that reads several values
         return f"{option} {message}"

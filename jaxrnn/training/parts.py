@@ -132,7 +132,7 @@ def structure_of_own(model: Any, dtype: str) -> Any:
 
 
 def template_of_own(model: Any, objective: Any, config: TrainConfig) -> TrainState:
-    """Shapes and dtypes of what a run of `fit` saves, but for its optimizer's state; without a model of numbers only."""
+    """Shapes and dtypes of what a run of `fit` saves, but for its optimizer's state; without a model its numbers."""
     make_model = (lambda rngs: model) if isinstance(model, nnx.Module) else model or (lambda rngs: NoModel())
 
     def start() -> TrainState:

@@ -1,0 +1,74 @@
+"""Recipes by name: each can be trained; a file lies over them, single settings over both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxrnn.cli import app
+from jaxrnn.config import TrainConfig
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.tasks.presets import PRESETS, settings_of
+from jaxrnn.terminal.command import exit_code_of
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_recipe_is_one_that_can_be_trained(name: str) -> None:
+    config = TrainConfig(**settings_of(name, None, {}))
+    assert (config == TrainConfig()) == (name == "book")
+
+
+def test_a_setting_lies_over_the_file_and_the_file_over_the_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('hidden = 64\nlearning_rate = 1\ncell = "lstm"\n', encoding="utf-8")
+    config = TrainConfig(**settings_of("minute", file, {"hidden": 32}))
+    assert (config.hidden, config.learning_rate, config.cell, config.batch_size) == (32, 1, "lstm", 32)
+    stored = tmp_path / "config.json"
+    stored.write_text(json.dumps({"format": 1, "config": config.to_json(), "data": {}}), encoding="utf-8")
+    assert TrainConfig(**settings_of("book", stored, {})) == config
+
+
+DROPPED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    # recipe, what is given, what is in the place of what it contradicts
+    ("minute", {"updates": 7}, {"updates": 7, "epochs": None}),
+    ("minute", {"init": "orthogonal"}, {"init_scale": TrainConfig().init_scale}),
+    ("char-rnn", {"cell": "gru"}, {"cell": "gru", "layers": 2}),
+]
+
+
+@pytest.mark.parametrize(("preset", "given", "expected"), DROPPED)
+def test_what_a_setting_contradicts_is_dropped(preset: str, given: dict, expected: dict) -> None:
+    config = TrainConfig(**settings_of(preset, None, given))
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_constants_of_another_rule_are_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('optimizer = "rmsprop"\nrmsprop_decay = 0.9\nmomentum = 0.5\n', encoding="utf-8")
+    assert TrainConfig(**settings_of("book", file, {"optimizer": "sgd"})).momentum == 0.5
+    assert TrainConfig(**settings_of("book", file, {"optimizer": "adam"})).rmsprop_decay == 0.95
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("hidden 5", "TOML"), ("[model]\nhidden = 5", "flat"), ("hiden = 5", "hiden"), (None, "TOML")]
+)
+def test_a_file_that_is_no_table_of_settings_is_refused(content: str | None, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=said):
+        TrainConfig.from_json(settings_of("book", file, {}))
+
+
+def test_names_of_other_programs_get_ours(capsys: pytest.CaptureFixture) -> None:
+    for option, said in (("--lr", "--learning-rate"), ("--dropout", "--dropout-between"), ("--cell", "lstm?")):
+        assert exit_code_of(app, ["train", option, "LSTM" if option == "--cell" else "0.1"]) == 2
+        err = capsys.readouterr().err
+        assert said in err and "did you mean" in err and err.count("\n") == 1
+    assert exit_code_of(app, ["train", "--dtype", "bfloat16"]) == 2
+    assert "did you mean" not in capsys.readouterr().err
+    assert exit_code_of(app, ["presets"]) == 0
+    assert all(name in capsys.readouterr().out for name in ["minute"])
