@@ -23,7 +23,7 @@ from jaxrnn.contradictions import refuse_contradictions
 from jaxrnn.data.reading_options import ReadingOptions
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.optim.table import OPTIMIZERS, rules_with
-from jaxrnn.tasks.settings import TASK_NAMES, refuse_what_the_task_lacks
+from jaxrnn.tasks.settings import TASK_NAMES, refuse_what_the_task_lacks, with_settings_of_then
 from jaxrnn.terminal.printable import printable
 
 if TYPE_CHECKING:  # JAX is not loaded before the settings are known to be good
@@ -54,6 +54,7 @@ CHOICES = {
     "clip_norm": ("l1", "l2", "linf"),
     "loss_reduction": ("sum", "mean"),
     "early_stopping": EARLY_STOPPING_NAMES,
+    "best_by": ("fresh", "smoothed"),
     "dtype": ("float32", "float64"),
     "engine": ENGINE_NAMES,
     "newlines": ("keep", "universal", None),
@@ -160,7 +161,8 @@ class TrainConfig:
     folds: int = setting(1, "parts of the text that can be its end in turn")
     fold: int = setting(0, "which of them is, from 0")
     retrain: bool = setting(False, "train on the validation part as well, and validate nothing")
-    validation_every: int = setting(0, "updates between validations; 0: at each epoch's end, with a task none")
+    validation_every: int = setting(0, "updates between validations or choices of the best; 0: an epoch; tasks: none")
+    best_by: str = setting("fresh", "what chooses the best parameters of an unvalidated text: fresh starts or smoothed")
     accuracy: bool = setting(False, "measure the share of right answers on a text too; other tasks always do")
     stop_at_accuracy: float = setting(0.0, "stop when the mean accuracy of the last 100 updates reaches it; 0: never")
     dtype: str = setting("float32", "float32 or float64")
@@ -220,6 +222,11 @@ class TrainConfig:
         return self.accuracy or self.task != "text"
 
     @property
+    def judges(self) -> bool:
+        """Whether the best parameters are those that do best from fresh starts; else validation or smoothing choose."""
+        return self.task == "text" and self.best_by == "fresh" and (not self.validation_fraction or self.retrain)
+
+    @property
     def drops_out(self) -> bool:
         """Whether the network has a dropout site."""
         return any(getattr(self, site) > 0 for site in DROPOUT_SITES)
@@ -274,7 +281,7 @@ class TrainConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:
         """Settings from `to_json`; refuses names this version does not know."""
-        known = {f.name for f in dataclasses.fields(cls)}
+        known, values = {f.name for f in dataclasses.fields(cls)}, with_settings_of_then(values)
         unknown = sorted(set(values) - known)
         if unknown:
             raise ConfigurationError(

@@ -32,70 +32,45 @@ class Figure(MatplotlibFigure):
 def learning_curve(
     metrics: dict[str, np.ndarray],
     *,
-    windows_per_epoch: int,
     best_update: int,
+    windows_per_epoch: int = 0,
     shows_smoothed: bool = False,
     title: str = "",
 ) -> Figure:
-    """The mean loss against the update, epochs' ends as vertical lines, the best as a marked line.
-
-    The left axis is nats per character, the right one bits per character.
+    """The mean loss against the update, epochs' ends as vertical lines, the best as a marked line; the accuracy below.
 
     Args:
-      metrics: columns `update`, `train/mean_loss_nats` (a run of an older version has the smoothed loss only) and, if
-        there was validation, `valid/loss_nats`.
-      windows_per_epoch: updates an epoch.
+      metrics: columns `update`, `train/mean_loss_nats` (a run of an older version has the smoothed loss only) or those
+        of a squared error, and where they were measured those of the accuracy and of validations.
       best_update: the update whose parameters are kept as the best.
+      windows_per_epoch: updates an epoch of a text, whose loss in bits per character has an axis too.
       shows_smoothed: whether the reports' smoothed loss is drawn too.
       title: the figure's title.
     """
+    updates, loss_name = metrics["update"], "loss_nats" if "train/loss_nats" in metrics else "squared_error"
     has_accuracy = "train/accuracy" in metrics
     figure = Figure(figsize=(8.0, 7.0 if has_accuracy else 4.5), layout="constrained")
     axes = figure.add_subplot(2 if has_accuracy else 1, 1, 1)
     if has_accuracy:
         _draw_accuracy(figure.add_subplot(2, 1, 2), metrics)
-    updates = metrics["update"]
-    _draw_loss(axes, metrics, "loss_nats", shows_smoothed)
-    ends = np.arange(windows_per_epoch, int(updates[-1]) + 1, windows_per_epoch)
-    if len(ends) <= MAX_EPOCH_LINES:
-        for number, end in enumerate(ends.tolist()):
+    _draw_loss(axes, metrics, loss_name, shows_smoothed)
+    if windows_per_epoch:
+        ends = np.arange(windows_per_epoch, int(updates[-1]) + 1, windows_per_epoch)
+        for number, end in enumerate(ends.tolist() if len(ends) <= MAX_EPOCH_LINES else []):
             axes.axvline(end, color="0.75", linewidth=0.8, zorder=0, label="end of an epoch" if number == 0 else None)
+        to_bits: Any = functools.partial(np.multiply, 1 / math.log(2))
+        bits = axes.secondary_yaxis("right", functions=(to_bits, functools.partial(np.multiply, math.log(2))))
+        bits.set_ylabel("bits per character")
     best = f"best: update {best_update:,}"
     axes.axvline(best_update, color="tab:green", linestyle="--", linewidth=1.2, label=best)
-    axes.set_xlabel("update")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_ylabel("loss (nats per character)")
+    unit = "squared error" if loss_name == "squared_error" else "loss (nats)"
+    axes.set_ylabel("loss (nats per character)" if windows_per_epoch else unit)
     axes.set_title(printable(title, keep="").replace("$", r"\$"))
-    to_bits: Any = functools.partial(np.multiply, 1 / math.log(2))
-    bits = axes.secondary_yaxis("right", functions=(to_bits, functools.partial(np.multiply, math.log(2))))
-    bits.set_ylabel("bits per character")
-    axes.legend(frameon=False)
-    axes.margins(x=0.01)
-    return figure
-
-
-def accuracy_curve(metrics: dict[str, np.ndarray], *, best_update: int, title: str = "") -> Figure:
-    """Accuracy above, mean loss below, both against the update; for generated sequences.
-
-    Args:
-      metrics: columns `update`, `train/accuracy`, `train/recent_accuracy`, the losses, and those of a validation.
-      best_update: the update whose parameters are kept as the best.
-      title: the figure's title.
-    """
-    figure = Figure(figsize=(8.0, 7.0), layout="constrained")
-    _draw_accuracy(figure.add_subplot(2, 1, 1), metrics)
-    axes = figure.add_subplot(2, 1, 2)
-    loss_name = "loss_nats" if "train/loss_nats" in metrics else "squared_error"
-    _draw_loss(axes, metrics, loss_name, shows_smoothed=False)
-    best = f"best: update {best_update:,}"
-    axes.axvline(best_update, color="tab:green", linestyle="--", linewidth=1.2, label=best)
-    axes.set_ylabel("loss (nats)" if loss_name == "loss_nats" else "squared error")
     axes.set_xlabel("update")
     axes.legend(frameon=False)
     for each in figure.axes:
         each.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         each.margins(x=0.01)
-    figure.suptitle(printable(title, keep="").replace("$", r"\$"))
     return figure
 
 

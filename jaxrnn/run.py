@@ -232,18 +232,12 @@ class Run:
 
     def plot(self) -> Any:
         """The learning curve, a matplotlib figure; with the accuracy where it was measured."""
-        from jaxrnn.plots import accuracy_curve, learning_curve
+        from jaxrnn.plots import learning_curve
 
-        if self._vocabulary is None:
-            return accuracy_curve(
-                self.metrics,
-                best_update=int(self.state.best_update),
-                title=f"{self.record['data']['name']}: {self.config.cell} {self.config.hidden} x {self.config.layers}",
-            )
         return learning_curve(
             self.metrics,
-            windows_per_epoch=self.windows_per_epoch,
             best_update=int(self.state.best_update),
+            windows_per_epoch=self.windows_per_epoch,
             shows_smoothed=is_reports_recipe(self.config),
             title=f"{self.record['data']['name']}: {self.config.cell} {self.config.hidden} x {self.config.layers}",
         )

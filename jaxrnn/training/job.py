@@ -31,6 +31,8 @@ from jaxrnn.training.step import StepSettings
 from jaxrnn.training.trainer import Member, Trainer, start_state
 from jaxrnn.training.values import refuse_other_structures, traced_values
 
+LONGEST_JUDGEMENT = 10_000
+
 
 class TrainJob(NamedTuple):
     """Everything that does not change while a run trains.
@@ -52,7 +54,12 @@ class TrainJob(NamedTuple):
     @property
     def validation_every(self) -> int:
         """Updates between two validations; 0 makes none."""
-        return self.config.validation_every or (self.windows if self.task.validates else 0)
+        return (self.config.validation_every or self.windows) if self.task.validates else 0
+
+    @property
+    def judgement_every(self) -> int:
+        """Updates between two choices of the best parameters by fresh starts; 0 where something else chooses."""
+        return (self.config.validation_every or min(self.windows, LONGEST_JUDGEMENT)) if self.config.judges else 0
 
 
 def objective_of(config: TrainConfig, vocabulary_size: int = 0, document_end: int | None = None) -> Any:
@@ -229,6 +236,7 @@ def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Lay
 def step_settings(config: TrainConfig, objective: Any, devices: int = 1) -> StepSettings:
     """What is fixed when the step is compiled."""
     return StepSettings(
+        judges=config.judges,
         objective=objective,
         optimizer=config.optimizer_settings(),
         loss_reduction=config.loss_reduction,

@@ -21,7 +21,7 @@ from jaxrnn.random_streams import run_key_from_data
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import ChunkMetrics
 
-LARGE = ("params", "optimizer_state", "best_params", "carry", "seed")
+LARGE = ("params", "optimizer_state", "best_params", "candidate", "carry", "seed")
 Chunk = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, ChunkMetrics]]
 
 

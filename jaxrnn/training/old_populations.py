@@ -132,7 +132,7 @@ def _refuse_others(old: Path, metadata: dict[str, Any], saved: dict[str, Any], c
 
 def settings_of_then(config: TrainConfig) -> dict[str, Any]:
     """The settings that there were in versions that kept populations so."""
-    new = ("recurrent_init", "test_fraction", "folds", "fold", "retrain")
+    new = ("recurrent_init", "test_fraction", "folds", "fold", "retrain", "best_by")
     return {name: value for name, value in config.to_json().items() if name not in new}
 
 

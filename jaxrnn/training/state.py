@@ -17,6 +17,20 @@ from jaxrnn.training.values import TracedValues
 RECENT_UPDATES = 100
 
 
+class Candidate(NamedTuple):
+    """What may become the best parameters.
+
+    Attributes:
+      params: parameters after the update with the lowest smoothed loss since the latest choice.
+      smooth_loss: the smoothed loss then; infinity if there was no update since.
+      update: that update.
+    """
+
+    params: Any
+    smooth_loss: jax.Array
+    update: jax.Array
+
+
 class TrainState(NamedTuple):
     """All that changes while training. A restart from it is exact to the last bit.
 
@@ -48,6 +62,11 @@ class TrainState(NamedTuple):
       recent_accuracy: accuracies of the latest updates, (RECENT_UPDATES,), that of update u at place (u - 1) mod
         RECENT_UPDATES; None where the accuracy is not measured.
       valid_accuracy: the accuracy at the latest validation, 0 before there is one; None where it is not measured.
+      candidate: where the best are chosen by fresh starts, the `Candidate` of the next choice; else None, as are
+        the next two.
+      best_score: mean loss of the best from fresh starts; infinity before the first choice.
+      displaced_score: NaN; but where the candidate was made the best before its time, since the state was saved before
+        the first choice or at the end, the `best_score` of what stands in the candidate's place: see `judgement.py`.
     """
 
     params: Any
@@ -72,6 +91,9 @@ class TrainState(NamedTuple):
     stopped: jax.Array
     recent_accuracy: jax.Array | None = None
     valid_accuracy: jax.Array | None = None
+    candidate: Any = None
+    best_score: Any = None
+    displaced_score: Any = None
 
 
 def initial_train_state(

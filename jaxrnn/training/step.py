@@ -17,7 +17,7 @@ from jaxrnn.optim.optimizer import make_optimizer
 from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.random_streams import STREAM_DATA, STREAM_DROPOUT, stream_key
 from jaxrnn.tasks.protocol import accuracy_of
-from jaxrnn.training.state import RECENT_UPDATES, TrainState
+from jaxrnn.training.state import RECENT_UPDATES, Candidate, TrainState
 
 SMOOTHING = 0.999
 MAX_CHUNK_UPDATES = 8192
@@ -42,6 +42,7 @@ class StepSettings(NamedTuple):
       devices: how many devices the batch is split over.
       accuracy: whether the share of right answers of each update is measured.
       stop_at_accuracy: mean accuracy of the latest `RECENT_UPDATES` updates at which training ends; 0 is never.
+      judges: whether the best parameters are chosen by fresh starts, between chunks.
     """
 
     objective: Any
@@ -55,6 +56,7 @@ class StepSettings(NamedTuple):
     devices: int = 1
     accuracy: bool = False
     stop_at_accuracy: float = 0.0
+    judges: bool = False
 
 
 class ChunkMetrics(NamedTuple):
@@ -149,9 +151,10 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
     params, optimizer_state = keep(params, state.params), keep(optimizer_state, state.optimizer_state)
     carry, smooth = keep(carry, state.carry), keep(smooth, state.smooth_loss)
     # From the first validation on the validation decides which parameters are the best.
-    better = finite & (smooth < state.best_smooth_loss) & (state.valid_update == 0)
-    best_params = jax.tree.map(lambda new, best: jnp.where(better, new, best), params, state.best_params)
     update = state.update + 1
+    lowest = state.candidate or Candidate(state.best_params, state.best_smooth_loss, state.best_update)
+    better = finite & (smooth < lowest.smooth_loss) & (state.valid_update == 0)
+    lowest = jax.tree.map(lambda new, old: jnp.where(better, new, old), Candidate(params, smooth, update), lowest)
     if accuracy is not None:
         assert state.recent_accuracy is not None
         state = state._replace(recent_accuracy=state.recent_accuracy.at[state.update % RECENT_UPDATES].set(accuracy))
@@ -163,13 +166,12 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
         carry=carry,
         update=update,
         smooth_loss=smooth,
-        best_params=best_params,
-        best_smooth_loss=jnp.where(better, smooth, state.best_smooth_loss),
-        best_update=jnp.where(better, update, state.best_update),
         skipped=state.skipped + jnp.where(finite, 0, 1),
         bad_in_a_row=jnp.where(finite & (loss <= EXPLOSION * task.chance), 0, state.bad_in_a_row + 1),
     )
-    return state, loss
+    if state.candidate:
+        return state._replace(candidate=lowest), loss
+    return state._replace(best_params=lowest[0], best_smooth_loss=lowest[1], best_update=lowest[2]), loss
 
 
 def _in_epoch(state: TrainState, carry: Any, loss: jax.Array, windows: int) -> tuple[TrainState, Any]:

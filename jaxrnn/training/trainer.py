@@ -16,14 +16,15 @@ from jaxrnn.devices.hosts import on_this_host
 from jaxrnn.devices.mesh import Layout, on_first_device
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.random_streams import STREAM_INIT, STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
-from jaxrnn.tasks.protocol import Score, Task
+from jaxrnn.tasks.protocol import FRESH, Score, Task
+from jaxrnn.training.judgement import judged, shown, with_candidate
 from jaxrnn.training.members import Alone, Members
 from jaxrnn.training.state import TrainState, initial_train_state
 from jaxrnn.training.step import MAX_CHUNK_UPDATES, ChunkMetrics, StepSettings, train_chunk_of
 from jaxrnn.training.validation import with_score
 from jaxrnn.training.values import TracedValues
 
-CHECKPOINTS = ("best", "latest")
+CHECKPOINTS = ("best", "latest", "candidate")
 ALONE = Layout()
 
 
@@ -149,7 +150,7 @@ class Trainer:
             self._running.put(member, state)
 
     def params(self, member: int = 0, checkpoint: str = "latest") -> dict:
-        """A copy of the parameters: "latest", or "best" by validation, else by the smoothed loss."""
+        """A copy of the parameters: "latest", "best", or the "candidate" for it, see `TrainState`."""
         state = self.state(member)
         with numerics(self.dtype):
             return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), self._params(state, checkpoint))
@@ -159,7 +160,7 @@ class Trainer:
 
         Args:
           members: which.
-          part: "validation" or "test".
+          part: "validation", "test" or `FRESH`.
           checkpoint: which parameters.
         """
         states = [self.state(member) for member in members]
@@ -184,6 +185,14 @@ class Trainer:
         with numerics(self.dtype):
             for member, score in zip(members, scores, strict=True):
                 self._running.put(member, with_score(self._running.state(member), score))
+        return scores
+
+    def judge(self, members: Sequence[int], at_end: Sequence[bool]) -> list[Score]:
+        """Scores the candidates of members from fresh starts; their states keep those that do best, see `judged`."""
+        scores = self.score(members, FRESH, "candidate")
+        with numerics(self.dtype):
+            for member, score, ends in zip(members, scores, at_end, strict=True):
+                self._running.put(member, judged(self._running.state(member), score.loss, ends))
         return scores
 
     def write(
@@ -231,7 +240,9 @@ class Trainer:
     def _params(self, state: TrainState, checkpoint: str) -> Any:
         if checkpoint not in CHECKPOINTS:
             raise ValueError(f"parameters are {' or '.join(CHECKPOINTS)}; got {checkpoint!r}")
-        return state.best_params if checkpoint == "best" else state.params
+        if checkpoint == "candidate":
+            return state.candidate.params
+        return shown(state).best_params if checkpoint == "best" else state.params
 
 
 def start_state(
@@ -243,6 +254,7 @@ def start_state(
 ) -> TrainState:
     """The state before the first update: a model drawn from the seed, and nothing learned."""
     model = make_model(nnx.Rngs(params=stream_key(run_key(seed), STREAM_INIT)))
-    return initial_train_state(
+    state = initial_train_state(
         model, settings.optimizer, values, batch_size, seed, settings.objective.passes_carry, settings.accuracy
     )
+    return with_candidate(state) if settings.judges else state
