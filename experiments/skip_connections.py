@@ -31,7 +31,7 @@ from jaxrnn.data.windows import window_at
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.tasks.text import Text
-from jaxrnn.training.parts import optimizer
+from jaxrnn.training.parts import named_optimizer
 from jaxrnn.training.state import initial_train_state
 from jaxrnn.training.trainer import Trainer
 
@@ -51,7 +51,7 @@ def rows(corpus: Corpus, skip_connections: bool, updates: list[int], seeds: int)
         return LanguageModel(len(corpus.vocabulary), HIDDEN, kernel_init=INIT, rngs=rngs, **options)
 
     task = Text(corpus, bptt_length=STEPS, batch_size=BATCH)
-    adam = optimizer("adam", 2e-3, clip_global_norm=5.0)
+    adam = named_optimizer("adam", 2e-3, clip_global_norm=5.0)
     trainer = Trainer(make_model, task, adam, updates=updates[-1], devices="1")
     streams = jnp.asarray(task.streams())
 

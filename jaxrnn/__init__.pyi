@@ -31,8 +31,8 @@ from .tasks.arrays import Arrays as Arrays
 from .tasks.sequences import Sequences as Sequences
 from .tasks.stream import Stream as Stream
 from .tasks.text import Text as Text
-from .training.fit import fit as fit
-from .training.parts import optimizer as optimizer
+from .training.fitting import fit as fit
+from .training.parts import named_optimizer as named_optimizer
 from .training.start import FitResult as FitResult
 from .training.start import resume as resume
 from .training.start import train as train

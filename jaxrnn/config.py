@@ -19,11 +19,11 @@ from jaxrnn.checks import (
     parse_devices,
     parse_interval,
 )
-from jaxrnn.contradictions import OWN_TASK, refuse_contradictions
 from jaxrnn.data.reading_options import ReadingOptions
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.optim.table import OPTIMIZERS, rules_with
-from jaxrnn.tasks.settings import TASK_NAMES, refuse_what_the_task_lacks
+from jaxrnn.tasks.contradictions import OWN_TASK, refuse_contradictions
+from jaxrnn.tasks.settings import TASK_NAMES, refuse_what_the_task_lacks, with_settings_of_then
 from jaxrnn.terminal.printable import printable
 
 if TYPE_CHECKING:  # JAX is not loaded before the settings are known to be good
@@ -55,6 +55,7 @@ CHOICES = {
     "loss_reduction": ("sum", "mean"),
     "decay_shape": ("steps", "cosine"),
     "early_stopping": EARLY_STOPPING_NAMES,
+    "best_by": ("fresh", "smoothed"),
     "dtype": ("float32", "float64"),
     "engine": ENGINE_NAMES,
     "newlines": ("keep", "universal", None),
@@ -74,12 +75,7 @@ SWITCHES = (
     "retrain",
 )
 COUNTS_FROM_0 = (
-    "sample_every",
-    "embedding",
-    "decay_every_updates",
-    "warmup_updates",
-    "validation_every",
-    "fold",
+    *("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every", "fold"),
     "plateau_patience",
 )
 DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_recurrent")
@@ -158,9 +154,7 @@ class TrainConfig:
     decay_shape: str = setting(
         "steps", "steps, or cosine: half a cosine over --decay-every-updates, down to --decay-rate of the rate"
     )
-    plateau_patience: int = setting(
-        0, "validations without a new lowest loss after which the rate decays by --decay-rate; 0: it does not"
-    )
+    plateau_patience: int = setting(0, "validations without a new lowest loss after which the rate decays; 0: never")
     warmup_updates: int = setting(0, "updates in which the learning rate grows from 0 to its full size")
     early_stopping: str = setting(
         "none", "stop by the validation loss: none, patience, or thesis (fell by under 5 per mille an epoch in ten)"
@@ -177,7 +171,8 @@ class TrainConfig:
     folds: int = setting(1, "parts of the text that can be its end in turn")
     fold: int = setting(0, "which of them is, from 0")
     retrain: bool = setting(False, "train on the validation part as well, and validate nothing")
-    validation_every: int = setting(0, "updates between validations; 0: at each epoch's end, with a task none")
+    validation_every: int = setting(0, "updates between validations or choices of the best; 0: an epoch; tasks: none")
+    best_by: str = setting("fresh", "what chooses the best parameters of an unvalidated text: fresh starts or smoothed")
     accuracy: bool = setting(False, "measure the share of right answers on a text too; other tasks always do")
     stop_at_accuracy: float = setting(0.0, "stop when the mean accuracy of the last 100 updates reaches it; 0: never")
     dtype: str = setting("float32", "float32 or float64")
@@ -287,7 +282,7 @@ class TrainConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:
         """Settings from `to_json`; refuses names this version does not know."""
-        known = {f.name for f in dataclasses.fields(cls)}
+        known, values = {f.name for f in dataclasses.fields(cls)}, with_settings_of_then(values)
         unknown = sorted(set(values) - known)
         if unknown:
             raise ConfigurationError(

@@ -16,6 +16,7 @@ from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.structure import model_with
 
 EVALUATION_STEPS = 256
+PIECES = 32
 
 
 class Evaluation(NamedTuple):
@@ -90,6 +91,25 @@ def evaluate_ids(
     # Added on the host, in double precision.
     loss_sum, hits = sum(float(loss) for loss, _ in scores), sum(int(hit) for _, hit in scores)
     return Evaluation(loss_sum / characters, hits / characters, characters)
+
+
+def evaluate_pieces(
+    graphdef: nnx.GraphDef, params: Any, ids: np.ndarray, *, document_end: int | None = None
+) -> Evaluation:
+    """Scores a model on up to `PIECES` evenly spaced pieces of `EVALUATION_STEPS` symbols, each from a fresh start.
+
+    Args:
+      graphdef: structure of a `LanguageModel`.
+      params: its parameters.
+      ids: (N,), N at least 2; short ones are fewer pieces, or a shorter one.
+      document_end: id after which the carry is that of a fresh start.
+    """
+    steps = min(EVALUATION_STEPS, len(ids) - 1)
+    starts = np.linspace(0, len(ids) - 1 - steps, min(PIECES, (len(ids) - 1) // steps)).astype(np.int64)
+    pieces, scored = ids[starts + np.arange(steps + 1)[:, None]], np.ones((steps, len(starts)), bool)
+    carry = model_with(graphdef, params).initial_carry(len(starts))
+    _, loss, hits = _score_window(graphdef, document_end, params, carry, pieces[0], pieces, scored)
+    return Evaluation(float(loss) / scored.size, int(hits) / scored.size, scored.size)
 
 
 class SequenceScores(NamedTuple):

@@ -33,58 +33,38 @@ class Figure(MatplotlibFigure):
 def learning_curve(
     metrics: dict[str, np.ndarray],
     *,
-    windows_per_epoch: int,
     best_update: int,
+    windows_per_epoch: int = 0,
     shows_smoothed: bool = False,
     title: str = "",
 ) -> Figure:
-    """The mean loss against the update, epochs' ends as vertical lines, the best as a marked line.
-
-    The left axis is nats per character, the right one bits per character.
+    """The mean loss against the update, epochs' ends as vertical lines, the best as a marked line; the accuracy below.
 
     Args:
-      metrics: columns `update`, `train/mean_loss_nats` (a run of an older version has the smoothed loss only) and, if
-        there was validation, `valid/loss_nats`.
-      windows_per_epoch: updates an epoch.
+      metrics: columns `update`, `train/mean_loss_nats` (a run of an older version has the smoothed loss only) or those
+        of a squared error, and where they were measured those of the accuracy and of validations.
       best_update: the update whose parameters are kept as the best.
+      windows_per_epoch: updates an epoch of a text, whose loss in bits per character has an axis too.
       shows_smoothed: whether the reports' smoothed loss is drawn too.
       title: the figure's title.
     """
+    loss_name = next(name for name in ("loss_nats", "squared_error", "loss") if f"train/{name}" in metrics)
+    is_text = windows_per_epoch > 0
     has_accuracy = "train/accuracy" in metrics
     figure = Figure(figsize=(8.0, 7.0 if has_accuracy else 4.5), layout="constrained")
     axes = figure.add_subplot(2 if has_accuracy else 1, 1, 1)
     if has_accuracy:
         _draw_accuracy(figure.add_subplot(2, 1, 2), metrics)
-    _draw_loss(axes, metrics, "loss_nats", shows_smoothed)
-    ends = np.arange(windows_per_epoch, int(metrics["update"][-1]) + 1, windows_per_epoch)
-    if len(ends) <= MAX_EPOCH_LINES:
-        for number, end in enumerate(ends.tolist()):
+    _draw_loss(axes, metrics, loss_name, shows_smoothed)
+    if is_text:
+        ends = np.arange(windows_per_epoch, int(metrics["update"][-1]) + 1, windows_per_epoch)
+        for number, end in enumerate(ends.tolist() if len(ends) <= MAX_EPOCH_LINES else []):
             axes.axvline(end, color="0.75", linewidth=0.8, zorder=0, label="end of an epoch" if number == 0 else None)
+        bits_and_back = (functools.partial(np.multiply, 1 / math.log(2)), functools.partial(np.multiply, math.log(2)))
+        axes.secondary_yaxis("right", functions=bits_and_back).set_ylabel("bits per character")
     axes.axvline(best_update, label=f"best: update {best_update:,}", **BEST_LINE)
-    axes.set_ylabel("loss (nats per character)")
-    bits_and_back = (functools.partial(np.multiply, 1 / math.log(2)), functools.partial(np.multiply, math.log(2)))
-    bits = axes.secondary_yaxis("right", functions=bits_and_back)
-    bits.set_ylabel("bits per character")
-    return _finished(figure, title)
-
-
-def accuracy_curve(metrics: dict[str, np.ndarray], *, best_update: int, title: str = "") -> Figure:
-    """Accuracy above, where it was measured, mean loss below, both against the update; for what is no text.
-
-    Args:
-      metrics: columns `update`, `train/accuracy`, `train/recent_accuracy`, the losses, and those of a validation.
-      best_update: the update whose parameters are kept as the best.
-      title: the figure's title.
-    """
-    has_accuracy = "train/accuracy" in metrics
-    figure = Figure(figsize=(8.0, 7.0 if has_accuracy else 4.5), layout="constrained")
-    if has_accuracy:
-        _draw_accuracy(figure.add_subplot(2, 1, 1), metrics)
-    axes = figure.add_subplot(2 if has_accuracy else 1, 1, 2 if has_accuracy else 1)
-    loss = next(name for name in ("loss_nats", "squared_error", "loss") if f"train/{name}" in metrics)
-    _draw_loss(axes, metrics, loss, shows_smoothed=False)
-    axes.axvline(best_update, label=f"best: update {best_update:,}", **BEST_LINE)
-    axes.set_ylabel("loss (nats)" if loss == "loss_nats" else loss.replace("_", " "))
+    unit = "loss (nats)" if loss_name == "loss_nats" else loss_name.replace("_", " ")
+    axes.set_ylabel("loss (nats per character)" if is_text else unit)
     return _finished(figure, title)
 
 

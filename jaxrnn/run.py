@@ -175,15 +175,14 @@ class Run(TrainedModel):
 
     def plot(self) -> Any:
         """The learning curve, a matplotlib figure; with the accuracy where it was measured."""
-        from jaxrnn.plots import accuracy_curve, learning_curve
+        from jaxrnn.plots import learning_curve
 
-        metrics, best = self.metrics, int(self.state.best_update)
-        title = f"{self.record['data']['name']}: {self.config.cell} {self.config.hidden} x {self.config.layers}"
-        if self._vocabulary is None:
-            return accuracy_curve(metrics, best_update=best, title=title)
-        windows, smoothed = self.windows_per_epoch, is_reports_recipe(self.config)
         return learning_curve(
-            metrics, windows_per_epoch=windows, best_update=best, shows_smoothed=smoothed, title=title
+            self.metrics,
+            best_update=int(self.state.best_update),
+            windows_per_epoch=self.windows_per_epoch,
+            shows_smoothed=is_reports_recipe(self.config),
+            title=f"{self.record['data']['name']}: {self._name_of_model()}",
         )
 
     def save_plot(self, path: Path | None = None) -> Path:

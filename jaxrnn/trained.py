@@ -66,10 +66,13 @@ class TrainedModel:
         self.config = TrainConfig.from_json(record["config"])
 
     def __repr__(self) -> str:
-        what = f"{self.config.cell} {self.config.hidden} x {self.config.layers}"
+        parameters = f"{self.record['parameters']:,} parameters"
+        return f"{type(self).__name__}({str(self.path)!r}: {self._name_of_model()}, {parameters})"
+
+    def _name_of_model(self) -> str:
         if "parts" in self.record:
-            what = printable(str(self.record["parts"]["model"]["type"]), keep="")
-        return f"{type(self).__name__}({str(self.path)!r}: {what}, {self.record['parameters']:,} parameters)"
+            return printable(str(self.record["parts"]["model"]["type"]), keep="")
+        return f"{self.config.cell} {self.config.hidden} x {self.config.layers}"
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -18,7 +18,7 @@ LEVELS = [
     ["errors", "cells", "optim"],
     ["terminal", "engines"],
     ["checks", "data", "models", "plots"],
-    ["random_streams", "contradictions", "sample", "evaluate"],
+    ["random_streams", "sample", "evaluate"],
     ["tasks"],
     ["config", "inspect"],
     ["devices"],

@@ -10,7 +10,7 @@ def model(rngs):
     return jaxrnn.LanguageModel(len(text.vocabulary), 32, cell="gru", rngs=rngs)
 
 
-adam = jaxrnn.optimizer("adam", learning_rate=1e-3, clip_global_norm=1.0)
+adam = jaxrnn.named_optimizer("adam", learning_rate=1e-3, clip_global_norm=1.0)
 result = jaxrnn.fit(model, text, adam, members=members, updates=200, validation_every=100, run="runs/sweep")
 scores = result.trainer.score(range(len(members)))
 for member, score in sorted(zip(members, scores, strict=True), key=lambda row: row[1].loss):

@@ -19,7 +19,7 @@ from experiments.temporal_gate.units import Curve, Units
 from jaxrnn.errors import NumericError
 from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_VALIDATION, stream_key
-from jaxrnn.training.parts import optimizer
+from jaxrnn.training.parts import named_optimizer
 from jaxrnn.training.state import TrainState, initial_train_state
 from jaxrnn.training.trainer import Trainer
 
@@ -56,7 +56,7 @@ class Learner:
     def __init__(self, task: TimedTask, cell: str, options: Mapping[str, Any], size: Size):
         task = dataclasses.replace(task, batch_size=size.batch_size)
         self.task, self.cell, self.options, self.size = task, cell, options, size
-        self.optimizer = optimizer("adam", size.learning_rate, clip_global_norm=1.0)
+        self.optimizer = named_optimizer("adam", size.learning_rate, clip_global_norm=1.0)
         # All of a task that a trainer asks for.
         self.trainer = Trainer(self._model, task, self.optimizer, updates=1, devices="1")  # type: ignore[arg-type]
         self.graphdef = self.trainer.graphdef

@@ -7,12 +7,10 @@ otherwise read as another number. A directory is renamed out of sight before it 
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import os
 import re
 import shutil
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,13 +20,13 @@ import numpy as np
 from jaxrnn.devices.hosts import processes
 from jaxrnn.errors import CheckpointError, StorageError
 from jaxrnn.storage.checkpoint_leaves import from_leaves, has_nan, leaf_digest, leaf_shapes, refuse_nan, to_leaves
+from jaxrnn.storage.checkpoint_metadata import metadata_digest, read_metadata
 from jaxrnn.storage.files_inside import refuse_linked_directory
 from jaxrnn.storage.orbax_quiet import orbax_quiet
 from jaxrnn.storage.small_files import sync, sync_tree
 from jaxrnn.terminal.printable import printable
 
 KEEP = 2
-MAX_METADATA_BYTES = 1 << 20
 _NAME = re.compile(r"update_(\d{10})")
 _SAVING, _DELETING = ".saving-", ".deleting-"
 
@@ -109,7 +107,7 @@ def save_checkpoint(
             sync(directory.parent)
         metadata = {"format": format, "update": update, "leaves": {k: leaf_digest(v) for k, v in leaves.items()}}
         metadata |= extra
-        metadata["digest"] = _metadata_digest(metadata)
+        metadata["digest"] = metadata_digest(metadata)
         target = directory / f"update_{update:010d}"
         saving = directory / f"{_SAVING}{update:010d}"
         remove_leftovers(directory)
@@ -171,8 +169,8 @@ def load_checkpoint(directory: Path, update: int, readers: Mapping[int, Reader])
     with orbax_quiet():
         try:
             shapes = {format: leaf_shapes(reader.template) for format, reader in readers.items()}
-            others = any(reader.others for reader in readers.values())
-            leaves, metadata = _read(directory / f"update_{update:010d}", update, shapes, others)
+            path, others = directory / f"update_{update:010d}", any(reader.others for reader in readers.values())
+            leaves, metadata = _read(path, update, shapes, others)
             for name, value in leaves.items():
                 if has_nan(value) and name not in readers[metadata["format"]].may_be_nan:
                     raise CheckpointError(f"leaf {name} is not a number")
@@ -241,53 +239,30 @@ def _read(
     path: Path, update: int, shapes: Mapping[int, Shapes], others: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The leaves and the metadata of one checkpoint, all of it verified."""
-    metadata = _read_metadata(path, tuple(shapes))
+    metadata = read_metadata(path, tuple(shapes))
     wanted = shapes[metadata["format"]]
     if metadata["update"] != update:
         raise CheckpointError(f"it was saved at update {metadata['update']} and has another name since")
     from orbax.checkpoint import v1 as ocp
 
     declared = ocp.metadata(path.resolve()).metadata
-    if not isinstance(declared, dict) or not (set(declared) >= set(wanted) if others else set(declared) == set(wanted)):
+    unknown = set(declared) ^ set(wanted) if isinstance(declared, dict) else {""}
+    if unknown - (set(declared) - set(wanted) if others else set()):
         raise CheckpointError("its leaves are not those of this model and optimizer")
     for name, (shape, dtype) in wanted.items():
         if tuple(declared[name].shape) != shape or np.dtype(declared[name].dtype) != dtype:
             found = f"{np.dtype(declared[name].dtype)}{list(declared[name].shape)}"
             raise CheckpointError(f"leaf {name} is {found}, this model's is {dtype}{list(shape)}")
-    some = ocp.Context()
-    some.pytree.loading.partial_load = others
-    with some:
+    reading: Any = contextlib.nullcontext()  # not a context of its own where all is read: one may be set
+    if others:
+        reading = ocp.Context()
+        reading.pytree.loading.partial_load = True
+    with reading:
         leaves = ocp.load(path.resolve(), {name: np.empty(*wanted[name]) for name in wanted})
     for name, value in leaves.items():
         if leaf_digest(value) != metadata["leaves"].get(name):
             raise CheckpointError(f"leaf {name} is not what was saved")
     return leaves, metadata
-
-
-def _metadata_digest(metadata: dict[str, Any]) -> str:
-    text = json.dumps({k: v for k, v in metadata.items() if k != "digest"}, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _read_metadata(path: Path, formats: tuple[int, ...]) -> dict[str, Any]:
-    # No link, pipe or device is ever followed, and no file of metadata is parsed before its size is known.
-    for folder, folders, files in os.walk(path):
-        if any(os.path.islink(os.path.join(folder, name)) for name in folders):
-            raise CheckpointError("a directory in it is a link, not a regular directory")
-        for name in files:
-            status = os.lstat(os.path.join(folder, name))
-            if not stat.S_ISREG(status.st_mode):
-                raise CheckpointError(f"{printable(name)} in it is not a regular file")
-            if name.startswith("_") and status.st_size > MAX_METADATA_BYTES:
-                raise CheckpointError(f"{printable(name)} in it has {status.st_size} bytes of metadata")
-    content = json.loads((path / "_CHECKPOINT_METADATA").read_bytes())
-    metadata = content.get("custom_metadata") if isinstance(content, dict) else None
-    if not isinstance(metadata, dict) or metadata.get("digest") != _metadata_digest(metadata):
-        raise CheckpointError("its metadata are damaged")
-    if metadata.get("format") not in formats:
-        known = ", ".join(map(str, sorted(formats)))
-        raise CheckpointError(f"its format is {metadata.get('format')!r}, this version reads {known}")
-    return metadata
 
 
 def _delete(path: Path) -> None:

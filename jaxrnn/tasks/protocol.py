@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 from flax import nnx
 
+FRESH = "fresh starts"  # the part of the data that the best parameters are chosen by: see `Task.score`
+
 
 class Score(NamedTuple):
     """How good a model is on data that it is not trained on.
@@ -200,7 +202,7 @@ class Task(Protocol):
         """The data in one line."""
 
     def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, part: str) -> Score:
-        """Scores parameters on a part of the data, "validation" or "test".
+        """Scores parameters on a part of the data, "validation" or "test", or on pieces of the training text, `FRESH`.
 
         Args:
           graphdef: structure of the model.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from jaxrnn.checks import check_number, flag
-from jaxrnn.contradictions import OWN_TASK
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.sequence_lengths import SHORTEST, check_length
 
 # The first is the default.
@@ -33,6 +33,7 @@ ONLY_FOR_TEXT = {
     "bptt_length": "the gradient flows through the whole sequence; give --sequence-length",
     "embedding": "it reads numbers or one-hot symbols; leave it out",
     "tie_embedding": "it reads numbers or one-hot symbols; leave it out",
+    "best_by": "every sequence is read from a fresh start; leave it out",
     "sample_every": "a classifier writes no text; leave it out",
     "sample_length": "a classifier writes no text; leave it out",
     "encoding": "no text is read; leave it out",
@@ -46,6 +47,13 @@ ONLY_FOR_SEQUENCES = ("sequence_length", "input", "pooling")
 def is_reports_recipe(config: Any) -> bool:
     """Whether the reports' smoothed loss is what they say, so that people are shown it beside the mean loss."""
     return (config.task, config.batch_size, config.loss_reduction, config.optimizer) == ("text", 1, "sum", "adagrad")
+
+
+def with_settings_of_then(values: dict[str, Any]) -> dict[str, Any]:
+    """Stored settings with `best_by`, which is younger: the versions before it did what is now "smoothed"."""
+    validates = values.get("validation_fraction") and not values.get("retrain")
+    is_young = "best_by" in values or values.get("task", "text") != "text" or validates
+    return values if is_young else {**values, "best_by": "smoothed"}
 
 
 def refuse_what_the_task_lacks(values: dict[str, Any], defaults: dict[str, Any]) -> None:

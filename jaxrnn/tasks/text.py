@@ -16,11 +16,11 @@ from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.splits import split_text
 from jaxrnn.data.windows import count_windows, refuse_short_part, reset_mask, to_streams, window_at
-from jaxrnn.evaluate import evaluate_ids
+from jaxrnn.evaluate import evaluate_ids, evaluate_pieces
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.sample import sample_ids
-from jaxrnn.tasks.protocol import Batch, Score
+from jaxrnn.tasks.protocol import FRESH, Batch, Score
 
 VALIDATION_STREAMS = 32
 
@@ -190,8 +190,11 @@ class Text:
         )
 
     def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, part: str) -> Score:
-        """Scores every symbol of a part but its first, in several streams."""
+        """Scores every symbol of a part but its first, in several streams; for `FRESH` see `evaluate_pieces`."""
         del key
+        if part == FRESH:
+            of = evaluate_pieces(graphdef, params, self.parts.train, document_end=self.objective.document_end)
+            return Score(of.loss_nats, of.accuracy, f"{of.loss_nats:.3f} nats from fresh starts")
         ids = self.parts.valid if part == "validation" else self.parts.test
         streams = max(min(VALIDATION_STREAMS, (len(ids) - 1) // self.objective.steps), 1)
         of = evaluate_ids(graphdef, params, ids, batch_size=streams, document_end=self.objective.document_end)

@@ -1,6 +1,7 @@
 """Checkpoints of older versions, read into today's state.
 
-Format 1 (until November 2026) named the losses after nats also where they were squared errors, held the traced values
+Format 2 (until November 2026) chose no best parameters by fresh starts; it is as format 3 is where those do not choose.
+Format 1 (until then too) named the losses after nats also where they were squared errors, held the traced values
 beside each other, counted as bad only updates that were not finite, and knew neither the mean loss of an epoch nor that
 a run can be stopped from outside.
 """
@@ -16,15 +17,16 @@ from jaxrnn.storage.checkpoint import Reader
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.values import TracedValues
 
-FORMAT = 2
-MAY_BE_NAN = frozenset({"valid_loss", "valid_loss_nats"})  # before the first validation
+FORMAT = 3
+MAY_BE_NAN = frozenset({"valid_loss", "valid_loss_nats", "displaced_score"})  # before the first validation
 _NAMES_OF_1 = {
     "smooth_loss": "smooth_loss_nats",
     "best_smooth_loss": "best_smooth_loss_nats",
     "valid_loss": "valid_loss_nats",
     "bad_in_a_row": "skipped_in_a_row",
 }
-_NEW_IN_2 = ("values", "epoch_loss_sum", "epoch_loss", "stopped")
+_NEW_IN_3 = ("candidate", "best_score", "displaced_score")
+_NEW_IN_2 = ("values", "epoch_loss_sum", "epoch_loss", "stopped", *_NEW_IN_3)
 
 
 def readers(template: TrainState, others: bool = False) -> dict[int, Reader]:
@@ -32,12 +34,9 @@ def readers(template: TrainState, others: bool = False) -> dict[int, Reader]:
 
     With `others` it may hold leaves that the template has not; format 1 is then not read.
     """
-    if others:
-        return {FORMAT: Reader(template, lambda state: state, MAY_BE_NAN, others)}
-    return {
-        FORMAT: Reader(template, lambda state: state, MAY_BE_NAN),
-        1: Reader(as_format_1(template), from_format_1, MAY_BE_NAN),
-    }
+    as_today = Reader(template, lambda state: state, MAY_BE_NAN, others)
+    older = {} if others else {1: Reader(as_format_1(template), from_format_1, MAY_BE_NAN)}
+    return {FORMAT: as_today, 2: as_today, **older}
 
 
 def as_format_1(state: TrainState) -> dict[str, Any]:

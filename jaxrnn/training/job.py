@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,23 +15,25 @@ from flax import nnx
 
 from jaxrnn.cells import cell_options
 from jaxrnn.cells.initializers import Initializer, initializer
-from jaxrnn.checks import LARGEST_COUNT, parse_devices
+from jaxrnn.checks import LARGEST_COUNT
 from jaxrnn.config import DEFAULT_UPDATES, TrainConfig
-from jaxrnn.contradictions import OWN_TASK
 from jaxrnn.data.corpus import Corpus
 from jaxrnn.devices.memory import parameter_count, refuse_what_cannot_fit
-from jaxrnn.devices.mesh import Layout, automatic_devices, layout_for
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
+from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.tasks.text import NextSymbol, Text
 from jaxrnn.training.early_stopping import fewest_validations
+from jaxrnn.training.judgement import with_candidate
 from jaxrnn.training.state import TrainState, initial_train_state
 from jaxrnn.training.step import CALL_OPTIONS, StepSettings
 from jaxrnn.training.values import TracedValues, traced_values
+
+LONGEST_JUDGEMENT = 10_000
 
 
 class TrainJob(NamedTuple):
@@ -74,7 +76,18 @@ class TrainJob(NamedTuple):
     def validation_every(self) -> int:
         """Updates between two validations; 0 makes none."""
         validates = self.validation is not None or self.task.validates
-        return self.config.validation_every or (self.windows if validates else 0)
+        return (self.config.validation_every or self.windows) if validates else 0
+
+    @property
+    def judges(self) -> bool:
+        """Whether the best parameters are those that do best from fresh starts; else validation or smoothing choose."""
+        validates = self.validation is not None or self.task.validates
+        return self.task.writes and self.config.best_by == "fresh" and not validates
+
+    @property
+    def judgement_every(self) -> int:
+        """Updates between two choices of the best parameters by fresh starts; 0 where something else chooses."""
+        return (self.config.validation_every or min(self.windows, LONGEST_JUDGEMENT)) if self.judges else 0
 
 
 def objective_of(config: TrainConfig, vocabulary_size: int = 0, document_end: int | None = None) -> Any:
@@ -156,7 +169,7 @@ def start_state(job: TrainJob, seed: int | np.integer | jax.Array, values: Trace
     """The state before the first update: a model drawn from the seed, and nothing learned."""
     key = stream_key(run_key(seed), STREAM_INIT)
     task = job.task
-    return initial_train_state(
+    state = initial_train_state(
         job.make_model(nnx.Rngs(params=key, default=jax.random.fold_in(key, 1))),
         job.optimizer,
         values,
@@ -167,6 +180,7 @@ def start_state(job: TrainJob, seed: int | np.integer | jax.Array, values: Trace
         task.objective.shuffled,
         job.given,
     )
+    return with_candidate(state) if job.judges else state
 
 
 def measures_accuracy(job: TrainJob) -> bool:
@@ -188,10 +202,16 @@ def state_template(config: TrainConfig, objective: Any) -> TrainState:
         model, optimizer = make_model(config, objective, nnx.Rngs(0)), NamedOptimizer(config.optimizer_settings())
         sizes = (config.batch_size, config.seed, objective.passes_carry)
         accuracy = config.accuracy or objective.measures_accuracy
-        return initial_train_state(model, optimizer, traced_values(config), *sizes, accuracy)
+        state = initial_train_state(model, optimizer, traced_values(config), *sizes, accuracy)
+        return with_candidate(state) if chooses_by_fresh_starts(config) else state
 
     with numerics(config.dtype):
         return jax.eval_shape(start)
+
+
+def chooses_by_fresh_starts(config: TrainConfig) -> bool:
+    """What `TrainJob.judges` is of a run of these settings, whose text is not there."""
+    return config.task == "text" and config.best_by == "fresh" and (not config.validation_fraction or config.retrain)
 
 
 def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
@@ -251,26 +271,6 @@ def refuse_early_stopping_that_cannot_act(job: TrainJob) -> None:
             f"--early-stopping {config.early_stopping} can stop at update {needed:,} at the earliest, the run has "
             f"{job.updates:,}; give more --updates or --epochs, a smaller --validation-every, or leave it out"
         )
-
-
-def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Layout:
-    """How so many members lie on JAX's devices: as asked, or on a CPU by a fixed rule.
-
-    Raises:
-      ConfigurationError: if a batch cannot be split so.
-    """
-    config, members = configs[0], len(configs)
-    on_cpu = jax.default_backend() == "cpu"
-    asked = devices or parse_devices(config.devices)
-    if members > 1:
-        return layout_for(members, asked or jax.device_count(), config.batch_size, batched=not on_cpu)
-    if asked is None:
-        asked = automatic_devices(config.hidden, config.batch_size, jax.device_count()) if on_cpu else 1
-    if config.batch_size % asked:
-        raise ConfigurationError(
-            f"--devices {asked} cannot share --batch-size {config.batch_size} evenly; give a divisor of it"
-        )
-    return Layout(1, asked)
 
 
 def settings_of(job: TrainJob, devices: int = 1) -> StepSettings:

@@ -24,20 +24,22 @@ from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback, is_due, next_points
 from jaxrnn.training.job import TrainJob
+from jaxrnn.training.judgement import shown, taken_back
 from jaxrnn.training.memory_files import MemoryFiles
 from jaxrnn.training.report import Report, status_of
 from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
-from jaxrnn.training.step import EXPLOSION, MAX_CHUNK_UPDATES, ChunkMetrics
+from jaxrnn.training.step import MAX_CHUNK_UPDATES, ChunkMetrics
 from jaxrnn.training.trainer import Trainer
-from jaxrnn.training.validation import end_of
+from jaxrnn.training.validation import divergence_in_words, end_of
 
 SECONDS_A_CHUNK, SECONDS_A_CHUNK_OF_MEMBERS = 1.0, 5.0  # so that Ctrl-C is heard
 FIRST_CHUNK = 10  # until the pace is known
 MAX_FAILED_SAVES = 3
 SAVING_SHARE = 0.05  # of the time at most is spent on checkpoints that are due by time
 SAMPLE_TEMPERATURE = 1.0
+LARGE_DIFFERENCE = 0.1  # in nats, between smoothed loss and loss from fresh starts, of which a person is told
 
 
 class Loop:
@@ -75,12 +77,12 @@ class Loop:
         self.rounds, self.report, self.select, self.callbacks = rounds, report, select, callbacks
         self.config, self.alone = jobs[0].config, len(jobs) == 1
         self.sample_every = self.config.sample_every if jobs[0].task.writes else 0
-        self.validation_every = jobs[0].validation_every
+        self.validation_every, self.judgement_every = jobs[0].validation_every, jobs[0].judgement_every
         self.save_updates, self.save_seconds = parse_interval(self.config.checkpoint_every)
         self.totals = np.array([job.updates for job in jobs])
         self.updates = np.zeros(len(jobs), np.int64)
         self.ends: list[str | None] = [None] * len(jobs)
-        self.failed_saves, self.seconds_an_update = 0, 0.0
+        self.failed_saves, self.seconds_an_update, self.has_warned = 0, 0.0, False
 
     def begin(self) -> bool:
         """Opens the files, restores what was saved, compiles. False if a run by itself was done before."""
@@ -92,6 +94,8 @@ class Loop:
         self.trainer.begin(states)
         self.updates = self.trainer.updates
         self._note_ends(range(len(self.jobs)))
+        for member in np.flatnonzero(self._running()).tolist() if self.judgement_every else ():
+            self.trainer.put(member, taken_back(self.trainer.state(member)))
         if any(end is None for end in self.ends):
             self.progress.message(f"compiled in {time.perf_counter() - started:.1f} s")
         return True
@@ -127,6 +131,8 @@ class Loop:
             for m in moved:
                 self.files[m].log(scores.get(m), self.ends[m] == "finished")
             self._refuse_divergence(float(measured[moved[0]].loss[-1]) if done[moved[0]] else math.nan)
+            if self.judgement_every:
+                self._judge(moved)
             for member, params in untrained.items():  # drawn after the first update: its numbers are seen sooner
                 self._sample(member, params, 0)
             for member in moved:
@@ -205,7 +211,8 @@ class Loop:
         ahead = self.updates[running & (self.updates > update)]
         points = next_points(self.callbacks, update)
         ends = [*self.totals[first].tolist(), *ahead.tolist(), *points, update + MAX_CHUNK_UPDATES]
-        for interval in (self.jobs[0].windows, self.validation_every, self.sample_every, self.save_updates):
+        of_host = self.validation_every, self.judgement_every, self.sample_every, self.save_updates
+        for interval in (self.jobs[0].windows, *of_host):
             if interval:
                 ends.append(update + interval - update % interval)
         seconds = SECONDS_A_CHUNK if self.alone else SECONDS_A_CHUNK_OF_MEMBERS
@@ -232,19 +239,9 @@ class Loop:
         self.progress.show(status, update == 1 or update == total)
 
     def _refuse_divergence(self, latest_loss: float) -> None:
-        if not self.alone or self.ends[0] != "diverged":
-            return
-        update, bad = int(self.updates[0]), int(self.trainer.glance().bad_in_a_row)
-        what = "the loss or its gradient was not finite"
-        if math.isfinite(latest_loss):
-            what = f"the loss, {latest_loss:.3g}, was above {EXPLOSION:g} times that of a model that knows nothing"
-        saved = (
-            f"the checkpoint of update {max(self.files[0].saved_update, 0)} is intact: " if self.files[0].path else ""
-        )
-        raise NumericError(
-            f"{what} for {bad} updates up to update {update}; {saved}lower --learning-rate or set --clip-value in a "
-            "new run"
-        )
+        if self.alone and self.ends[0] == "diverged":
+            saved = None if self.files[0].path is None else max(self.files[0].saved_update, 0)
+            raise NumericError(divergence_in_words(self.trainer.glance(), latest_loss, saved))
 
     def _validate(self, due: list[int], last: list[int]) -> dict[int, Score]:
         scores = dict(zip(due, self.trainer.validate(due), strict=True)) if due else {}
@@ -266,6 +263,15 @@ class Loop:
                 self._note_ends([member])
         return scores
 
+    def _judge(self, moved: list[int]) -> None:
+        chosen = [m for m in moved if self.ends[m] or self._is_due(m, self.judgement_every)]
+        smooth = float(self.trainer.state().candidate.smooth_loss) if self.alone else math.inf
+        scores = self.trainer.judge(chosen, [not self._is_due(m, self.judgement_every) for m in chosen])
+        if not self.has_warned and any(score.loss > smooth + LARGE_DIFFERENCE for score in scores):
+            self.has_warned = True
+            said = f"the lowest smoothed loss, {smooth:.3f} nats, needs the carry of training: {scores[0].line}"
+            self.progress.warning(said)
+
     def _sample(self, member: int, params: Any, update: int) -> None:
         self.trainer.state(member)  # its parts lie on all processes, which must fetch them together
         if not is_writer():
@@ -279,7 +285,7 @@ class Loop:
         try:
             for member in wanted:
                 keep = None if self.rounds is None else self.rounds.updates.get(member)
-                self.files[member].save(self.trainer.state(member), keep)
+                self.files[member].save(shown(self.trainer.state(member)), keep)
             if self.rounds is not None and wanted and is_writer():
                 stopped = [member for member, end in enumerate(self.ends) if end == "stopped"]
                 self.rounds.note(self.updates.tolist(), stopped)

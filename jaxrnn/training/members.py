@@ -21,7 +21,10 @@ from jaxrnn.random_streams import run_key_from_data
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import ChunkMetrics
 
-LARGE = ("params", "optimizer_state", "best_params", "carry", "seed", "variables", "best_variables", "order")
+LARGE = (
+    *("params", "optimizer_state", "best_params", "candidate", "carry", "seed"),
+    *("variables", "best_variables", "order"),
+)
 Feed = Callable[[int, int], Any]
 Chunk = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, ChunkMetrics]]
 

@@ -14,12 +14,12 @@ from flax import nnx
 
 from jaxrnn.cells import Cell
 from jaxrnn.config import DROPOUT_SITES, TrainConfig
-from jaxrnn.contradictions import OWN_TASK
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import call_takes, params_of
 from jaxrnn.optim.optimizer import NamedOptimizer
+from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.training.job import TrainJob, refuse_early_stopping_that_cannot_act, start_state, total_updates
 from jaxrnn.training.part_records import record_of_parts
@@ -30,6 +30,7 @@ from jaxrnn.training.values import TRACED, traced_values
 # The settings of `TrainConfig` that `fit` takes by name; the others are what model, task and optimizer are for.
 SETTINGS = (
     "accuracy",
+    "best_by",
     "checkpoint_every",
     "clip_backward",
     "devices",
@@ -49,7 +50,7 @@ SETTINGS = (
 OF_THE_MODEL = ("clip_backward", *DROPOUT_SITES)  # traced values that are no optimizer's
 
 
-def optimizer(name: str, learning_rate: float, **settings: Any) -> NamedOptimizer:
+def named_optimizer(name: str, learning_rate: float, **settings: Any) -> NamedOptimizer:
     """An optimizer of the command line by name, for `fit`: members may differ in its rates and limits.
 
     Args:
@@ -61,7 +62,7 @@ def optimizer(name: str, learning_rate: float, **settings: Any) -> NamedOptimize
       ConfigurationError: for a name or a value that cannot be used.
 
     Example:
-      >>> optimizer("rmsprop", 2e-3, clip_value=5.0).settings.rmsprop_decay
+      >>> named_optimizer("rmsprop", 2e-3, clip_value=5.0).settings.rmsprop_decay
       0.95
     """
     given = {"clip_value": 0.0, **settings, "optimizer": name, "learning_rate": learning_rate}
@@ -181,7 +182,9 @@ def _refuse_what_is_no_part(model: Any, task: Any, optimizer: Any, settings: Map
     if not hasattr(task, "objective"):
         raise ConfigurationError(f"fit expects a task: Text, Sequences, Arrays or Stream; got {type(task).__name__}")
     if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
-        raise ConfigurationError(f"fit expects an Optax optimizer, or jaxrnn.optimizer; got {type(optimizer).__name__}")
+        raise ConfigurationError(
+            f"fit expects an Optax optimizer, or jaxrnn.named_optimizer; got {type(optimizer).__name__}"
+        )
 
 
 def _dtype_of(model: nnx.Module) -> str:

@@ -12,6 +12,7 @@ from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.checkpoint import Checkpoint, load_latest, remove_leftovers
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.vocabulary_file import load_vocabulary
+from jaxrnn.tasks.settings import with_settings_of_then
 from jaxrnn.terminal.printable import printable
 from jaxrnn.training.formats import readers
 from jaxrnn.training.job import TrainJob
@@ -148,8 +149,8 @@ def refuse_other_run(metadata: dict[str, Any], mine: dict[str, Any], former_dige
     Raises:
       CheckpointError: if the checkpoint is another run's, with a table of what differs.
     """
-    # A setting that did not exist yet when it was saved had its default.
-    theirs = TrainConfig().to_json() | _dict(metadata.get("config"))
+    # A setting that did not exist yet when it was saved had its default, but for one.
+    theirs = TrainConfig().to_json() | with_settings_of_then(_dict(metadata.get("config")))
     rows = [_row(name, theirs.get(name), value) for name, value in mine["config"].items() if theirs.get(name) != value]
     if metadata.get("data") not in (mine["data"], *former_digests):
         rows.append("the checksum of the data")

@@ -1,12 +1,16 @@
-"""How many virtual CPU devices a run needs, found out before JAX starts."""
+"""How many devices a run needs, found out before JAX starts, and how its program lies on them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import jax
 
 from jaxrnn.checks import parse_devices
 from jaxrnn.config import TrainConfig
-from jaxrnn.devices.mesh import automatic_devices, cores, use_cpu_devices
+from jaxrnn.devices.mesh import Layout, automatic_devices, cores, layout_for, use_cpu_devices
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory
 
 
@@ -32,3 +36,23 @@ def prepare_devices(config: TrainConfig | None, run: str | Path | None = None) -
             devices = automatic_devices(config.hidden, config.batch_size, cores())
     if devices is not None and devices > 1:
         use_cpu_devices(devices)
+
+
+def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Layout:
+    """How so many members lie on JAX's devices: as asked, or on a CPU by a fixed rule.
+
+    Raises:
+      ConfigurationError: if a batch cannot be split so.
+    """
+    config, members = configs[0], len(configs)
+    on_cpu = jax.default_backend() == "cpu"
+    asked = devices or parse_devices(config.devices)
+    if members > 1:
+        return layout_for(members, asked or jax.device_count(), config.batch_size, batched=not on_cpu)
+    if asked is None:
+        asked = automatic_devices(config.hidden, config.batch_size, jax.device_count()) if on_cpu else 1
+    if config.batch_size % asked:
+        raise ConfigurationError(
+            f"--devices {asked} cannot share --batch-size {config.batch_size} evenly; give a divisor of it"
+        )
+    return Layout(1, asked)

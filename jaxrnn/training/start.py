@@ -178,6 +178,8 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
     best, lowest = float(state.best_smooth_loss), float(state.early_stopping.best)
     unit = f" {objective.loss_unit}" if objective.loss_unit else ""
     measured = [f"validation loss {lowest:.4f}{unit}"] if math.isfinite(lowest) else []
+    if state.best_score is not None:
+        measured.append(f"{float(state.best_score):.3f} nats from fresh starts")
     if is_reports_recipe(job.config):
         over = f"{best * objective.steps:.2f} over {objective.steps} characters"
         measured.append(f"smoothed loss {best:.3f} nats ({over})")

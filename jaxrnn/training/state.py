@@ -17,6 +17,22 @@ from jaxrnn.training.values import TracedValues
 RECENT_UPDATES = 100
 
 
+class Candidate(NamedTuple):
+    """What may become the best parameters.
+
+    Attributes:
+      params: parameters after the update with the lowest smoothed loss since the latest choice.
+      smooth_loss: the smoothed loss then; infinity if there was no update since.
+      update: that update.
+      variables: the model's others then.
+    """
+
+    params: Any
+    smooth_loss: jax.Array
+    update: jax.Array
+    variables: Any = ()
+
+
 class TrainState(NamedTuple):
     """All that changes while training. A restart from it is exact to the last bit.
 
@@ -48,6 +64,11 @@ class TrainState(NamedTuple):
       recent_accuracy: accuracies of the latest updates, (RECENT_UPDATES,), that of update u at place (u - 1) mod
         RECENT_UPDATES; None where the accuracy is not measured.
       valid_accuracy: the accuracy at the latest validation, 0 before there is one; None where it is not measured.
+      candidate: where the best are chosen by fresh starts, the `Candidate` of the next choice; else None, as are
+        the next two.
+      best_score: mean loss of the best from fresh starts; infinity before the first choice.
+      displaced_score: NaN; but where the candidate was made the best before its time, since the state was saved before
+        the first choice or at the end, the `best_score` of what stands in the candidate's place: see `judgement.py`.
       variables: what the model holds beside its parameters, such as running means; () if there is nothing.
       best_variables: those of `best_params`.
       order: of the rows in this epoch, (N,), where they are shuffled; else ().
@@ -75,9 +96,23 @@ class TrainState(NamedTuple):
     stopped: jax.Array
     recent_accuracy: jax.Array | None = None
     valid_accuracy: jax.Array | None = None
+    candidate: Any = None
+    best_score: Any = None
+    displaced_score: Any = None
     variables: Any = ()
     best_variables: Any = ()
     order: Any = ()
+
+
+def best_of(state: TrainState) -> Candidate:
+    """The best parameters and what is known of them."""
+    return Candidate(state.best_params, state.best_smooth_loss, state.best_update, state.best_variables)
+
+
+def with_best(state: TrainState, best: Candidate) -> TrainState:
+    """The state with these as its best."""
+    names = ("best_params", "best_smooth_loss", "best_update", "best_variables")
+    return state._replace(**dict(zip(names, best, strict=True)))
 
 
 def initial_train_state(

@@ -16,7 +16,7 @@ from jaxrnn.models.dropout import Dropout
 from jaxrnn.models.structure import joined, variables_of
 from jaxrnn.random_streams import STREAM_DATA, STREAM_DROPOUT, stream_key
 from jaxrnn.training.batch_loss import all_finite, batch_loss
-from jaxrnn.training.state import RECENT_UPDATES, TrainState
+from jaxrnn.training.state import RECENT_UPDATES, Candidate, TrainState, best_of, with_best
 
 SMOOTHING = 0.999
 MAX_CHUNK_UPDATES = 8192
@@ -146,11 +146,11 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
         keep(variables, state.variables),
     )
     # From the first validation on the validation decides which parameters are the best.
-    better = finite & (smooth < state.best_smooth_loss) & (state.valid_update == 0)
-    best_params, best_variables = jax.tree.map(
-        lambda new, best: jnp.where(better, new, best), (params, variables), (state.best_params, state.best_variables)
-    )
     update = state.update + 1
+    lowest = state.candidate or best_of(state)
+    better = finite & (smooth < lowest.smooth_loss) & (state.valid_update == 0)
+    now = Candidate(params, smooth, update, variables)
+    lowest = jax.tree.map(lambda new, old: jnp.where(better, new, old), now, lowest)
     if accuracy is not None:
         assert state.recent_accuracy is not None
         state = state._replace(recent_accuracy=state.recent_accuracy.at[state.update % RECENT_UPDATES].set(accuracy))
@@ -162,15 +162,13 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
         carry=carry,
         update=update,
         smooth_loss=smooth,
-        best_params=best_params,
         variables=variables,
-        best_variables=best_variables,
-        best_smooth_loss=jnp.where(better, smooth, state.best_smooth_loss),
-        best_update=jnp.where(better, update, state.best_update),
         skipped=state.skipped + jnp.where(finite, 0, 1),
         bad_in_a_row=jnp.where(finite & (loss <= EXPLOSION * task.chance), 0, state.bad_in_a_row + 1),
     )
-    return state, loss
+    if state.candidate:
+        return state._replace(candidate=lowest), loss
+    return with_best(state, lowest), loss
 
 
 def _in_epoch(state: TrainState, carry: Any, loss: jax.Array, windows: int) -> tuple[TrainState, Any]:

@@ -18,16 +18,18 @@ from jaxrnn.devices.numerics import numerics
 from jaxrnn.models.structure import joined
 from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict
-from jaxrnn.tasks.protocol import Score, Task
-from jaxrnn.training.job import TrainJob, layout_of, settings_of, start_state, structure_of_model
+from jaxrnn.tasks.protocol import FRESH, Score, Task
+from jaxrnn.training.job import TrainJob, settings_of, start_state, structure_of_model
+from jaxrnn.training.judgement import judged, shown
 from jaxrnn.training.members import Alone, Members
 from jaxrnn.training.parts import jobs_of_parts, with_injected
+from jaxrnn.training.run_devices import layout_of
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import MAX_CHUNK_UPDATES, ChunkMetrics, train_chunk_of
 from jaxrnn.training.validation import with_score
 from jaxrnn.training.values import refuse_other_structures
 
-CHECKPOINTS = ("best", "latest")
+CHECKPOINTS = ("best", "latest", "candidate")
 
 
 class Trainer:
@@ -176,7 +178,7 @@ class Trainer:
             self._running.put(member, state)
 
     def params(self, member: int = 0, checkpoint: str = "latest") -> dict:
-        """A copy of the parameters: "latest", or "best" by validation, else by the smoothed loss."""
+        """A copy of the parameters: "latest", "best", or the "candidate" for it, see `TrainState`."""
         state = self.state(member)
         with numerics(self.dtype):
             return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), self._params(state, checkpoint))
@@ -186,7 +188,7 @@ class Trainer:
 
         Args:
           members: which.
-          part: "validation" or "test".
+          part: "validation", "test" or `FRESH`.
           checkpoint: which parameters.
         """
         states = [self.state(member) for member in members]
@@ -236,6 +238,14 @@ class Trainer:
                 self._running.put(member, with_score(self._running.state(member), score, patience))
         return scores
 
+    def judge(self, members: Sequence[int], at_end: Sequence[bool]) -> list[Score]:
+        """Scores the candidates of members from fresh starts; their states keep those that do best, see `judged`."""
+        scores = self.score(members, FRESH, "candidate")
+        with numerics(self.dtype):
+            for member, score, ends in zip(members, scores, at_end, strict=True):
+                self._running.put(member, judged(self._running.state(member), score.loss, ends))
+        return scores
+
     def write(
         self,
         member: int,
@@ -278,5 +288,9 @@ class Trainer:
     def _params(self, state: TrainState, checkpoint: str) -> Any:
         if checkpoint not in CHECKPOINTS:
             raise ValueError(f"parameters are {' or '.join(CHECKPOINTS)}; got {checkpoint!r}")
-        best = checkpoint == "best"
-        return joined(*((state.best_params, state.best_variables) if best else (state.params, state.variables)))
+        if checkpoint == "candidate":
+            return joined(state.candidate.params, state.candidate.variables)
+        if checkpoint == "latest":
+            return joined(state.params, state.variables)
+        best = shown(state)
+        return joined(best.best_params, best.best_variables)

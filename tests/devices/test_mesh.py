@@ -18,7 +18,8 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.dropout import DropoutRates
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.optim.optimizer import make_hyperparameters
-from jaxrnn.training.job import layout_of, make_job
+from jaxrnn.training.job import make_job
+from jaxrnn.training.run_devices import layout_of
 from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.values import TracedValues
 from tests.faults.support import assert_refused, call, finish, five_parts, rows_of, start, tiny_text

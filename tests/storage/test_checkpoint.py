@@ -228,8 +228,8 @@ def _silent_without_digest(directory: Path, monkeypatch: pytest.MonkeyPatch) -> 
         __hash__ = str.__hash__
 
     ANY = Equal("any")
-    read = checkpoints._read_metadata
-    monkeypatch.setattr(checkpoints, "_read_metadata", lambda *given: read(*given) | {"leaves": Anything()})
+    read = checkpoints.read_metadata
+    monkeypatch.setattr(checkpoints, "read_metadata", lambda *given: read(*given) | {"leaves": Anything()})
     return _flip_bits(directory, 60, seed=5)["silent"]
 
 
@@ -421,7 +421,7 @@ def _rewrite_metadata(directory: Path, change: Callable[[dict[str, Any]], None],
     content = json.loads(path.read_bytes())
     change(content["custom_metadata"])
     if sign:
-        content["custom_metadata"]["digest"] = checkpoints._metadata_digest(content["custom_metadata"])
+        content["custom_metadata"]["digest"] = checkpoints.metadata_digest(content["custom_metadata"])
     path.write_text(json.dumps(content))
 
 

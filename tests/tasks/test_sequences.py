@@ -233,7 +233,8 @@ REFUSED = [
     (SEQUENCES | {"stop_at_accuracy": 1.01}, "--stop-at-accuracy expects a share of at most 1"),
     ({"task": "copy-memory", "sequence_length": 30, "pooling": "mean"}, "--pooling mean gives one answer"),
     ({"sequence_length": 5}, "--sequence-length has no effect on a text"),
-    ({"validation_every": 5}, "--validation-every needs a --validation-fraction"),
+    ({"validation_every": 5, "best_by": "smoothed"}, "--validation-every needs --best-by fresh"),
+    ({"validation_fraction": 0.1, "best_by": "smoothed"}, "--best-by has no effect with a --validation-fraction"),
     ({"pooling": "mean"}, "--pooling has no effect on a text"),
     (
         {"bidirectional": True},

@@ -86,7 +86,12 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def unvalidated(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A run without a validation part, on random letters, whose loss does not fall all the time."""
     return trained(
-        tmp_path_factory.mktemp("unvalidated"), updates=12, learning_rate=0.1, checkpoint_every="1", sample_every=0
+        tmp_path_factory.mktemp("unvalidated"),
+        updates=12,
+        learning_rate=0.1,
+        checkpoint_every="1",
+        sample_every=0,
+        best_by="smoothed",
     )
 
 
@@ -132,7 +137,7 @@ def test_the_best_parameters_are_those_of_the_lowest_validation_loss(
     assert_same(open_run(stopped.path).params("latest"), stopped.params[stopped.update])
 
 
-def test_without_validation_the_best_parameters_are_those_of_the_lowest_smoothed_loss(unvalidated: Trained) -> None:
+def test_by_the_smoothed_loss_the_best_parameters_are_those_where_it_is_lowest(unvalidated: Trained) -> None:
     rows = read_metrics(unvalidated.path / "metrics.jsonl")
     losses = np.array([row["train/loss_nats"] for row in rows])
     smooth = [losses[0]]

@@ -47,7 +47,7 @@ def fit(
         `clip_backward` and `engine` if it takes them. It holds no random state; variables that are no parameters, such
         as running means, are kept too.
       task: `Text`, `Sequences`, `Arrays` or `Stream`.
-      optimizer: any Optax transformation, or `jaxrnn.optimizer`. It is told the loss as `value`, if it takes one.
+      optimizer: any Optax transformation, or `jaxrnn.named_optimizer`. It is told the loss as `value`, if it takes one.
       run: the run directory; in memory if None.
       updates, epochs: the length of training, one of them.
       seed: of everything random.

@@ -89,10 +89,11 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
             and values["task"] != OWN_TASK  # its validation is an object
             and values[validation] == 0
         ),
-        "--validation-every needs a --validation-fraction above 0 of the text, without --retrain": (
-            values["task"] == "text"
-            and values["validation_every"] > 0
-            and (values["validation_fraction"] == 0 or values["retrain"])
+        "--best-by has no effect with a --validation-fraction, whose loss decides; leave it out": (
+            is_given("best_by") and values["validation_fraction"] > 0 and not values["retrain"]
+        ),
+        "--validation-every needs --best-by fresh, or a --validation-fraction above 0 without --retrain": (
+            values["validation_every"] > 0 and is_given("best_by")
         ),
     }
     for message, found in contradictions.items():

@@ -1,0 +1,61 @@
+"""The best parameters by what they do from a fresh start, where no part of the text is held out.
+
+The smoothed loss alone can choose parameters that work only with the carry of training: from a zero carry the network
+falls into another attractor and stays there. So the parameters with the lowest smoothed loss of each interval are a
+candidate only, and the best are the candidate with the lowest loss on pieces of the training text from fresh starts.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.devices.mesh import like
+from jaxrnn.training.state import Candidate, TrainState, best_of, with_best
+
+
+def with_candidate(state: TrainState) -> TrainState:
+    """A state before the first update whose best parameters are to be chosen by fresh starts."""
+    loss = state.best_smooth_loss
+    first = jax.tree.map(jnp.copy, Candidate(state.params, loss, state.update, state.variables))
+    return state._replace(candidate=first, best_score=jnp.copy(loss), displaced_score=jnp.full_like(loss, jnp.nan))
+
+
+def judged(state: TrainState, score: float, at_end: bool = False) -> TrainState:
+    """The state that knows the score of its candidate, the best from now on if no score was as low.
+
+    Args:
+      state: with a candidate.
+      score: mean loss of the candidate from fresh starts; NaN is as bad as infinity.
+      at_end: whether this choice is beside the regular ones, since the run is over. `taken_back` undoes it.
+    """
+    if math.isinf(float(state.candidate.smooth_loss)):  # no update since the latest choice
+        return state
+    before, new = state.best_score, like(math.inf if math.isnan(score) else score, state.best_score)
+    if float(new) < float(before) or int(state.best_update) == 0:
+        state = _exchanged(state)._replace(best_score=new, displaced_score=like(before if at_end else math.nan, new))
+    if at_end:
+        return state
+    return state._replace(candidate=state.candidate._replace(smooth_loss=like(math.inf, before)))
+
+
+def shown(state: TrainState) -> TrainState:
+    """The state as others may see it: before the first choice its candidate is the best."""
+    if state.best_score is None or int(state.best_update):
+        return state
+    return _exchanged(state)._replace(displaced_score=state.best_score)
+
+
+def taken_back(state: TrainState) -> TrainState:
+    """The state of a run that goes on, as if neither `shown` nor a choice at its end had been."""
+    displaced = state.displaced_score
+    if displaced is None or math.isnan(float(displaced)):
+        return state
+    return _exchanged(state)._replace(best_score=displaced, displaced_score=like(math.nan, displaced))
+
+
+def _exchanged(state: TrainState) -> TrainState:
+    best, candidate = jax.tree.map(jnp.copy, (best_of(state), state.candidate))
+    return with_best(state, candidate)._replace(candidate=best)

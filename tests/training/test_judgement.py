@@ -1,0 +1,169 @@
+"""The best parameters by fresh starts: the choice against a plain loop, and the same of a run that is stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrnn.config import TrainConfig
+from jaxrnn.data.corpus import corpus_from_text
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.run import open_run
+from jaxrnn.terminal.progress import Progress
+from jaxrnn.training.job import make_job
+from jaxrnn.training.judgement import judged, shown, taken_back
+from jaxrnn.training.member_runs import train_members
+from jaxrnn.training.start import train
+from jaxrnn.training.trainer import Trainer
+from tests.trees import assert_trees_equal
+
+TEXT = "".join(random.Random(1).choices("abcd ", k=900))
+CORPUS = corpus_from_text(TEXT)
+CONFIG = TrainConfig(
+    hidden=4, bptt_length=5, sample_every=0, log_every=1, checkpoint_every="4", validation_every=7, learning_rate=0.3,
+    init_scale=0.5, updates=23, devices="1",
+)  # fmt: skip
+QUIET = Progress(quiet=True)
+
+
+def trained(run: Path, updates: int, at: Any = None) -> Path:
+    callbacks = [([update], lambda _, trainer, call=call: call(trainer)) for update, call in (at or {}).items()]
+    train(dataclasses.replace(CONFIG, updates=updates), run, QUIET, CORPUS, callbacks)
+    return run
+
+
+@pytest.fixture(scope="module")
+def params() -> dict[int, Any]:
+    """Of each update of `whole`."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, params: dict[int, Any]) -> Path:
+    def keep(trainer: Trainer) -> None:
+        params[int(trainer.updates[0])] = jax.tree.map(np.array, trainer.params())
+
+    return trained(tmp_path_factory.mktemp("whole") / "run", 23, {update: keep for update in range(1, 24)})
+
+
+def loss_from_fresh_starts(params: dict[str, Any]) -> float:
+    """Mean loss over 256 characters at the text's beginning, middle and end, each from a zero carry."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    p = {str(path[-1].key): np.asarray(value, np.float64) for path, value in leaves}
+    losses = []
+    for start in (0, (len(TEXT) - 257) // 2, len(TEXT) - 257):
+        h = np.zeros(4)
+        for x, target in zip(CORPUS.ids[start:], CORPUS.ids[start + 1 : start + 257], strict=False):
+            h = np.tanh(p["W_x"][x] + h @ p["W_h"] + p["b"])
+            logits = h @ p["W_y"] + p["b_y"]
+            losses.append(np.log(np.exp(logits).sum()) - logits[target])
+    assert len(losses) == 3 * 256
+    return float(np.mean(losses))
+
+
+def test_the_best_is_the_lowest_smoothed_of_an_interval_that_does_best_from_fresh_starts(
+    whole: Path, params: dict[int, Any]
+) -> None:
+    smooth = open_run(whole).metrics["train/smooth_loss_nats"]
+    intervals = [range(0, 7), range(7, 14), range(14, 21), range(21, 23)]
+    candidates = [min(interval, key=lambda i: smooth[i]) + 1 for interval in intervals]
+    scores = [loss_from_fresh_starts(params[update]) for update in candidates]
+    best, state = candidates[int(np.argmin(scores))], open_run(whole).state
+    assert best != int(np.argmin(smooth)) + 1  # else this test would not tell it from the lowest smoothed loss
+    assert int(state.best_update) == best and float(state.best_score) == pytest.approx(min(scores), rel=1e-6)
+    assert_trees_equal(open_run(whole).params("best"), params[best])
+    assert float(state.best_smooth_loss) == pytest.approx(smooth[best - 1], rel=1e-6)
+
+
+@pytest.mark.parametrize("first", [5, 16, 23])
+def test_a_run_that_is_trained_for_longer_chooses_as_one_that_never_stopped(
+    first: int, whole: Path, tmp_path: Path
+) -> None:
+    """At update 5 nothing was chosen, at 16 the choice at the end is beside the regular ones."""
+    run = trained(tmp_path / "run", first)
+    ended = open_run(run).state
+    assert 0 < int(ended.best_update) <= first
+    trained(run, first)
+    assert_trees_equal(open_run(run).state, ended)
+    trained(run, 23)
+    assert_trees_equal(open_run(run).state, open_run(whole).state)
+
+
+def test_a_run_that_was_killed_before_its_first_choice_has_a_best_and_goes_on(
+    whole: Path, params: dict[int, Any], tmp_path: Path
+) -> None:
+    def kill(trainer: Trainer) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "run", 23, {6: kill})
+    smooth = open_run(whole).metrics["train/smooth_loss_nats"]
+    state = open_run(tmp_path / "run").state
+    assert (int(state.update), int(state.best_update)) == (4, int(np.argmin(smooth[:4])) + 1)
+    assert_trees_equal(state.best_params, params[int(state.best_update)])
+    trained(tmp_path / "run", 23)
+    assert_trees_equal(open_run(tmp_path / "run").state, open_run(whole).state)
+
+
+def test_a_member_chooses_as_the_run_alone(whole: Path, tmp_path: Path) -> None:
+    configs = [dataclasses.replace(CONFIG, seed=7), CONFIG]
+    members = [tmp_path / "0", tmp_path / "1"]
+    results = train_members(configs, members, tmp_path / "rounds.json", corpus=CORPUS, devices=1, progress=QUIET)
+    assert results is not None and results[1].best_update == int(open_run(whole).state.best_update)
+    assert_trees_equal(open_run(members[1]).state, open_run(whole).state)
+
+
+def test_a_score_that_is_not_lower_chooses_nothing() -> None:
+    trainer = Trainer.of([make_job(CONFIG, CORPUS)])
+    assert_trees_equal(trainer.params(checkpoint="best"), trainer.params())
+    trainer.advance(3)
+    three = jax.tree.map(np.array, trainer.params(checkpoint="candidate"))
+    assert_trees_equal(trainer.params(checkpoint="best"), three)  # nothing was chosen yet
+    trainer.put(0, judged(trainer.state(), 2.0))
+    trainer.advance(4)
+    four = trainer.params(checkpoint="candidate")
+    for score in (2.0, math.inf, math.nan):
+        state = judged(trainer.state(), score)
+        assert (float(state.best_score), int(state.best_update)) == (2.0, int(trainer.state().best_update))
+        assert_trees_equal(state.best_params, three)
+        assert math.isinf(float(state.candidate.smooth_loss))
+    state = judged(trainer.state(), 1.0, at_end=True)
+    assert_trees_equal(state.best_params, four)
+    assert_trees_equal(shown(state), state)
+    assert_trees_equal(taken_back(state), trainer.state())
+    assert_trees_equal(taken_back(trainer.state()), trainer.state())
+    nothing_since = judged(trainer.state(), 3.0)
+    assert_trees_equal(judged(nothing_since, 0.0), nothing_since)
+
+
+def test_people_are_told_where_the_smoothed_loss_needs_the_carry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jaxrnn.training import loop
+
+    monkeypatch.setattr(loop, "LARGE_DIFFERENCE", -100.0)
+    trained(tmp_path / "run", 15)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "needs the carry of training" in said[0] and "nats from fresh starts" in said[0]
+
+
+def test_a_run_of_before_goes_on_by_the_smoothed_loss() -> None:
+    """Where nothing else chooses. Settings that the choice does not concern stay those of a new run."""
+    text = {name: value for name, value in CONFIG.to_json().items() if name not in ("best_by", "validation_every")}
+    assert TrainConfig.from_json(text).best_by == "smoothed"
+    assert TrainConfig.from_json(text | {"validation_fraction": 0.1}) == dataclasses.replace(
+        CONFIG, validation_fraction=0.1, validation_every=0
+    )
+    with pytest.raises(ConfigurationError, match="--best-by has no effect"):
+        dataclasses.replace(CONFIG, validation_fraction=0.1, best_by="smoothed")
+    assert make_job(dataclasses.replace(CONFIG, validation_every=0), CORPUS).judgement_every == 899 // 5
+    smoothed = dataclasses.replace(CONFIG, validation_every=0, best_by="smoothed")
+    assert make_job(smoothed, CORPUS).judgement_every == 0
+    assert Trainer.of([make_job(smoothed, CORPUS)]).template().candidate is None
