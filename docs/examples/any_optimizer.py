@@ -6,7 +6,7 @@ import optax
 import jaxrnn
 
 UPDATES = 200
-text = jaxrnn.Text("python-reference", bptt_length=32, batch_size=32, validation_fraction=0.02)
+text = jaxrnn.Text("python-reference", bptt_length=32, batch_size=16, validation_fraction=0.02)
 rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, UPDATES)
 optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=1e-4))
 

@@ -14,7 +14,7 @@ def model(rngs):
 
 
 adam = jaxrnn.optimizer("adam", learning_rate=1e-3, clip_global_norm=1.0)
-result = jaxrnn.fit(model, text, adam, members=members, updates=200, run="runs/sweep")
+result = jaxrnn.fit(model, text, adam, members=members, updates=100, run="runs/sweep")
 scores = result.trainer.score(range(6))
 for place in sorted(range(6), key=lambda place: scores[place].loss):
     print(f"{scores[place].loss:.3f} nats  {members[place]}  {result.directories[place]}")
