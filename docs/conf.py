@@ -1,7 +1,7 @@
 """How the pages are built: `make docs`. Warnings are errors.
 
-Docstrings are plain text in Google's form. `as_rst` makes markup of it: indented formulas and code are literal blocks, what
-stands in backticks is code, or a link where it is a public name, and no other character means anything.
+Docstrings are plain text in Google's form. `as_rst` makes markup of it: indented formulas and code are literal blocks,
+what stands in backticks is code, or a link where it is a public name, and no other character means anything.
 """
 
 import dataclasses
