@@ -81,7 +81,7 @@ def example(block: str) -> list[str]:
 
 def marked(text: str) -> str:
     """Prose: `x` as code or a link, everything else as plain characters."""
-    public = {name: f":obj:`~jaxrnn.{name}`" for name in jaxrnn.__all__}
+    public = {name: f":obj:`~jaxrnn.{name}`" for name in dir(jaxrnn)}
     parts = re.split(r"`([^`]+)`", text)
     # "B." alone would begin a list.
     parts[::2] = [re.sub(r"[*|\\]|_(?!\w)|(?<=\b\w)\.", r"\\\g<0>", part) for part in parts[::2]]
@@ -107,7 +107,7 @@ def signature_of(module: type) -> inspect.Signature:
     return made.replace(parameters=[shown(parameter) for parameter in list(made.parameters.values())[1:]])
 
 
-for found in (getattr(jaxrnn, name) for name in jaxrnn.__all__):
+for found in (getattr(jaxrnn, name) for name in dir(jaxrnn)):
     if isinstance(found, type) and issubclass(found, nnx.Module):
         found.__signature__ = signature_of(found)  # type: ignore[attr-defined]
 
