@@ -59,7 +59,7 @@ def test_a_regression_says_numbers(run: Any) -> None:
 
 @pytest.mark.xfail(reason="a Stack does not yet take Flax's cells")
 def test_a_cell_of_flax_is_trained(run: Any) -> None:
-    assert run("flax_cell").number("squared error") < 0.1  # 1/6 for a model that knows nothing
+    assert run("flax_cell").number("squared error") < 0.02  # 1/6 for a model that knows nothing
 
 
 def test_any_optimizer_of_optax(run: Any) -> None:

@@ -14,4 +14,4 @@ def model(rngs):
 
 
 result = jaxrnn.fit(model, task, optax.adam(1e-2), updates=400, validation_every=200, run="runs/flax-cell")
-print(result.trainer.score([0])[0].line)
+print(f"squared error {result.trainer.score([0])[0].loss:.4f}")
