@@ -6,7 +6,7 @@ ARGS ?=
 # The model that gives the best text in its minute on two cores; `jaxrnn train` alone is the recipe of the book reports.
 JOB ?= --preset minute
 
-.PHONY: train test check slow bench notebooks clean
+.PHONY: train test check slow bench notebooks docs clean
 
 train: $(VENV)/.installed
 	$(BIN)/jaxrnn train $(JOB) $(ARGS)
@@ -32,10 +32,18 @@ bench: $(VENV)/.installed
 notebooks: $(VENV)/.installed
 	$(BIN)/python notebooks/write.py
 
+# The documentation, as docs/_build/html/index.html. A warning is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/notebooks

@@ -1,20 +1,21 @@
-"""Any optimizer of Optax: AdamW below a clipped gradient and a cosine schedule, on a text."""
+"""Any optimizer of Optax: AdamW on a schedule, behind a clipped gradient, for a text that every machine has."""
 
+import jax
 import optax
 
 import jaxrnn
 
-text = jaxrnn.Text("python-reference", bptt_length=64, batch_size=32, validation_fraction=0.05)
-updates = 300
-optimizer = optax.chain(
-    optax.clip_by_global_norm(1.0),
-    optax.adamw(optax.cosine_decay_schedule(5e-3, updates), weight_decay=1e-4),
-)
+UPDATES = 200
+text = jaxrnn.Text("python-reference", bptt_length=32, batch_size=16, validation_fraction=0.02)
+rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, UPDATES)
+optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=1e-4))
 
 
 def model(rngs):
-    return jaxrnn.LanguageModel(len(text.vocabulary), 64, cell="gru", rngs=rngs)
+    init = jax.nn.initializers.glorot_uniform()
+    return jaxrnn.LanguageModel(len(text.vocabulary), 64, cell="gru", kernel_init=init, rngs=rngs)
 
 
-result = jaxrnn.fit(model, text, optimizer, updates=updates, run="runs/any-optimizer")
-print(result.trainer.score([0])[0].line)
+result = jaxrnn.fit(model, text, optimizer, updates=UPDATES, run="runs/any-optimizer")
+score = result.trainer.score([0])[0]
+print(f"held out: {score.loss:.3f} nats a character, accuracy {score.accuracy:.3f}")
