@@ -44,7 +44,6 @@ def test_an_own_cell_learns_an_own_text(run: Any) -> None:
     assert sum(word in written for word in ("the", "rain", "in", "spain", "stays", "mainly", "plain.")) >= 5
 
 
-@pytest.mark.xfail(reason="a SequenceClassifier does not yet read each sequence's last step")
 def test_a_gru_classifies_sequences_of_different_lengths_and_goes_on_where_it_was(run: Any) -> None:
     assert run("classify").number("accuracy") > 0.9
     assert "already finished at update 250" in run("classify").printed
@@ -57,7 +56,6 @@ def test_a_regression_says_numbers(run: Any) -> None:
     assert ran.printed.endswith("(1, 30)\n")
 
 
-@pytest.mark.xfail(reason="a Stack does not yet take Flax's cells")
 def test_a_cell_of_flax_is_trained(run: Any) -> None:
     assert run("flax_cell").number("squared error") < 0.02  # 1/6 for a model that knows nothing
 

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from jaxrnn.errors import DataError
-from jaxrnn.evaluate import EVALUATION_STEPS, Evaluation, evaluate_ids
+from jaxrnn.evaluate import EVALUATION_STEPS, Evaluation, evaluate_ids, evaluate_pieces
 from jaxrnn.models.structure import params_of
 from tests.reference.small_model import random_model, to_reference
 
@@ -63,6 +63,23 @@ def test_a_stream_reads_a_window_before_its_own_text_and_is_not_scored_on_it(doc
         parts.append((losses[E:], hits[E:]))
     assert_scores(scores, *(np.concatenate(kind) for kind in zip(*parts, strict=True)))
     assert scores.characters == len(ids) - 1
+
+
+@pytest.mark.parametrize("document_end", [None, 3])
+@pytest.mark.parametrize(
+    ("characters", "starts"), [(2, [0]), (E + 1, [0]), (2 * E, [0]), (3 * E + 6, [0, E + 2, 2 * E + 5])]
+)
+def test_pieces_are_evenly_spaced_and_each_begins_afresh(characters, starts, document_end, float64, rng):
+    model = random_model(SYMBOLS, HIDDEN, rng)
+    ids = rng.integers(0, SYMBOLS, characters).astype(np.uint8)
+    scores = evaluate_pieces(nnx.split(model)[0], params_of(model), ids, document_end=document_end)
+    parts = [score(to_reference(params_of(model)), ids[start : start + E + 1], document_end) for start in starts]
+    assert_scores(scores, *(np.concatenate(kind) for kind in zip(*parts, strict=True)))
+
+
+def test_of_a_long_text_only_some_pieces_are_scored(rng):
+    model = random_model(SYMBOLS, HIDDEN, rng, dtype=jnp.float32)
+    assert evaluate_pieces(nnx.split(model)[0], params_of(model), np.zeros(40 * E, np.uint8)).characters == 32 * E
 
 
 @pytest.mark.parametrize("characters", [2, 3, 4, 20])

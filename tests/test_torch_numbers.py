@@ -30,7 +30,7 @@ def test_pytorch_gives_the_stored_numbers(name):
 
 
 def test_the_files_are_small_and_hold_numbers():
-    files = sorted(make_torch.FOLDER.glob("*.npz"))
+    files = sorted(make_torch.FOLDER.glob("torch_*.npz"))
     assert [file.stem for file in files] == sorted(make_torch.FILES)
     assert sum(file.stat().st_size for file in files) < 300_000
     for file in files:

@@ -137,8 +137,8 @@ class Text:
         retrain: bool = False,
         reading: ReadingOptions | None = None,
     ):
-        self.path = None if isinstance(text, Corpus) or not Path(text).is_file() else Path(text).resolve()
         corpus = text if isinstance(text, Corpus) else load_corpus(str(text), reading)
+        self.path = None if isinstance(text, Corpus) or not Path(text).is_file() else Path(text).resolve()
         self.corpus, self.batch_size = corpus, batch_size
         self.parts = split_text(corpus.ids, validation_fraction, test_fraction, fold, folds, retrain)
         T = bptt_length

@@ -176,7 +176,7 @@ def test_a_run_killed_at_numbered_calls_changes_nothing(finished_run: Path, text
     # In its start, in its first save, and in later ones.
     _run_killed_at(text, tmp_path / "run", [3, 11, 60, 200])
     assert_same_run(tmp_path / "run", finished_run)
-    assert [row["update"] for row in rows_of(tmp_path / "run")] == expected_rows(120, 10)
+    assert [row["update"] for row in rows_of(tmp_path / "run")] == sorted({*expected_rows(120, 10), 48, 96})
 
 
 @pytest.mark.slow
