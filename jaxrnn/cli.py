@@ -110,8 +110,8 @@ def train(
 
     The defaults shown are those of the preset `book`.
     """
-    asked = settings_of(preset, config, _given(options))
-    settings = TrainConfig.from_json(asked if text == DEFAULT_TEXT else asked | {"text": text})
+    asked = settings_of(preset, config, _given(options), TrainConfig.__dataclass_fields__)
+    settings = TrainConfig(**asked | ({} if text == DEFAULT_TEXT else {"text": text}))
     from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.storage.run_directory import default_run_path
     from jaxrnn.training.run_devices import prepare_devices

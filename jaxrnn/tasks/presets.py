@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +67,9 @@ PRESETS = {
 }
 
 
-def settings_of(preset: str, file: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(
+    preset: str, file: Path | None, given: Mapping[str, Any], known: Collection[str] = ()
+) -> dict[str, Any]:
     """The settings of a recipe, over them those of a file, over these single ones.
 
     What a single setting contradicts in the recipe or the file is dropped: `updates` drops epochs, `optimizer` the
@@ -77,6 +79,7 @@ def settings_of(preset: str, file: Path | None, given: Mapping[str, Any]) -> dic
       preset: a key of `PRESETS`.
       file: flat TOML with the names of `TrainConfig`, or the config.json of a run.
       given: single settings by name.
+      known: the names of all settings.
 
     Raises:
       ConfigurationError: for an unknown recipe, or a file that cannot be read so.
@@ -88,7 +91,7 @@ def settings_of(preset: str, file: Path | None, given: Mapping[str, Any]) -> dic
     """
     if preset not in PRESETS:
         raise choice_error("preset", preset, list(PRESETS))
-    settings = PRESETS[preset].settings | (read_settings(file) if file is not None else {})
+    settings = PRESETS[preset].settings | (read_settings(file, known) if file is not None else {})
     useless = {"updates": ["epochs"], "epochs": ["updates"]}
     useless["optimizer"] = [name for name in CONSTANTS if name not in OPTIMIZERS.get(given.get("optimizer", ""), ())]
     useless["init"] = ["init_scale"] if given.get("init") not in SCALED else []
@@ -98,8 +101,12 @@ def settings_of(preset: str, file: Path | None, given: Mapping[str, Any]) -> dic
     return {name: value for name, value in settings.items() if name not in dropped} | dict(given)
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path, known: Collection[str]) -> dict[str, Any]:
     """The settings in a TOML file, or in a run's config.json.
+
+    Args:
+      path: the file.
+      known: the names of all settings.
 
     Raises:
       ConfigurationError: if it cannot be read, or is no table of settings.
@@ -118,4 +125,6 @@ def read_settings(path: Path) -> dict[str, Any]:
     settings = content.get("config", content) if isinstance(content, dict) else content
     if not isinstance(settings, dict) or any(isinstance(value, dict | list) for value in settings.values()):
         raise ConfigurationError(f"--config expects one flat table of settings; {shown} holds tables or lists in it")
+    if unknown := sorted(set(settings) - set(known)):
+        raise ConfigurationError(f"--config {shown} has settings that there are not: {printable(', '.join(unknown))}")
     return settings

@@ -14,6 +14,8 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.tasks.presets import PRESETS, settings_of
 from jaxrnn.terminal.command import exit_code_of
 
+FIELDS = TrainConfig.__dataclass_fields__
+
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_each_recipe_is_one_that_can_be_trained(name: str) -> None:
@@ -24,11 +26,11 @@ def test_each_recipe_is_one_that_can_be_trained(name: str) -> None:
 def test_a_setting_lies_over_the_file_and_the_file_over_the_recipe(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('hidden = 64\nlearning_rate = 1\ncell = "lstm"\n', encoding="utf-8")
-    config = TrainConfig(**settings_of("minute", file, {"hidden": 32}))
+    config = TrainConfig(**settings_of("minute", file, {"hidden": 32}, FIELDS))
     assert (config.hidden, config.learning_rate, config.cell, config.batch_size) == (32, 1, "lstm", 32)
     stored = tmp_path / "config.json"
     stored.write_text(json.dumps({"format": 1, "config": config.to_json(), "data": {}}), encoding="utf-8")
-    assert TrainConfig(**settings_of("book", stored, {})) == config
+    assert TrainConfig(**settings_of("book", stored, {}, FIELDS)) == config
 
 
 DROPPED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -48,8 +50,8 @@ def test_what_a_setting_contradicts_is_dropped(preset: str, given: dict, expecte
 def test_constants_of_another_rule_are_dropped(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('optimizer = "rmsprop"\nrmsprop_decay = 0.9\nmomentum = 0.5\n', encoding="utf-8")
-    assert TrainConfig(**settings_of("book", file, {"optimizer": "sgd"})).momentum == 0.5
-    assert TrainConfig(**settings_of("book", file, {"optimizer": "adam"})).rmsprop_decay == 0.95
+    assert TrainConfig(**settings_of("book", file, {"optimizer": "sgd"}, FIELDS)).momentum == 0.5
+    assert TrainConfig(**settings_of("book", file, {"optimizer": "adam"}, FIELDS)).rmsprop_decay == 0.95
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,21 @@ def test_a_file_that_is_no_table_of_settings_is_refused(content: str | None, sai
     if content is not None:
         file.write_text(content, encoding="utf-8")
     with pytest.raises(ConfigurationError, match=said):
-        TrainConfig.from_json(settings_of("book", file, {}))
+        settings_of("book", file, {}, FIELDS)
+
+
+def test_the_command_trains_what_its_options_say_and_else_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[TrainConfig] = []
+
+    class Trained:
+        stopped = None
+
+    monkeypatch.setattr("jaxrnn.training.run_devices.prepare_devices", lambda config, run: None)
+    monkeypatch.setattr("jaxrnn.training.start.train", lambda config, run: seen.append(config) or Trained)
+    for arguments in (["book.txt"], ["book.txt", "--hidden", "5"], ["book.txt", "--preset", "minute"]):
+        assert exit_code_of(app, ["train", *arguments]) == 0
+    assert seen[:2] == [TrainConfig(text="book.txt"), TrainConfig(text="book.txt", hidden=5)]
+    assert seen[2] == TrainConfig(text="book.txt", **PRESETS["minute"].settings)
 
 
 def test_names_of_other_programs_get_ours(capsys: pytest.CaptureFixture) -> None:
