@@ -204,7 +204,7 @@ def report(run: Path, prime: str, table: dict[str, dict[str, str]], seconds: flo
 
 def curves(columns: dict[str, np.ndarray]) -> Any:
     """Accuracy and loss: the first 2,000 updates, and all of them with the published accuracies."""
-    from jaxrnn.plots import Figure
+    from jaxrnn.inspect.plots import Figure
 
     figure = Figure(figsize=(10.0, 7.0), layout="constrained")
     panels = figure.subplots(2, 2, sharey="row")

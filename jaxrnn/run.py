@@ -175,7 +175,7 @@ class Run(TrainedModel):
 
     def plot(self) -> Any:
         """The learning curve, a matplotlib figure; with the accuracy where it was measured."""
-        from jaxrnn.plots import learning_curve
+        from jaxrnn.inspect.plots import learning_curve
 
         return learning_curve(
             self.metrics,

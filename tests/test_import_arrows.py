@@ -17,7 +17,7 @@ LIBRARY, EXPERIMENTS = ROOT / "jaxrnn", ROOT / "experiments"
 LEVELS = [
     ["errors", "cells", "optim"],
     ["terminal", "engines"],
-    ["checks", "data", "models", "plots"],
+    ["checks", "data", "models"],
     ["random_streams", "sample", "evaluate"],
     ["tasks"],
     ["config", "inspect"],
@@ -93,7 +93,7 @@ def test_no_imports_go_in_a_circle():
 def test_the_arrows_are_really_read():
     """Guards the reader itself: imports of modules, of names, and inside functions."""
     assert "jaxrnn.cells.base" in LIBRARY_IMPORTS["jaxrnn.cells.vanilla"]
-    assert {"jaxrnn.storage.checkpoint", "jaxrnn.plots"} <= LIBRARY_IMPORTS["jaxrnn.run"]
+    assert {"jaxrnn.storage.checkpoint", "jaxrnn.inspect.plots"} <= LIBRARY_IMPORTS["jaxrnn.run"]
     assert "jaxrnn.training.start" in LIBRARY_IMPORTS["jaxrnn.cli"]
 
 

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 
 from experiments.language_model_grid.published import KJL, of_thesis, published
 from experiments.language_model_grid.results import best_by_validation
-from jaxrnn.plots import Figure
+from jaxrnn.inspect.plots import Figure
 from jaxrnn.terminal.printable import printable
 
 MARKERS = "osD^v<>P"

@@ -29,7 +29,7 @@ from experiments.language_model_grid.drawings import (
 )
 from experiments.language_model_grid.results import identity
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.plots import Figure
+from jaxrnn.inspect.plots import Figure
 from jaxrnn.storage.logs import read_metrics
 from jaxrnn.sweeps import read_rows
 from jaxrnn.terminal.printable import printable

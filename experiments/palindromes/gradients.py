@@ -208,7 +208,7 @@ def norm_table(norms: dict[str, dict[str, list[float]]]) -> str:
 
 def hidden_gradients_figure(norms: dict[str, dict[str, list[float]]]) -> Any:
     """|dL/dh_t| at every step on a logarithmic axis, every network, before and after training."""
-    from jaxrnn.plots import Figure
+    from jaxrnn.inspect.plots import Figure
 
     figure = Figure(figsize=(9.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -229,7 +229,7 @@ def hidden_gradients_figure(norms: dict[str, dict[str, list[float]]]) -> Any:
 
 def law_figure(law_norms: dict[str, dict[str, list[float]]], spectra: dict[str, np.ndarray]) -> Any:
     """The norms of the products of Jacobians with the powers of the radius, and trained eigenvalues in the plane."""
-    from jaxrnn.plots import Figure
+    from jaxrnn.inspect.plots import Figure
 
     figure = Figure(figsize=(12.0, 5.0), layout="constrained")
     axes, plane = figure.subplots(1, 2, width_ratios=(1.35, 1.0))

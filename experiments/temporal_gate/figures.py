@@ -16,7 +16,7 @@ from experiments.temporal_gate.tasks import NoisyWaves
 from experiments.temporal_gate.units import Curve, Units
 from jaxrnn.cells import TemporalGateLSTMCell, openness
 from jaxrnn.engines import unroll
-from jaxrnn.plots import Figure
+from jaxrnn.inspect.plots import Figure
 
 COLORS = {"LSTM": "tab:orange", "gated LSTM": "tab:blue"}
 OTHER_COLOR = "tab:green"

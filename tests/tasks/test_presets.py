@@ -72,7 +72,12 @@ def test_the_command_trains_what_its_options_say_and_else_the_defaults(monkeypat
         stopped = None
 
     monkeypatch.setattr("jaxrnn.training.run_devices.prepare_devices", lambda config, run: None)
-    monkeypatch.setattr("jaxrnn.training.start.train", lambda config, run: seen.append(config) or Trained)
+
+    def train(config: TrainConfig, run: Any) -> type[Trained]:
+        seen.append(config)
+        return Trained
+
+    monkeypatch.setattr("jaxrnn.training.start.train", train)
     for arguments in (["book.txt"], ["book.txt", "--hidden", "5"], ["book.txt", "--preset", "minute"]):
         assert exit_code_of(app, ["train", *arguments]) == 0
     assert seen[:2] == [TrainConfig(text="book.txt"), TrainConfig(text="book.txt", hidden=5)]
