@@ -46,7 +46,8 @@ class Trainer:
       >>> from jaxrnn.tasks.arrays import Arrays
       >>> rng = np.random.default_rng(0)
       >>> task = Arrays(rng.normal(size=(64, 5, 3)), rng.integers(0, 2, 64), batch_size=8)
-      >>> trainer = Trainer(lambda rngs: SequenceClassifier(3, 2, 4, rngs=rngs), task, optax.adam(1e-3))
+      >>> model = SequenceClassifier(3, 2, 4, rngs=nnx.Rngs(0))
+      >>> trainer = Trainer(model, task, optax.adam(1e-3), updates=20)
       >>> metrics = trainer.advance(20)[0]
       >>> metrics.loss.shape, int(trainer.updates[0])
       ((20,), 20)

@@ -427,7 +427,7 @@ def test_a_run_of_format_1_goes_on_in_todays_and_is_resumed_again(
     assert command(capsys, "resume", straight, "--updates", 20).code == 0
     answer = command(capsys, "resume", halves, "--updates", 16)
     assert answer.code == 0 and "resumed at update 10" in answer.out, answer
-    assert [format_of(halves, update) for update in checkpoint_updates(halves / "checkpoints")] == [2, 2]
+    assert [format_of(halves, update) for update in checkpoint_updates(halves / "checkpoints")] == [FORMAT, FORMAT]
     answer = command(capsys, "resume", halves, "--updates", 20)
     assert answer.code == 0 and "resumed at update 16" in answer.out and answer.err == "", answer
     assert_same_run(halves, straight)
@@ -440,7 +440,7 @@ def test_a_damaged_checkpoint_of_todays_format_falls_back_to_one_of_format_1(
     run, straight = (Path(shutil.copytree(FIXTURES / "text_one_device", tmp_path / name)) for name in "ab")
     for path, updates in ((run, 14), (straight, 20)):
         assert command(capsys, "resume", path, "--updates", updates, "--checkpoint-every", 100).code == 0
-    assert [format_of(run, update) for update in checkpoint_updates(run / "checkpoints")] == [1, 2]
+    assert [format_of(run, update) for update in checkpoint_updates(run / "checkpoints")] == [1, FORMAT]
     (run / "checkpoints" / "update_0000000014" / "state" / "_METADATA").write_bytes(b"")
     answer = command(capsys, "resume", run, "--updates", 20)
     assert answer.code == 0 and "resumed at update 10" in answer.out, answer

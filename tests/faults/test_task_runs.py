@@ -154,7 +154,7 @@ def test_it_neither_writes_nor_scores_a_text(
 def test_its_curves_are_drawn(finished: Path, tmp_path: Path) -> None:
     run = open_run(finished)
     figure = run.plot()
-    accuracy, loss = figure.axes
+    loss, accuracy = figure.axes
     assert accuracy.get_ylabel() == "accuracy" and loss.get_ylabel() == "loss (nats)"
     drawn = {line.get_label(): np.asarray(line.get_ydata()) for line in accuracy.lines}
     np.testing.assert_array_equal(drawn["mean of the latest 100"], run.metrics["train/recent_accuracy"])

@@ -253,6 +253,7 @@ OTHER_VALUES: dict[str, Any] = {
     "folds": 3,
     "fold": 1,
     "retrain": True,
+    "best_by": "smoothed",
     "bptt_length": 30,
     "embedding": 8,
     "tie_embedding": True,
