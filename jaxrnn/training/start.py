@@ -186,7 +186,7 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
     skipped = f"; {int(state.skipped):,} updates were left out as not finite" if int(state.skipped) else ""
     progress.message(
         f"finished at update {update:,}; loss {loop.files[0].rows.shown_loss:.4f}{unit}; best "
-        f"{', '.join([*measured, f'at update {int(state.best_update):,}'])}{skipped}"
+        f"{', '.join(measured)}{' ' if measured else ''}at update {int(state.best_update):,}{skipped}"
     )
     if state.recent_accuracy is not None:
         accuracy = recent_accuracy(state)
