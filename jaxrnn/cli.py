@@ -46,6 +46,9 @@ GROUPS = {
 }
 
 
+_HINTS = typing.get_type_hints(TrainConfig)
+
+
 def _groups() -> dict[str, Group]:
     groups: dict[str, Group] = {}
     for field in dataclasses.fields(TrainConfig):
@@ -56,7 +59,7 @@ def _groups() -> dict[str, Group]:
 
 
 def _option(field: dataclasses.Field[Any], group: Group) -> inspect.Parameter:
-    annotation = typing.get_type_hints(TrainConfig)[field.name]
+    annotation = _HINTS[field.name]
     whole = annotation in (int, int | None)
     extra: dict[str, Any] = {"converter": whole_number} if whole else {}
     if annotation is bool and field.default is False:
