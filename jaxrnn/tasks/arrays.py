@@ -163,12 +163,16 @@ class Arrays:
         return ArrayStreams(rows, self.inputs, self.targets, self.lengths.astype(np.int32), self.weights)
 
     def identity(self) -> dict[str, Any]:
-        parts = [self.inputs, self.targets, self.lengths, self.weights]
+        return {"name": self.name, "sha256": self._digest, "answering": self.objective.to_json()}
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        # Once: every checkpoint says which data it belongs to.
         digest = hashlib.sha256()
-        for part in parts:
+        for part in (self.inputs, self.targets, self.lengths, self.weights):
             digest.update(f"{part.dtype}{part.shape}".encode())
             digest.update(np.ascontiguousarray(part).tobytes())
-        return {"name": self.name, "sha256": digest.hexdigest(), "answering": self.objective.to_json()}
+        return digest.hexdigest()
 
     def former_digests(self) -> tuple[str, ...]:
         return ()

@@ -102,7 +102,7 @@ def jobs_of_parts(
         raise ConfigurationError("a validation of a task without epochs expects `validation_every`, in updates")
     if base.early_stopping != "none" and not validates:
         raise ConfigurationError("early_stopping expects a `validation` to look at; got none")
-    make_model = (lambda rngs: model) if is_module else model
+    make_model = _factory_of(model)
     made = _made(make_model, base.dtype)
     options = tuple(name for name in CALL_OPTIONS if call_takes(made, name))
     _refuse_what_the_model_cannot(made, base, task, options)
@@ -124,17 +124,20 @@ def jobs_of_parts(
     )
     refuse_early_stopping_that_cannot_act(job)
     job = job._replace(parts=record_of_parts(job, model, made))
-    return [_member(job, values, named) for values in members] if members is not None else [job]
+    if members is None:
+        return [job]
+    injected = _hyperparams(jax.eval_shape(functools.partial(start_state, job), np.uint32(0), job.values))
+    return [_member(job, values, named, injected) for values in members]
 
 
 def structure_of_own(model: Any, dtype: str) -> Any:
     """The graphdef of a model as `fit` takes it, without making an array."""
-    return nnx.split(_made((lambda rngs: model) if isinstance(model, nnx.Module) else model, dtype))[0]
+    return nnx.split(_made(_factory_of(model), dtype))[0]
 
 
 def template_of_own(model: Any, objective: Any, config: TrainConfig) -> TrainState:
     """Shapes and dtypes of what a run of `fit` saves, but for its optimizer's state; without a model its numbers."""
-    make_model = (lambda rngs: model) if isinstance(model, nnx.Module) else model or (lambda rngs: NoModel())
+    make_model = _factory_of(NoModel() if model is None else model)
 
     def start() -> TrainState:
         accuracy, sizes = config.accuracy or objective.measures_accuracy, (config.batch_size, config.seed)
@@ -187,6 +190,10 @@ def _refuse_what_is_no_part(model: Any, task: Any, optimizer: Any, settings: Map
         )
 
 
+def _factory_of(model: Any) -> Callable[[nnx.Rngs], Any]:
+    return (lambda rngs: model) if isinstance(model, nnx.Module) else model
+
+
 def _dtype_of(model: nnx.Module) -> str:
     return jax.tree.leaves(params_of(model))[0].dtype.name
 
@@ -230,8 +237,7 @@ def _params_like(params: Any, source: Any) -> Any:
     return found
 
 
-def _member(job: TrainJob, values: Mapping[str, Any], named: bool) -> TrainJob:
-    injected = _hyperparams(jax.eval_shape(functools.partial(start_state, job), np.uint32(0), job.values))
+def _member(job: TrainJob, values: Mapping[str, Any], named: bool, injected: Sequence[str]) -> TrainJob:
     settings = {name: value for name, value in values.items() if name not in injected}
     allowed = ("seed", *OF_THE_MODEL, *(TRACED if named else ()))
     if wrong := sorted(set(settings) - set(allowed)):
