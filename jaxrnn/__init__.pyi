@@ -14,6 +14,7 @@ from .cells import TemporalGateCarry as TemporalGateCarry
 from .cells import TemporalGateLSTMCell as TemporalGateLSTMCell
 from .cells import VanillaCarry as VanillaCarry
 from .cells import VanillaCell as VanillaCell
+from .cells.users_own import use_cell as use_cell
 from .config import TrainConfig as TrainConfig
 from .data.corpus import Corpus as Corpus
 from .data.corpus import load_corpus as load_corpus

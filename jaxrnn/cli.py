@@ -20,7 +20,7 @@ from cyclopts import App, Group, Parameter
 from jaxrnn.checks import flag
 from jaxrnn.config import CHANGEABLE, DEFAULT_TEXT, TrainConfig
 from jaxrnn.errors import EXIT_DONE
-from jaxrnn.tasks.presets import PRESETS, settings_of
+from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, settings_of
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number, write_output
 from jaxrnn.terminal.progress import Progress
 
@@ -64,8 +64,9 @@ def _option(field: dataclasses.Field[Any], group: Group) -> inspect.Parameter:
     extra: dict[str, Any] = {"converter": whole_number} if whole else {}
     if annotation is bool and field.default is False:
         extra["negative"] = ""  # nothing to switch off
-    if field.default is not None:
-        extra["show_default"] = str(field.default)
+    usual = PRESETS[DEFAULT_PRESET].settings.get(field.name, field.default)
+    if usual is not None:
+        extra["show_default"] = f"{usual}" if usual == field.default else f"{usual}; book: {field.default}"
     parameter = Parameter(help=field.metadata["help"], group=group, **extra)
     return inspect.Parameter(  # None: not given
         field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, parameter]
@@ -95,14 +96,15 @@ def _with_options(names: Callable[[str], bool]) -> Callable:
 @app.command
 @_with_options(lambda name: name != "text")
 def train(
-    text: Annotated[str, Parameter(help=f"a file, a known text, {DEFAULT_TEXT} or python-stdlib")] = DEFAULT_TEXT,
-    /,
-    *,
+    *text: Annotated[str, Parameter(help=f"a file, several, a directory, - (stdin) or a known text; {DEFAULT_TEXT}")],
     run: Annotated[
         Path | None,
         Parameter(help="the run directory; runs/TEXT-CELL-HIDDEN or runs/TASK-LENGTH-CELL-HIDDEN if not given"),
     ] = None,
-    preset: Annotated[str, Parameter(help="a recipe to begin with; `jaxrnn presets` lists them")] = "book",
+    preset: Annotated[
+        str | None,
+        Parameter(help=f"a recipe to begin with, see `jaxrnn presets`; {DEFAULT_PRESET} for a text, book for --task"),
+    ] = None,
     config: Annotated[
         Path | None,
         Parameter(help="a TOML file of settings, or a run's config.json, over the preset and below options"),
@@ -111,10 +113,22 @@ def train(
 ) -> int:
     """Train on a text, or with --task on generated sequences. The same command again goes on where it stopped.
 
-    The defaults shown are those of the preset `book`.
+    The defaults shown are those of a text; the preset `book` and --task have others where one is named. A batch or
+    window that nobody asked for, and that is too large for the text, is made smaller.
     """
-    asked = settings_of(preset, config, _given(options), TrainConfig.__dataclass_fields__)
-    settings = TrainConfig(**asked | ({} if text == DEFAULT_TEXT else {"text": text}))
+    given = _given(options) | ({"text": text} if text else {})
+    _use_own(given.get("cell"))
+    settings = TrainConfig(**settings_of(preset, config, given, TrainConfig.__dataclass_fields__))
+    corpus = None
+    if settings.task == "text":
+        from jaxrnn.data.corpus import load_corpus
+        from jaxrnn.tasks.small_text import fit_to_text
+
+        corpus = load_corpus(settings.text, settings.reading_options())
+        fitted, note = fit_to_text(settings.to_json(), len(corpus), given)
+        settings = TrainConfig(**fitted)
+        if note:
+            Progress().message(note)
     from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.storage.run_directory import default_run_path
     from jaxrnn.training.run_devices import prepare_devices
@@ -122,7 +136,18 @@ def train(
 
     use_compile_cache()
     prepare_devices(settings, run or default_run_path(settings))
-    return EXIT_OF_STOP[train_run(settings, run).stopped]
+    return EXIT_OF_STOP[train_run(settings, run, corpus=corpus).stopped]
+
+
+# Of a run that was trained with a cell of its own: nothing that its files name is imported.
+OwnCell = Annotated[str | None, Parameter(help="MODULE:CLASS, if it was trained with a cell of your own")]
+
+
+def _use_own(cell: str | None) -> None:
+    if cell is not None:
+        from jaxrnn.cells.users_own import use_cell
+
+        use_cell(cell)
 
 
 @app.command
@@ -136,8 +161,9 @@ def presets() -> int:
 
 @app.command
 @_with_options(lambda name: name in CHANGEABLE)
-def resume(directory: Path, /, **options: Any) -> int:
+def resume(directory: Path, /, *, cell: OwnCell = None, **options: Any) -> int:
     """Go on with a run. --updates or --epochs set a new total; only totals and intervals may change."""
+    _use_own(cell)
     from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.training.run_devices import prepare_devices
     from jaxrnn.training.start import resume as resume_run
@@ -157,6 +183,7 @@ def sample(
     prime: str = "",
     seed: Annotated[int, Parameter(converter=whole_number)] = 0,
     checkpoint: str | None = None,
+    cell: OwnCell = None,
 ) -> int:
     """Let a trained model write.
 
@@ -164,7 +191,7 @@ def sample(
       directory: the run directory, or a file of `jaxrnn export`.
       length: how many characters to generate.
       temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
-      prime: text that the model reads first; it is not printed again. Without it, it starts from a random character.
+      prime: text that the model reads first; it is not printed again. Without it, it begins as after a line end.
       seed: the same seed gives the same text.
       checkpoint: best (lowest smoothed loss; if not given) or latest; a file holds one of them.
     """
@@ -172,6 +199,7 @@ def sample(
     from jaxrnn.run import open_run
 
     use_compile_cache()
+    _use_own(cell)
     write_output("")  # a closed stdout is refused before the model is made
     for part in open_run(directory).stream(
         length=length, temperature=temperature, prime=prime, seed=seed, checkpoint=checkpoint
@@ -183,25 +211,26 @@ def sample(
 
 
 @app.command
-def evaluate(directory: Path, text: str, /, *, checkpoint: str | None = None) -> int:
+def evaluate(directory: Path, text: str, /, *, checkpoint: str | None = None, cell: OwnCell = None) -> int:
     """Score a trained model on a text: every character but the first once. Prints one JSON object.
 
     Args:
       directory: the run directory, or a file of `jaxrnn export`.
-      text: a file or a known text.
+      text: a file, a directory, - (standard input) or a known text.
       checkpoint: best (lowest smoothed loss; if not given) or latest; a file holds one of them.
     """
     from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.run import open_run
 
     use_compile_cache()
+    _use_own(cell)
     write_output("")  # a closed stdout is refused before anything is scored
     write_output(json.dumps(open_run(directory).evaluate(text, checkpoint=checkpoint)) + "\n")
     return EXIT_DONE
 
 
 @app.command
-def plot(directory: Path, /, *, output: Path | None = None) -> int:
+def plot(directory: Path, /, *, output: Path | None = None, cell: OwnCell = None) -> int:
     """Draw the learning curve of a run.
 
     Args:
@@ -210,12 +239,13 @@ def plot(directory: Path, /, *, output: Path | None = None) -> int:
     """
     from jaxrnn.run import open_run
 
+    _use_own(cell)
     Progress().message(str(open_run(directory).save_plot(output)))
     return EXIT_DONE
 
 
 @app.command
-def export(directory: Path, model: Path, /, *, checkpoint: str = "best") -> int:
+def export(directory: Path, model: Path, /, *, checkpoint: str = "best", cell: OwnCell = None) -> int:
     """Write the model of a run as one file, which sample, evaluate and jaxrnn.open_run take in place of the run.
 
     It holds the parameters, the settings and the vocabulary, no text and no path of this machine. A file of that name
@@ -228,6 +258,7 @@ def export(directory: Path, model: Path, /, *, checkpoint: str = "best") -> int:
     """
     from jaxrnn.run import open_run
 
+    _use_own(cell)
     Progress().message(str(open_run(directory).export(model, checkpoint)))
     return EXIT_DONE
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrnn.cells.initializers import INITIALIZER_NAMES
 from jaxrnn.cells.table import CELL_TABLE
+from jaxrnn.cells.users_own import is_known_own
 from jaxrnn.checks import (
     LARGEST_COUNT,
     LARGEST_SEED,
@@ -44,9 +45,9 @@ ENGINE_NAMES = ("auto", "scan", "hoisted", "reference")
 EARLY_STOPPING_NAMES = ("none", "patience", "thesis")
 CHOICES = {
     "task": (*TASK_NAMES, OWN_TASK),
+    "cell": CELL_NAMES,
     "input": ("number", "one-hot", None),
     "pooling": ("last", "mean"),
-    "cell": CELL_NAMES,
     "init": INITIALIZER_NAMES,
     "recurrent_init": (*INITIALIZER_NAMES, None),
     "dropout_mask": ("step", "sequence"),
@@ -99,12 +100,14 @@ class TrainConfig:
     Every field is an option of `jaxrnn train`, which shows its help.
     """
 
-    text: str = setting(DEFAULT_TEXT, "a file, a known text, `python-reference` or `python-stdlib`")
+    text: str | tuple[str, ...] = setting(
+        DEFAULT_TEXT, "a file, several, a directory, a known text, - (stdin), `python-reference` or `python-stdlib`"
+    )
     task: str = setting("text", "what is learned: " + ", ".join(TASK_NAMES))
     sequence_length: int | None = setting(None, "T, steps of each generated sequence of a task that is not text")
     input: str | None = setting(None, "how palindromes are read: number (one a digit, if not given) or one-hot")
     pooling: str = setting("last", "what a class is read from: the last step, or the mean over all")
-    cell: str = setting("vanilla", "name of the recurrent cell: " + ", ".join(CELL_NAMES))
+    cell: str = setting("vanilla", "the recurrent cell: " + ", ".join(CELL_NAMES) + "; or your own, MODULE:CLASS")
     hidden: int = setting(100, "H, hidden features of each layer")
     layers: int = setting(1, "recurrent layers")
     forget_bias: float = setting(1.0, "starting value of an LSTM's forget gate bias")
@@ -189,7 +192,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
-            check_choice(name, getattr(self, name), allowed)
+            if name != "cell" or not is_known_own(self.cell):
+                check_choice(name, getattr(self, name), allowed)
         for name in ("hidden", "bptt_length", "batch_size", "log_every", "accumulate", "patience", "folds"):
             check_count(name, getattr(self, name), 1)
         check_count("layers", self.layers, 1, LARGEST_LAYERS)
@@ -213,8 +217,10 @@ class TrainConfig:
             check_switch("epsilon_in_root", self.epsilon_in_root)
         if self.decay_rate > 1 or self.decay_rate == 0:
             raise ConfigurationError(f"--decay-rate expects a factor above 0 and at most 1, got {self.decay_rate}")
-        if not isinstance(self.text, str) or not self.text:
+        texts = list(self.text) if isinstance(self.text, list | tuple) else [self.text]
+        if not texts or not all(isinstance(text, str) and text for text in texts):
             raise ConfigurationError("TEXT is empty; give a file or a known text, or leave it out")
+        object.__setattr__(self, "text", texts[0] if len(texts) == 1 else tuple(texts))  # a list in JSON
         parse_interval(self.checkpoint_every)
         parse_devices(self.devices)
         defaults = {f.name: f.default for f in dataclasses.fields(self)}

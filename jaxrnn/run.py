@@ -29,6 +29,7 @@ from jaxrnn.terminal.progress import Progress
 from jaxrnn.trained import ExportedModel, TrainedModel, with_first_carry
 from jaxrnn.training.formats import readers
 from jaxrnn.training.job import state_template
+from jaxrnn.training.part_records import refuse_other_cell
 from jaxrnn.training.parts import structure_of_own, template_of_own
 from jaxrnn.training.record import refuse_other_run
 from jaxrnn.training.state import TrainState
@@ -89,7 +90,7 @@ class Run(TrainedModel):
                 else:
                     template = state_template(self.config, self.objective)
                 latest, warnings = checkpoints.load_latest(self.directory.checkpoints, readers(template, is_own))
-            for line in warnings:
+            for line in [*warnings, *refuse_other_cell(self.record)]:
                 Progress(quiet=True).warning(line)
             if latest is None:
                 path = printable(str(self.directory.path))
@@ -147,9 +148,10 @@ class Run(TrainedModel):
         if "parts" in self.record:
             raise ConfigurationError(f"{printable(str(self.path))} has a model of its own, which no settings name")
         config, data, vocabulary = self.config, self.record["data"], self._vocabulary
+        text = Path(config.text).resolve().name if isinstance(config.text, str) else data["name"]
         losses = {"best_smooth_loss": state.best_smooth_loss, "best_valid_loss": state.early_stopping.best}
         content = {
-            "config": config.to_json() | {"text": Path(config.text).name},
+            "config": config.to_json() | {"text": text},
             "parameters": parameter_count(params),
             "data": {name: data.get(name) for name in (DATA_OF_SEQUENCES if vocabulary is None else DATA_OF_TEXT)},
             "vocabulary": vocabulary and {"symbols": list(vocabulary.symbols), "bytes_mode": vocabulary.bytes_mode},

@@ -83,8 +83,8 @@ def sample_ids(
 ) -> Iterator[np.ndarray]:
     """Generates ids, at most `CHUNK` at a time, in constant memory.
 
-    The carry starts at zero. The prime is read first and not returned; without one, the first input is a random symbol,
-    not returned either.
+    The carry starts at zero. The prime is read first and not returned; with an empty one the first input is a random
+    symbol, not returned either. (`Vocabulary.encode_prompt` gives what a text begins after.)
 
     Args:
       graphdef: structure of a `LanguageModel`, or another with ids in and logits out.

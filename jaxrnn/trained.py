@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ class TrainedModel:
     ) -> Iterator[str]:
         """The text of `sample`, part by part, in constant memory."""
         vocabulary, params = self.vocabulary, self.params(checkpoint)
-        ids = vocabulary.encode_prompt(prime) if prime else None
+        ids = vocabulary.encode_prompt(prime, self.document_end)
         with numerics(self.config.dtype):
             key = stream_key(run_key(seed), STREAM_SAMPLES)
             options: dict[str, Any] = {"temperature": temperature, "prime": ids, "document_end": self.document_end}
@@ -188,7 +188,7 @@ class TrainedModel:
         """
         return "".join(self.stream(length, temperature, prime, seed, checkpoint))
 
-    def evaluate(self, text: str | Arrays, checkpoint: str | None = None) -> dict[str, float]:
+    def evaluate(self, text: str | Sequence[str] | Arrays, checkpoint: str | None = None) -> dict[str, float]:
         """Scores the model on a file or known text: every character but the first once; a model of arrays on `Arrays`.
 
         Returns:

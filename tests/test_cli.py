@@ -92,7 +92,7 @@ def test_version(capsys: Any) -> None:
         (["resume"], ["directory"]),
         (["sample"], ["directory"]),
         (["evaluate", "."], ["text"]),
-        (["train", "a", "b"], ["'b'"]),
+        (["resume", "a", "b"], ["'b'"]),
         (["train", "--bytes=perhaps"], ["--bytes"]),
         (["train", "--\x1b[2J", "3"], ["\\x1b[2J"]),
         (["\u202ecommand"], ["\\u202ecommand"]),

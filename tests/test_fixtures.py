@@ -70,7 +70,8 @@ def assert_members_ended_as_then(name: str, directory: Path) -> None:
 def assert_ended_as_then(name: str, directory: Path) -> None:
     """The parameters of a run, the losses that it logged, and on the same machine their bits and the samples' bytes.
 
-    A row of then knew the latest validation before it, and a validation had none of its own.
+    A row of then knew the latest validation before it, and a validation had none of its own. The samples of then began
+    after a random symbol; the digests are those of samples that begin after a line end (the parameters are the same).
     """
     changed = assert_leaves_as_then(name, ends.leaves_of_run(directory))
     if not changed:

@@ -73,7 +73,7 @@ def cache_settings(directory: Path) -> dict[str, str]:
 
 
 def train_command(text: Path, run: Path, updates: int, *options: str) -> list[str]:
-    return [*JAXRNN, "train", str(text), "--updates", str(updates), "--run", str(run), *options]
+    return [*JAXRNN, "train", str(text), "--preset", "book", "--updates", str(updates), "--run", str(run), *options]
 
 
 def first_update_seconds(text: Path, scratch: Path, repeats: int) -> dict[str, dict[str, float]]:

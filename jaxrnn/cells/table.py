@@ -41,6 +41,7 @@ class CellEntry(NamedTuple):
       blocks: how many parameters it has.
       forget_bias: whether it has a forget gate, and takes the starting value of its bias.
       fixed: arguments that make another cell of the class.
+      use_bias: whether it takes the option to leave its biases out.
     """
 
     module: str
@@ -48,6 +49,7 @@ class CellEntry(NamedTuple):
     blocks: Blocks
     forget_bias: bool = False
     fixed: Mapping[str, Any] = {}
+    use_bias: bool = True
 
     def load(self) -> Callable[..., Cell]:
         """What makes the cell, called as (in_features, hidden_features, *, rngs, ...); see `Cell`."""
@@ -55,7 +57,7 @@ class CellEntry(NamedTuple):
         return functools.partial(cell_type, **self.fixed) if self.fixed else cell_type
 
 
-CELL_TABLE = {
+CELL_TABLE: dict[str, CellEntry] = {
     "vanilla": CellEntry("vanilla", "VanillaCell", Blocks(1, 1, 1)),
     "lstm": CellEntry("lstm", "LSTMCell", Blocks(4, 4, 4), forget_bias=True),
     "lstm-peephole": CellEntry("lstm_peephole", "PeepholeLSTMCell", Blocks(4, 4, 4, 3), forget_bias=True),
@@ -89,8 +91,8 @@ def cell_options(name: str) -> frozenset[str]:
       >>> sorted(cell_options("lstm")), sorted(cell_options("gru"))
       (['forget_bias', 'use_bias'], ['use_bias'])
     """
-    takes_forget_bias = _entry(name, "cell_options").forget_bias
-    return frozenset({"use_bias", "forget_bias"} if takes_forget_bias else {"use_bias"})
+    entry = _entry(name, "cell_options")
+    return frozenset(option for option in ("use_bias", "forget_bias") if getattr(entry, option))
 
 
 def parameter_count(name: str, in_features: int, hidden_features: int, use_bias: bool = True) -> int:

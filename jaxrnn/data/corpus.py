@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
-from jaxrnn.data import documents, known_texts, local_texts
+from jaxrnn.data import documents, known_texts, local_texts, several
 from jaxrnn.data.reading import ReadingOptions, ReadText, open_regular, read_stream
 from jaxrnn.data.vocabulary import Vocabulary, named
 from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.terminal.printable import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,16 +59,20 @@ def corpus_from_text(text: str, name: str = "text") -> Corpus:
     return _corpus(name, _read_text(text, name, options, None), options)
 
 
-def load_corpus(source: str, reading: ReadingOptions | None = None, vocabulary: Vocabulary | None = None) -> Corpus:
+def load_corpus(
+    source: str | Path | Sequence[str], reading: ReadingOptions | None = None, vocabulary: Vocabulary | None = None
+) -> Corpus:
     """Finds a text by its name or path and reads it.
 
     A source is a path if it holds a slash or a file ending such as `.txt`, or if a file of that name exists; then the
     file is read, also where a known text has the same name (a note says so). Else it is the name of a text that
     needs no download (`python-reference`, `python-stdlib`) or of a known text, which may be downloaded.
-    Files that end in .json, .jsonl or .ndjson hold many documents.
+    Files that end in .json, .jsonl or .ndjson hold many documents. Of a directory the files that end in .txt are read,
+    one after the other in the order of their paths, and several paths in the order in which they are given, with
+    nothing between them; "-" is standard input.
 
     Args:
-      source: a path or a name.
+      source: a path, a name, several paths, or "-".
       reading: how bytes become characters. None: as the known text says, if the file is one, whatever its name;
         as the vocabulary says; else the defaults.
       vocabulary: symbols to encode with; a character that it lacks is refused.
@@ -73,7 +81,14 @@ def load_corpus(source: str, reading: ReadingOptions | None = None, vocabulary: 
       DataError: if the text cannot be found or read.
       ConfigurationError: if `reading` and `vocabulary` disagree about byte mode.
     """
+    if not isinstance(source, str | os.PathLike):
+        return _load_several(list(source), f"{Path(source[0]).name} and {len(source) - 1} more", reading, vocabulary)
     source, notes = os.fspath(source), tuple[str, ...]()
+    if source in several.STDIN:
+        options = _options(reading, None, vocabulary)
+        return _corpus("stdin", read_stream(several.read_stdin(), "standard input", options, vocabulary), options)
+    if os.path.isdir(source) and source not in (*known_texts.names(), *local_texts.LOCAL_TEXTS):
+        return _load_several(several.files_in(source), Path(source).resolve().name, reading, vocabulary)
     path = Path(source) if _is_path(source) else None
     if path and path.suffix.lower() in documents.ENDINGS:
         return _load_documents(path, source, reading, vocabulary)
@@ -94,6 +109,18 @@ def load_corpus(source: str, reading: ReadingOptions | None = None, vocabulary: 
     if known and options != known.reading:
         notes = (*notes, f"other reading options than those of the known text {known.name}: its counts do not apply")
     return _corpus(path.name if path else source, read, options, notes)
+
+
+def _load_several(
+    paths: Sequence[str | Path], name: str, reading: ReadingOptions | None, vocabulary: Vocabulary | None
+) -> Corpus:
+    if packed := [path for path in paths if Path(path).suffix.lower() in documents.ENDINGS]:
+        raise DataError(f"several files are joined as one text, which {printable(str(packed[0]), keep='')} is not")
+    options = _options(reading, None, vocabulary)
+    marked = options.byte_order_mark == "strip" and options.encoding == "utf-8" and not options.bytes_mode
+    files = several.JoinedFiles(paths, codecs.BOM_UTF8 if marked else b"")
+    read = read_stream(cast(BinaryIO, files), name, options, vocabulary)
+    return _corpus(name, read, options, (f"{name}: {len(paths)} files, one after the other",))
 
 
 def _load_documents(path: Path, shown: str, reading: ReadingOptions | None, vocabulary: Vocabulary | None) -> Corpus:

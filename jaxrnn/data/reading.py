@@ -217,10 +217,13 @@ class TextBlocks:
         mark = _mark_of(self.head)
         remedy = f"--encoding {mark}" if mark else "--encoding, such as latin-1, or read raw bytes with --bytes"
         found = f"a {mark.upper()} byte order mark" if mark else "other bytes"
+        where = self.shown
+        if hasattr(self.file, "place"):  # one of several files
+            where, offset, line = self.file.place(offset, line)
         return DataError(
-            f"expected {self.encoding} text, got {found} in {self.shown}, byte offset {offset}, line {line}; "
-            f"give {remedy}",
-            details=[f"bytes from offset {first}: {around.hex(' ')}"],
+            f"expected {self.encoding} text, got {found} in {printable(where, keep='')}, byte offset {offset}, "
+            f"line {line}; give {remedy}",
+            details=[f"bytes from offset {first}: {around.hex(' ')}"] if where == self.shown else [],
         )
 
 

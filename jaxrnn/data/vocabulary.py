@@ -132,8 +132,15 @@ class Vocabulary:
             ids[start : start + _BLOCK] = found
         return ids
 
-    def encode_prompt(self, text: str) -> np.ndarray:
-        """As `encode`; in byte mode the text is written as UTF-8 first."""
+    def encode_prompt(self, text: str, document_end: int | None = None) -> np.ndarray:
+        """What a model reads before it writes: as `encode`; in byte mode the text is written as UTF-8 first.
+
+        An empty one is what ends a document, else the line feed: a text begins where another has ended. A vocabulary
+        without either gives no symbol.
+        """
+        if not text:
+            starts = [symbol for symbol in "\n" if symbol in self.symbols]
+            return self.encode("".join(starts)) if document_end is None else np.array([document_end], self.id_dtype)
         if self.bytes_mode:
             try:
                 text = text.encode("utf-8", "surrogateescape").decode("latin-1")

@@ -15,6 +15,9 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
     "sgd": ("momentum", "nesterov"),
 }
 
+# What to begin with where a recipe's rate is that of another rule.
+USUAL_RATES = {"adagrad": 0.1, "rmsprop": 2e-3, "adam": 2e-3, "adamw": 2e-3, "sgd": 0.1}
+
 
 def rules_with(constant: str) -> list[str]:
     """The rules that use a constant.

@@ -144,7 +144,10 @@ def check_path(path: Path) -> None:
 
 def default_run_path(config: TrainConfig) -> Path:
     """Where a run goes without --run: runs/TEXT-CELL-HIDDEN, or runs/TASK-LENGTH-CELL-HIDDEN."""
-    data = Path(config.text).stem if config.task == "text" else f"{config.task}-{config.sequence_length}"
+    first = config.text if isinstance(config.text, str) else config.text[0]
+    data = Path(first).resolve().stem if config.task == "text" else f"{config.task}-{config.sequence_length}"
+    data = "stdin" if first in ("-", "/dev/stdin") else data
     text = re.sub(r"[^A-Za-z0-9_.-]+", "-", data).strip("-.") or "text"
     layers = f"x{config.layers}" if config.layers > 1 else ""
-    return Path("runs") / f"{text[:100]}-{config.cell}-{config.hidden}{layers}"
+    cell = config.cell.rpartition(":")[2]
+    return Path("runs") / f"{text[:100]}-{cell}-{config.hidden}{layers}"

@@ -12,10 +12,11 @@ from jaxrnn.cells.initializers import SCALED
 from jaxrnn.cells.table import CELL_TABLE
 from jaxrnn.checks import choice_error
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.optim.table import CONSTANTS, OPTIMIZERS
+from jaxrnn.optim.table import CONSTANTS, OPTIMIZERS, USUAL_RATES
 from jaxrnn.terminal.printable import printable
 
 MAX_FILE_BYTES = 1 << 20
+DEFAULT_PRESET = "minute"  # of a text
 
 
 class Preset(NamedTuple):
@@ -68,15 +69,16 @@ PRESETS = {
 
 
 def settings_of(
-    preset: str, file: Path | None, given: Mapping[str, Any], known: Collection[str] = ()
+    preset: str | None, file: Path | None, given: Mapping[str, Any], known: Collection[str] = ()
 ) -> dict[str, Any]:
     """The settings of a recipe, over them those of a file, over these single ones.
 
-    What a single setting contradicts in the recipe or the file is dropped: `updates` drops epochs, `optimizer` the
-    constants of another rule, `init` a scale that it does not use, `cell` the bias of a gate that it does not have.
+    What a setting contradicts in what lies below it is dropped: `updates` drops epochs, `optimizer` the constants of
+    another rule and a recipe's rate, for which the rule's usual one is taken, `init` a scale that it does not use,
+    `cell` the bias of a gate that it does not have, a plan of the rate a recipe's other plan, `best_by` the validation.
 
     Args:
-      preset: a key of `PRESETS`.
+      preset: a key of `PRESETS`; None is `DEFAULT_PRESET`, or the defaults for generated sequences.
       file: flat TOML with the names of `TrainConfig`, or the config.json of a run.
       given: single settings by name.
       known: the names of all settings.
@@ -89,16 +91,30 @@ def settings_of(
       >>> settings["updates"], "epochs" in settings
       (100, False)
     """
-    if preset not in PRESETS:
+    if preset not in (None, *PRESETS):
         raise choice_error("preset", preset, list(PRESETS))
-    settings = PRESETS[preset].settings | (read_settings(file, known) if file is not None else {})
-    useless = {"updates": ["epochs"], "epochs": ["updates"]}
-    useless["optimizer"] = [name for name in CONSTANTS if name not in OPTIMIZERS.get(given.get("optimizer", ""), ())]
+    from_file = read_settings(file, known) if file is not None else {}
+    task = (from_file | dict(given)).get("task", "text")
+    settings = PRESETS[preset or (DEFAULT_PRESET if task == "text" else "book")].settings
+    return _over(_over(settings, from_file), given, "learning_rate" in from_file)
+
+
+def _over(settings: Mapping[str, Any], given: Mapping[str, Any], keeps_rate: bool = False) -> dict[str, Any]:
+    useless = {"updates": ["epochs"], "epochs": ["updates"], "best_by": ["validation_fraction"]}
+    useless |= {name: ["decay_after_epochs"] for name in ("decay_every_updates", "plateau_patience")}
+    optimizer = given.get("optimizer", "")
+    useless["optimizer"] = [name for name in CONSTANTS if name not in OPTIMIZERS.get(optimizer, ())]
     useless["init"] = ["init_scale"] if given.get("init") not in SCALED else []
     cell = CELL_TABLE.get(given.get("cell", ""))
     useless["cell"] = ["forget_bias"] if cell is not None and not cell.forget_bias else []
-    dropped = {name for setting in given for name in useless.get(setting, ()) if name not in given}
-    return {name: value for name, value in settings.items() if name not in dropped} | dict(given)
+    dropped = {name for setting in given if given[setting] is not None for name in useless.get(setting, ())} - set(
+        given
+    )
+    usual = {}
+    has_rate = "learning_rate" in settings and not keeps_rate
+    if has_rate and optimizer in USUAL_RATES and optimizer != settings.get("optimizer"):
+        usual["learning_rate"] = USUAL_RATES[optimizer]
+    return {name: value for name, value in settings.items() if name not in dropped} | usual | dict(given)
 
 
 def read_settings(path: Path, known: Collection[str]) -> dict[str, Any]:
@@ -123,7 +139,8 @@ def read_settings(path: Path, known: Collection[str]) -> dict[str, Any]:
             f"--config expects a TOML file with lines such as hidden = 200, or a run's config.json; {shown}: {why}"
         ) from error
     settings = content.get("config", content) if isinstance(content, dict) else content
-    if not isinstance(settings, dict) or any(isinstance(value, dict | list) for value in settings.values()):
+    lists = [name for name, value in settings.items() if isinstance(value, list)] if isinstance(settings, dict) else []
+    if not isinstance(settings, dict) or lists not in ([], ["text"]) or dict in map(type, settings.values()):
         raise ConfigurationError(f"--config expects one flat table of settings; {shown} holds tables or lists in it")
     if unknown := sorted(set(settings) - set(known)):
         raise ConfigurationError(f"--config {shown} has settings that there are not: {printable(', '.join(unknown))}")

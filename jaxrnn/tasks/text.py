@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ class Text:
     """The next symbol of a text, at every step: B streams of it side by side, the carry passed on.
 
     Args:
-      text: a file, a known text, or a `Corpus`.
+      text: a file, several, a directory, a known text, or a `Corpus`: see `load_corpus`.
       bptt_length: T, symbols in a window: the steps that the gradient flows through.
       batch_size: B.
       validation_fraction: share that is kept out of training and scored at each epoch's end.
@@ -126,7 +127,7 @@ class Text:
 
     def __init__(
         self,
-        text: str | Path | Corpus,
+        text: str | Path | Sequence[str] | Corpus,
         *,
         bptt_length: int = 25,
         batch_size: int = 1,
@@ -137,8 +138,12 @@ class Text:
         retrain: bool = False,
         reading: ReadingOptions | None = None,
     ):
-        corpus = text if isinstance(text, Corpus) else load_corpus(str(text), reading)
-        self.path = None if isinstance(text, Corpus) or not Path(text).is_file() else Path(text).resolve()
+        corpus = text if isinstance(text, Corpus) else load_corpus(text, reading)
+        self.path = (
+            Path(text).resolve()
+            if isinstance(text, str | Path) and (Path(text).is_file() or Path(text).is_dir())
+            else None
+        )
         self.corpus, self.batch_size = corpus, batch_size
         self.parts = split_text(corpus.ids, validation_fraction, test_fraction, fold, folds, retrain)
         T = bptt_length
@@ -207,8 +212,8 @@ class Text:
     def write(
         self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, length: int, temperature: float, prime: str = ""
     ) -> str:
-        ids = self.vocabulary.encode_prompt(prime) if prime else None
         end = self.objective.document_end
+        ids = self.vocabulary.encode_prompt(prime, end)
         parts = sample_ids(
             graphdef, params, length=length, key=key, temperature=temperature, prime=ids, document_end=end
         )

@@ -35,6 +35,7 @@ from jaxrnn.errors import (
 from jaxrnn.terminal.printable import printable
 
 EXIT_UNEXPECTED = 1
+STDIN = "/dev/stdin"
 # What other programs call an option, and what it is called here.
 OTHER_OPTIONS = {
     "--lr": "--learning-rate",
@@ -95,8 +96,11 @@ def write_output(text: str, escape: bool = True) -> None:
 
 def exit_code_of(app: App, arguments: Sequence[str]) -> int:
     """Runs one command of an app and gives its exit code."""
+    # The parser takes a lone dash, standard input, for an option; where one follows an option it is that one's value.
+    before = ["", *arguments]
+    arguments = [STDIN if a == "-" and not b.startswith("--") else a for a, b in zip(arguments, before, strict=False)]
     try:
-        code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         return code if isinstance(code, int) else EXIT_DONE
     except CycloptsError as error:
         return _complain(_parser_message(error, app), (), EXIT_CONFIGURATION, error)

@@ -115,7 +115,7 @@ def task_of(config: TrainConfig, corpus: Corpus | None = None) -> Task:
     names = ("bptt_length", "batch_size", "validation_fraction", "test_fraction", "fold", "folds", "retrain")
     of_text = {name: getattr(config, name) for name in names}
     text = Text(corpus or config.text, reading=config.reading_options(), **of_text)
-    if Path(config.text).is_file():
+    if isinstance(config.text, str) and (Path(config.text).is_file() or Path(config.text).is_dir()):
         text.path = Path(config.text).resolve()
     return text
 

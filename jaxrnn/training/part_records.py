@@ -14,8 +14,11 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxrnn.cells import CELLS
+from jaxrnn.cells.users_own import is_own
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError
+from jaxrnn.models.foreign_cells import fresh_carry
 from jaxrnn.models.structure import joined, variables_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.training.job import TrainJob, start_state
@@ -59,6 +62,28 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
                 )
             }
     return record
+
+
+def record_of_cell(name: str) -> dict[str, Any] | None:
+    """The digest of a step of a user's own cell; None for a built-in one."""
+    if not is_own(name):
+        return None
+    sizes = {"kernel_init": jax.nn.initializers.zeros, "param_dtype": jnp.float32}
+    cell = CELLS[name](2, 2, **sizes, rngs=nnx.Rngs(0))
+    graphdef, state = nnx.split(cell)
+    step = _computes(lambda s, c, x: nnx.merge(graphdef, s)(c, x), state, fresh_carry(cell, 1), jnp.zeros((1, 2)))
+    return {"cell": {"name": name, "computes": step}}
+
+
+def refuse_other_cell(stored: dict[str, Any]) -> list[str]:
+    """Compares the cell that a run was begun with and the one of that name now: see `refuse_other_parts`.
+
+    Args:
+      stored: the content of config.json.
+    """
+    now = record_of_cell(stored["config"].get("cell", ""))
+    same_jax = stored["environment"]["versions"].get("jax") == jax.__version__
+    return refuse_other_parts(stored.get("own_cell"), now, same_jax) if now else []
 
 
 def _named(part: Any) -> dict[str, str]:

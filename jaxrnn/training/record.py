@@ -16,7 +16,7 @@ from jaxrnn.tasks.settings import with_settings_of_then
 from jaxrnn.terminal.printable import printable
 from jaxrnn.training.formats import readers
 from jaxrnn.training.job import TrainJob
-from jaxrnn.training.part_records import refuse_other_parts
+from jaxrnn.training.part_records import record_of_cell, refuse_other_cell, refuse_other_parts
 from jaxrnn.training.state import TrainState
 
 MOST_SYMBOLS_SHOWN = 1024  # kept in the metadata of a checkpoint, which may have 1 MB
@@ -32,7 +32,8 @@ def record_of(job: TrainJob, devices: int) -> dict[str, Any]:
         "data": job.task.identity(),
         "environment": fingerprint(),
     }
-    return record if job.parts is None else record | {"parts": job.parts}
+    own = {"parts": job.parts, "own_cell": record_of_cell(job.config.cell)}
+    return record | {name: value for name, value in own.items() if value is not None}
 
 
 def identity_of(job: TrainJob) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def restore(
     stored = directory.read_config()
     refuse_other_data(stored, job, directory)
     jax_then, jax_now = (of["environment"]["versions"].get("jax") for of in (stored, record))
-    of_parts = refuse_other_parts(stored.get("parts"), job.parts, jax_then == jax_now)
+    of_parts = refuse_other_parts(stored.get("parts"), job.parts, jax_then == jax_now) + refuse_other_cell(stored)
     remove_leftovers(directory.checkpoints)
     latest, warnings = load_latest(directory.checkpoints, readers(template), newest)
     warnings = of_parts + warnings

@@ -151,7 +151,8 @@ def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Pro
     config = TrainConfig.from_json(values | changed)
     path = record["data"].get("path")
     corpus = None
-    if path is not None and not Path(config.text).exists():  # resumed from another folder than it was begun in
+    # Resumed from another folder than it was begun in.
+    if path is not None and isinstance(config.text, str) and not Path(config.text).exists():
         corpus = load_corpus(path, config.reading_options())
     return train(config, directory.path, progress, corpus)
 

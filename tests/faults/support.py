@@ -42,6 +42,7 @@ def tiny_options(run: Path, **changed: object) -> list[str]:
         "decay_rate": 0.9,
         "decay_after_epochs": 1,
         "validation_fraction": 0.1,
+        "preset": "book",
         "updates": 120,
         "sample_every": 20,
         "sample_length": 40,

@@ -12,6 +12,7 @@ from jaxrnn.cli import app
 from jaxrnn.config import TrainConfig
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.tasks.presets import PRESETS, settings_of
+from jaxrnn.tasks.small_text import fit_to_text
 from jaxrnn.terminal.command import exit_code_of
 
 FIELDS = TrainConfig.__dataclass_fields__
@@ -65,7 +66,9 @@ def test_a_file_that_is_no_table_of_settings_is_refused(content: str | None, sai
         settings_of("book", file, {}, FIELDS)
 
 
-def test_the_command_trains_what_its_options_say_and_else_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_trains_what_its_options_say_and_else_its_recipe(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     seen: list[TrainConfig] = []
 
     class Trained:
@@ -73,15 +76,38 @@ def test_the_command_trains_what_its_options_say_and_else_the_defaults(monkeypat
 
     monkeypatch.setattr("jaxrnn.training.run_devices.prepare_devices", lambda config, run: None)
 
-    def train(config: TrainConfig, run: Any) -> type[Trained]:
+    def train(config: TrainConfig, run: Any, corpus: Any) -> type[Trained]:
         seen.append(config)
         return Trained
 
     monkeypatch.setattr("jaxrnn.training.start.train", train)
-    for arguments in (["book.txt"], ["book.txt", "--hidden", "5"], ["book.txt", "--preset", "minute"]):
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text("ab " * 2000, encoding="utf-8")
+    minute = PRESETS["minute"].settings
+    for arguments, expected in [
+        (["book.txt"], {"text": "book.txt", **minute}),
+        (["book.txt", "--hidden", "5"], {"text": "book.txt", **minute, "hidden": 5}),
+        (["book.txt", "--preset", "book"], {"text": "book.txt"}),
+        (["book.txt", "book.txt"], {"text": ("book.txt", "book.txt"), **minute}),
+        (["--task", "adding", "--sequence-length", "9"], {"task": "adding", "sequence_length": 9}),
+        (["book.txt", "--optimizer", "sgd"], {"text": "book.txt", **minute, "optimizer": "sgd", "learning_rate": 0.1}),
+    ]:
         assert exit_code_of(app, ["train", *arguments]) == 0
-    assert seen[:2] == [TrainConfig(text="book.txt"), TrainConfig(text="book.txt", hidden=5)]
-    assert seen[2] == TrainConfig(text="book.txt", **PRESETS["minute"].settings)
+        assert seen[-1] == TrainConfig(**expected), arguments
+
+
+def test_a_small_text_lowers_what_nobody_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    text = tmp_path / "small.txt"
+    text.write_text("abcd " * 60, encoding="utf-8")  # 300 characters: 285 to train on and 15 to validate
+    lowered, note = fit_to_text(TrainConfig(**PRESETS["minute"].settings).to_json(), 300, ())
+    assert (lowered["batch_size"], lowered["bptt_length"]) == (4, 14)
+    assert "--batch-size 4, not 32" in note and "--bptt-length 14, not 64" in note
+    assert (
+        exit_code_of(app, ["train", str(text), "--updates", "1", "--run", str(tmp_path / "run"), "--hidden", "3"]) == 0
+    )
+    assert "--batch-size 4, not 32" in capsys.readouterr().out
+    assert exit_code_of(app, ["train", str(text), "--batch-size", "32", "--bptt-length", "64"]) == 2
+    assert "in each of 32 streams" in capsys.readouterr().err
 
 
 def test_names_of_other_programs_get_ours(capsys: pytest.CaptureFixture) -> None:
