@@ -15,7 +15,7 @@ from jaxrnn.inspect.novelty import _WORD, words_of
 NGRAM_ORDERS = 9
 MEMORIES = (100, 500, 1000, 5000)
 RARITIES = (0, 1, 2, 3, 4, 5)
-BOOSTS = (0.1, 0.2, 0.3, 0.4, 0.5)
+BOOSTS = (0.1, 0.2, 0.3, 0.4)
 RIGHT = np.log(0.5)  # a character is right if the model gave it at least this
 _QUOTES = "\"'`“”„‟‘’‚‛«»‹›"
 _NEWLINES = "\n\r\v\f\x85\u2028\u2029"

@@ -8,8 +8,8 @@ import pytest
 from jaxrnn.inspect.sample_quality import longest_copy, longest_repeat, quality_of_sample, read_training_text
 
 TRAINING = read_training_text(
-    'The prince said: "Well, Pierre, you know." Well, said Pierre to Anna; they don\'t know the Rose.\n\n'
-    "Dinner was late. I saw a rose and Mary Anna"
+    'The prince said: "Well, Pierre, you know." Well, said Pierre to Anna; they don\'t know the Rose\n\n'
+    "Dinner was late. So I saw a rose and Mary Anna"
 )
 
 
@@ -20,14 +20,14 @@ def test_names_have_a_capital_inside_a_sentence_and_never_none():
 
 
 def test_a_sample_by_hand():
-    sample = "utting Anna and Pierre sawd the prinec, with Boris I know. Xyzzy said the kno anna teh dinne"
-    # Of the words without the cut first and last, 16: unknown are sawd, prinec, with, Boris, Xyzzy, kno and teh.
+    sample = "utting Anna and Pierre sawx the prinec, with Boris I know. Xyzzy said the kno anna teh dinne"
+    # Of the words without the cut first and last, 16: unknown are sawx, prinec, with, Boris, Xyzzy, kno and teh.
     found = quality_of_sample(sample, TRAINING)
     assert (found.characters, found.words) == (len(sample), 16)
     assert found.known_share == pytest.approx(9 / 16)
     assert found.name_share == pytest.approx(2 / 16)  # Anna, Pierre; not anna
     assert found.new_name_share == pytest.approx(1 / 16)  # Boris; Xyzzy begins a sentence
-    # sawd - d, prinec swapped, kno + w, teh swapped; none is one edit from with, Boris or Xyzzy.
+    # sawx - x, prinec swapped, kno + w, teh swapped; none is one edit from with, Boris or Xyzzy.
     assert found.misspelt_share == pytest.approx(4 / 16)
     assert found.repeated_share == 0
     assert found.word_entropy_nats == pytest.approx(-(2 * 2 / 16 * math.log(2 / 16) + 12 / 16 * math.log(1 / 16)))
