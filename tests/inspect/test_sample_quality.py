@@ -37,7 +37,7 @@ def test_a_sample_by_hand():
 
 
 def test_a_replaced_letter_is_a_misspelling_and_two_edits_are_none():
-    assert quality_of_sample("rosa dinmer", TRAINING).misspelt_share == 1
+    assert quality_of_sample("well rosa dinmer rosa well", TRAINING).misspelt_share == 1
     assert quality_of_sample("ross dimmer princess", TRAINING).misspelt_share == 0
 
 
