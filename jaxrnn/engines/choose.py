@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,8 @@ from jaxrnn.engines.reference import unroll_reference
 from jaxrnn.engines.scan import unroll_scan
 from jaxrnn.engines.window import make_window
 
-ENGINES = {"scan": unroll_scan, "hoisted": unroll_hoisted, "reference": unroll_reference}
+Engine = Callable[..., tuple[Carry, jax.Array]]
+ENGINES: dict[str, Engine] = {"scan": unroll_scan, "hoisted": unroll_hoisted, "reference": unroll_reference}
 
 
 class EngineChoice(NamedTuple):
@@ -64,7 +66,7 @@ def unroll(
     xs: jax.Array | tuple[jax.Array, jax.Array],
     carry: Carry,
     *,
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     resets: jax.Array | None = None,
     fresh: Carry | None = None,
     lengths: jax.Array | None = None,
@@ -81,7 +83,8 @@ def unroll(
         both as the pair (features, ids), which stands for features and one-hot ids side by side.
       carry: the carry before the first step.
       engine: "scan", "hoisted", "reference", or "auto" for the one `choose_engine` names. All give the same values and
-        gradients, to the order in which sums are taken.
+        gradients, to the order in which sums are taken. Or an engine of your own, a function called as those of
+        `ENGINES` are, such as `jaxrnn.inspect.observing` makes.
       resets: true where a stream starts afresh: the carry before that step is `fresh`. Shape (T, B), bool.
       fresh: the carry of a fresh start, (B, ...) like `carry`; zeros if None.
       lengths: length of each sequence, (B,). From there on the carry stays as it is, resets or not, and outputs are 0.
@@ -97,6 +100,9 @@ def unroll(
     Raises:
       ValueError: if the engine is unknown, cannot run the cell, or shapes do not fit.
     """
+    if callable(engine):
+        window = make_window(cell, xs, carry, times, resets, lengths, input_scale, recurrent_mask)
+        return engine(cell, window, carry, fresh, clip_backward)
     if engine != "auto" and engine not in ENGINES:
         raise ValueError(f"unroll expects an engine out of auto, {', '.join(ENGINES)}; got {engine!r}")
     window = make_window(cell, xs, carry, times, resets, lengths, input_scale, recurrent_mask)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.inspect.ngrams import NgramModel, ngram_log_p, train_ngrams
-from jaxrnn.inspect.novelty import _WORD, words_of
+from jaxrnn.inspect.novelty import WORD, words_of
 
 NGRAM_ORDERS = 9
 MEMORIES = (100, 500, 1000, 5000)
@@ -128,7 +128,7 @@ def _of_words(
 ) -> dict[str, np.ndarray]:
     """Oracles 2 to 5: which characters of the whole text each repairs, (N,) booleans."""
     text = vocabulary.decode(ids)
-    words = list(_WORD.finditer(text))
+    words = list(WORD.finditer(text))
     occurs = Counter(words_of(vocabulary.decode(training_ids)))
     farthest = max(memories, default=0)
     # Of each word, and for characters outside words one more at the end, which nothing repairs.

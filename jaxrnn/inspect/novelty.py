@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 
 def words_of(text: str) -> list[str]:
@@ -14,7 +14,7 @@ def words_of(text: str) -> list[str]:
       >>> words_of("Don't stop, 3 times!")
       ["don't", 'stop', 'times']
     """
-    return [word.lower() for word in _WORD.findall(text)]
+    return [word.lower() for word in WORD.findall(text)]
 
 
 def known_word_share(sample: str, book_words: frozenset[str] | set[str]) -> float:

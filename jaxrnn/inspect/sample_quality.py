@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrnn.data.vocabulary import code_points
-from jaxrnn.inspect.novelty import _WORD
+from jaxrnn.inspect.novelty import WORD
 
-REPEATED_WORDS = 4
+REPEATEDWORDS = 4
 # What between two words begins a sentence or a speech: a mark that ends one, a quotation mark, or an empty line.
 _BEGINS = re.compile(r"[.!?:…\"“”„«»]|\n\s*\n")
 
@@ -103,7 +103,7 @@ def quality_of_sample(sample: str, training: TrainingText) -> SampleQuality:
     misspelt = {word for word in unknown if not training.words.isdisjoint(_edits(word, training.letters))}
     capitals = [word for word, _ in found if word[0].isupper()]
     new_names = [word for word, begins in found if word[0].isupper() and not begins and word.lower() in unknown]
-    runs = list(zip(*(words[i:] for i in range(REPEATED_WORDS)), strict=False))
+    runs = list(zip(*(words[i:] for i in range(REPEATEDWORDS)), strict=False))
     return SampleQuality(
         characters=len(sample),
         words=len(words),
@@ -185,7 +185,7 @@ def _longest(text: str, source: str, has: Callable[[_Runs], bool]) -> int:
 def _words_and_places(text: str) -> Iterable[tuple[str, bool]]:
     """Each word, and whether a sentence or a speech begins with it."""
     end = 0
-    for match in _WORD.finditer(text):
+    for match in WORD.finditer(text):
         yield match[0], end == 0 or _BEGINS.search(text, end, match.start()) is not None
         end = match.end()
 

@@ -1,0 +1,235 @@
+"""What a language model makes of a text, read once, window by window: guesses, gates, units."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxrnn.data.windows import scored_streams
+from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.inspect.observing import Activity, observing
+
+WINDOW = 256
+LOW, HIGH = 0.1, 0.9  # outside of these a gate is called saturated
+
+
+class Guesses(NamedTuple):
+    """What a model thought of each symbol of a text before it saw it. N symbols were read, the first is not guessed.
+
+    Attributes:
+      log_p: log of the probability of the true symbol, nats, (N - 1,).
+      best: ids of the most probable symbols, the best first, (N - 1, K).
+      best_p: their probabilities, (N - 1, K).
+      entropy: of the whole distribution, nats, (N - 1,).
+    """
+
+    log_p: np.ndarray
+    best: np.ndarray
+    best_p: np.ndarray
+    entropy: np.ndarray
+
+
+class GateShares(NamedTuple):
+    """How one gate of a layer was over a text, by unit.
+
+    Attributes:
+      low: share of steps below 0.1, (H,).
+      high: share above 0.9, (H,).
+      mean: (H,).
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+
+
+class LayerSummary(NamedTuple):
+    """How a layer was over a text.
+
+    Attributes:
+      gates: the shares of each gate, by its name.
+      mean: of each part of the carry by name, (H,).
+      deviation: standard deviation of the same, (H,).
+    """
+
+    gates: dict[str, GateShares]
+    mean: dict[str, np.ndarray]
+    deviation: dict[str, np.ndarray]
+
+
+Summary = Callable[[jax.Array, jax.Array, jax.Array, list[Activity]], Any]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _read(graphdef, document_end, summary, state, carry, before, window, scored):
+    model = nnx.merge(graphdef, state)
+    inputs, targets = window[:-1], window[1:]
+    options = {}
+    if document_end is not None:
+        options["resets"] = jnp.concatenate([before[None], inputs[:-1]]) == document_end
+    found: list[Activity] = []
+    logits, carry = model(inputs, carry, engine=observing(found), **options)
+    return carry, summary(logits, targets, scored, found)
+
+
+def read_windows(
+    model: Any, ids: np.ndarray, summary: Summary, *, before: np.ndarray | None = None, document_end: int | None = None
+) -> Iterator[tuple[int, Any]]:
+    """Reads a text from a fresh start in one stream, and gives what a function makes of each window.
+
+    Memory is bounded by the window of `WINDOW` steps; one program serves all windows.
+
+    Args:
+      model: a `LanguageModel`, or another with ids in and logits out that hands `engine` on to `unroll`.
+      ids: (N,), N at least 2.
+      summary: called while tracing as (logits (T, 1, V), targets (T, 1), scored (T, 1), layers); a function of its own
+        each time is compiled each time.
+      before: ids that are read first, warm, and not looked at.
+      document_end: id after which the carry is that of a fresh start.
+
+    Yields:
+      The index in `ids` of the window's first target, and what the function gave, as arrays of the host.
+
+    Raises:
+      DataError: if there is nothing to predict.
+    """
+    if len(ids) < 2:
+        raise DataError(f"a text to look at needs at least 2 characters, got {len(ids)}; give a longer one")
+    model.eval()
+    graphdef, state = nnx.split(model)
+    carry = model.initial_carry(1)
+    warm = np.asarray([] if before is None else before, np.int64)
+    whole = np.concatenate([warm, np.asarray(ids, np.int64)]).astype(np.int32)
+    streams, scored = scored_streams(whole, 1, WINDOW)
+    scored &= (np.arange(len(scored)) >= len(warm))[:, None]  # the first of `ids` is an input, not a target
+    for start in range(0, len(scored), WINDOW):
+        window = streams[start : start + WINDOW + 1]
+        given = (carry, streams[max(start - 1, 0)], window, scored[start : start + WINDOW])
+        carry, made = _read(graphdef, document_end, summary, state, *given)
+        if start + WINDOW > len(warm):
+            yield start + 1 - len(warm), jax.tree.map(np.asarray, made)
+
+
+@functools.lru_cache
+def _guesses_of(best: int) -> Summary:
+    def guesses(logits: Any, targets: Any, scored: Any, layers: Any) -> Any:
+        del scored, layers
+        log_p = jax.nn.log_softmax(logits[:, 0].astype(jnp.promote_types(logits.dtype, jnp.float32)))
+        true = jnp.take_along_axis(log_p, targets, axis=1)[:, 0]
+        p, ids = jax.lax.top_k(log_p, best)
+        return true, ids, jnp.exp(p), -(jnp.exp(log_p) * log_p).sum(-1)
+
+    return guesses
+
+
+def guess(
+    model: Any,
+    ids: np.ndarray,
+    *,
+    best: int = 5,
+    before: np.ndarray | None = None,
+    document_end: int | None = None,
+) -> Guesses:
+    """The probability of each true symbol and the best guesses; cold from a fresh start, or warm after other text.
+
+        mean of -log_p = the loss that `evaluate` gives, in nats a symbol
+
+    Args:
+      model: a language model.
+      ids: the text, (N,).
+      best: K, at most the number of symbols.
+      before: what is read first: the text before `ids`; None starts cold.
+      document_end: see `read_windows`.
+
+    Example:
+      >>> from jaxrnn.models.language_model import LanguageModel
+      >>> model = LanguageModel(3, 4, rngs=nnx.Rngs(0))
+      >>> guesses = guess(model, np.array([0, 1, 2, 1, 0]), best=2)
+      >>> guesses.log_p.shape, guesses.best.shape
+      ((4,), (4, 2))
+    """
+    if not 1 <= best:
+        raise ConfigurationError(f"guess expects at least 1 best guess, got {best}")
+    parts, last = [], len(ids) - 1
+    options: dict[str, Any] = {"before": before, "document_end": document_end}
+    for first, made in read_windows(model, ids, _guesses_of(best), **options):
+        parts.append(jax.tree.map(lambda part, f=first: part[max(1 - f, 0) : last + 1 - f], made))
+    return Guesses(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def activations(model: Any, ids: np.ndarray, *, document_end: int | None = None, part: str = "h") -> list[np.ndarray]:
+    """A part of the carry after each symbol but the last, of every unit of each layer: 4 N H bytes a layer.
+
+    Args:
+      model: a language model.
+      ids: the text, (N,).
+      document_end: see `read_windows`.
+      part: "h", of an LSTM "c" too, or a gate by its name.
+
+    Returns:
+      By layer (N - 1, H): row n after reading `ids[n]`.
+
+    Raises:
+      ConfigurationError: if a layer has no such part.
+    """
+    found: list[list[np.ndarray]] = []
+    for first, layers in read_windows(model, ids, _everything, document_end=document_end):
+        for number, (gates, carry) in enumerate(layers):
+            if part not in (known := carry | gates):
+                raise ConfigurationError(f"layer {number} has no {part!r}; it has {', '.join(known)}")
+            found.extend([] for _ in range(number + 1 - len(found)))
+            found[number].append(known[part][: len(ids) - first])
+    return [np.concatenate(windows) for windows in found]
+
+
+def _everything(logits: Any, targets: Any, scored: Any, layers: list[Activity]) -> Any:
+    del logits, targets, scored
+    return [jax.tree.map(lambda a: a[:, 0], (layer.gates, layer.carry)) for layer in layers]
+
+
+def _sums(logits: Any, targets: Any, scored: Any, layers: list[Activity]) -> Any:
+    del logits, targets
+    counted = scored[:, :, None]
+
+    def total(values: Any) -> Any:
+        return jnp.where(counted, values, 0).sum((0, 1))
+
+    return [
+        (
+            {name: (total(gate < LOW), total(gate > HIGH), total(gate)) for name, gate in layer.gates.items()},
+            {name: (total(part), total(part * part)) for name, part in layer.carry.items()},
+        )
+        for layer in layers
+    ]
+
+
+def summarise_layers(model: Any, ids: np.ndarray, *, document_end: int | None = None) -> list[LayerSummary]:
+    """Gates and units of every layer over a text, in one pass of bounded memory.
+
+    Args:
+      model: a language model.
+      ids: the text, (N,); the steps that read all but its last symbol count.
+      document_end: see `read_windows`.
+
+    Returns:
+      By layer, from the lowest up.
+    """
+    total: Any = None
+    for _, sums in read_windows(model, ids, _sums, document_end=document_end):
+        sums = jax.tree.map(lambda a: a.astype(np.float64), sums)
+        total = sums if total is None else jax.tree.map(np.add, total, sums)
+    n = len(ids) - 1
+    return [
+        LayerSummary(
+            {name: GateShares(*(of / n for of in sums)) for name, sums in gates.items()},
+            {name: sums[0] / n for name, sums in parts.items()},
+            {name: np.sqrt(np.maximum(sums[1] / n - (sums[0] / n) ** 2, 0)) for name, sums in parts.items()},
+        )
+        for gates, parts in total
+    ]
