@@ -14,7 +14,6 @@ from .cells import TemporalGateCarry as TemporalGateCarry
 from .cells import TemporalGateLSTMCell as TemporalGateLSTMCell
 from .cells import VanillaCarry as VanillaCarry
 from .cells import VanillaCell as VanillaCell
-from .cells.users_own import use_cell as use_cell
 from .config import TrainConfig as TrainConfig
 from .data.corpus import Corpus as Corpus
 from .data.corpus import load_corpus as load_corpus
@@ -32,6 +31,7 @@ from .tasks.arrays import Arrays as Arrays
 from .tasks.sequences import Sequences as Sequences
 from .tasks.stream import Stream as Stream
 from .tasks.text import Text as Text
+from .tasks.users_cells import use_cell as use_cell
 from .training.fitting import fit as fit
 from .training.parts import named_optimizer as named_optimizer
 from .training.start import FitResult as FitResult

@@ -59,6 +59,14 @@ def check_switch(name: str, value: Any) -> None:
         raise ConfigurationError(f"{flag(name)} expects True or False; got {printable(repr(value))}")
 
 
+def check_texts(given: Any) -> str | tuple[str, ...]:
+    """What is a text's name, or several; refuses what is none."""
+    texts = tuple(given) if isinstance(given, list | tuple) else (given,)
+    if not texts or not all(isinstance(text, str) and text for text in texts):
+        raise ConfigurationError("TEXT is empty; give a file or a known text, or leave it out")
+    return texts[0] if len(texts) == 1 else texts
+
+
 def parse_interval(text: str) -> tuple[int | None, float | None]:
     """Reads "1000" as (1000 updates, None) and "30s" as (None, 30.0 seconds).
 

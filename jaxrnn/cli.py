@@ -145,7 +145,7 @@ OwnCell = Annotated[str | None, Parameter(help="MODULE:CLASS, if it was trained 
 
 def _use_own(cell: str | None) -> None:
     if cell is not None:
-        from jaxrnn.cells.users_own import use_cell
+        from jaxrnn.tasks.users_cells import use_cell
 
         use_cell(cell)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrnn.cells.initializers import INITIALIZER_NAMES
 from jaxrnn.cells.table import CELL_TABLE
-from jaxrnn.cells.users_own import is_known_own
 from jaxrnn.checks import (
     LARGEST_COUNT,
     LARGEST_SEED,
@@ -17,6 +16,7 @@ from jaxrnn.checks import (
     check_count,
     check_number,
     check_switch,
+    check_texts,
     parse_devices,
     parse_interval,
 )
@@ -25,6 +25,7 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.optim.table import OPTIMIZERS, rules_with
 from jaxrnn.tasks.contradictions import OWN_TASK, refuse_contradictions
 from jaxrnn.tasks.settings import TASK_NAMES, refuse_what_the_task_lacks, with_settings_of_then
+from jaxrnn.tasks.users_cells import is_known_own
 from jaxrnn.terminal.printable import printable
 
 if TYPE_CHECKING:  # JAX is not loaded before the settings are known to be good
@@ -95,14 +96,9 @@ def setting(default: Any, help: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The settings of a run. The defaults are the recipe of the book reports.
+    """The settings of a run, each an option of `jaxrnn train`. The defaults are the recipe of the book reports."""
 
-    Every field is an option of `jaxrnn train`, which shows its help.
-    """
-
-    text: str | tuple[str, ...] = setting(
-        DEFAULT_TEXT, "a file, several, a directory, a known text, - (stdin), `python-reference` or `python-stdlib`"
-    )
+    text: str | tuple[str, ...] = setting(DEFAULT_TEXT, "a file, several, a directory, - (stdin), or a known text")
     task: str = setting("text", "what is learned: " + ", ".join(TASK_NAMES))
     sequence_length: int | None = setting(None, "T, steps of each generated sequence of a task that is not text")
     input: str | None = setting(None, "how palindromes are read: number (one a digit, if not given) or one-hot")
@@ -217,10 +213,7 @@ class TrainConfig:
             check_switch("epsilon_in_root", self.epsilon_in_root)
         if self.decay_rate > 1 or self.decay_rate == 0:
             raise ConfigurationError(f"--decay-rate expects a factor above 0 and at most 1, got {self.decay_rate}")
-        texts = list(self.text) if isinstance(self.text, list | tuple) else [self.text]
-        if not texts or not all(isinstance(text, str) and text for text in texts):
-            raise ConfigurationError("TEXT is empty; give a file or a known text, or leave it out")
-        object.__setattr__(self, "text", texts[0] if len(texts) == 1 else tuple(texts))  # a list in JSON
+        object.__setattr__(self, "text", check_texts(self.text))  # a list in JSON
         parse_interval(self.checkpoint_every)
         parse_devices(self.devices)
         defaults = {f.name: f.default for f in dataclasses.fields(self)}

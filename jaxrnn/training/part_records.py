@@ -15,12 +15,12 @@ import optax
 from flax import nnx
 
 from jaxrnn.cells import CELLS
-from jaxrnn.cells.users_own import is_own
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.models.foreign_cells import fresh_carry
 from jaxrnn.models.structure import joined, variables_of
 from jaxrnn.optim.optimizer import NamedOptimizer
+from jaxrnn.tasks.users_cells import is_own
 from jaxrnn.training.job import TrainJob, start_state
 
 

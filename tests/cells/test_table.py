@@ -29,7 +29,7 @@ def test_settings_are_checked_without_loading_jax():
         "from jaxrnn.config import TrainConfig; "
         "TrainConfig(cell='lstm-peephole', forget_bias=0.0, recurrent_init='orthogonal', optimizer='adam', adam_b1=0.8)"
     )
-    assert loaded_after(code) == {"jaxrnn.cells.table", "jaxrnn.cells.initializers", "jaxrnn.cells.users_own"}
+    assert loaded_after(code) == {"jaxrnn.cells.table", "jaxrnn.cells.initializers"}
 
 
 def test_the_names_are_those_of_the_table():

@@ -1,0 +1,92 @@
+"""What a unit does: set it to a value while the model scores or writes, and see what changes."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.inspect.observing import observing
+
+
+class WithUnitSet(nnx.Module):
+    """A language model in which h of one unit has a value after every step, in the carry and in the output.
+
+    It is called as the model is, so `sample_ids` and `evaluate_ids` take it too.
+
+    Args:
+      model: the language model.
+      layer: number of the layer, from the lowest.
+      unit: of that layer.
+      value: what h of the unit is set to.
+
+    Raises:
+      ConfigurationError: if there is no such layer or unit.
+    """
+
+    def __init__(self, model: Any, layer: int, unit: int, value: float):
+        layers = model.stack.layers
+        if not 0 <= layer < len(layers) or not 0 <= unit < layers[layer].hidden_features:
+            raise ConfigurationError(f"there is no unit {unit} in layer {layer} of {len(layers)}; count from 0")
+        self.model, self.layer = model, layer
+        self.place = nnx.Variable(jnp.asarray(unit, jnp.int32))
+        self.value = nnx.Variable(jnp.asarray(value, jnp.float32))
+
+    def initial_carry(self, batch_size: int) -> Any:
+        """That of the model."""
+        return self.model.initial_carry(batch_size)
+
+    def __call__(self, ids: jax.Array, carry: Any, **options: Any) -> tuple[jax.Array, Any]:
+        def change(number: int, h: jax.Array) -> jax.Array:
+            if number != self.layer:
+                return h
+            return h.at[:, self.place[...]].set(self.value[...].astype(h.dtype))
+
+        return self.model(ids, carry, **options | {"engine": observing([], change)})
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _losses(graphdef, layer, state, ids, units, value):
+    def loss(unit: jax.Array) -> jax.Array:
+        model = nnx.merge(graphdef, state)
+
+        def change(number: int, h: jax.Array) -> jax.Array:
+            if number != layer:
+                return h
+            return jnp.where(jnp.arange(h.shape[-1]) == unit, value.astype(h.dtype), h)
+
+        logits, _ = model(ids[:-1, None], model.initial_carry(1), engine=observing([], change))
+        log_p = jax.nn.log_softmax(logits[:, 0])
+        return -jnp.take_along_axis(log_p, ids[1:, None], axis=1).mean()
+
+    return jax.lax.map(loss, units)
+
+
+def effect_of_setting(model: Any, ids: np.ndarray, layer: int, value: float = 0.0) -> np.ndarray:
+    """How much worse the model guesses a text with each unit of a layer set to a value, one at a time.
+
+        effect_u = loss with h_u = value at every step - loss as it is        nats a symbol
+
+    So the effect of one unit can be seen against that of every other.
+
+    Args:
+      model: a language model.
+      ids: the text, (N,); all of it is held at once, so some thousand symbols.
+      layer: number of the layer, from the lowest.
+      value: what h is set to; 0 switches a unit off.
+
+    Returns:
+      (H,).
+    """
+    WithUnitSet(model, layer, 0, value)  # refuses a layer that there is not
+    model.eval()
+    graphdef, state = nnx.split(model)
+    units = jnp.arange(-1, model.stack.layers[layer].hidden_features)  # -1 is none
+    given = jnp.asarray(np.asarray(ids, np.int32)), units, jnp.asarray(value, jnp.float32)
+    losses = np.asarray(_losses(graphdef, layer, state, *given), np.float64)
+    return losses[1:] - losses[0]
