@@ -1,32 +1,8 @@
-"""A small library of nodes to learn from: values forward, gradients backward, and drawings of both."""
+"""A small library of nodes to learn from: values forward, gradients backward, and drawings of both.
 
-from jaxrnn.inspect.graph.nodes import Cost, Node, Operator, Static, check_gradients
-from jaxrnn.inspect.graph.operators import (
-    Add,
-    Concatenate,
-    MatMul,
-    Multiply,
-    Sigmoid,
-    Slice,
-    SoftmaxCrossEntropy,
-    Tanh,
-)
-from jaxrnn.inspect.graph.recurrent import Unrolled, unrolled
+The names in `__init__.pyi` are loaded when they are first used.
+"""
 
-__all__ = [
-    "Add",
-    "Concatenate",
-    "Cost",
-    "MatMul",
-    "Multiply",
-    "Node",
-    "Operator",
-    "Sigmoid",
-    "Slice",
-    "SoftmaxCrossEntropy",
-    "Static",
-    "Tanh",
-    "Unrolled",
-    "check_gradients",
-    "unrolled",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

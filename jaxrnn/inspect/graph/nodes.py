@@ -29,7 +29,8 @@ class Node:
     Args:
       inputs: the nodes that this one reads.
       name: what a drawing calls it; by default the sign of its kind.
-      step: the time step that it belongs to, from 1, whose column it is drawn in; None for what all steps share.
+      step: the time step in whose column it is drawn, from 1; 0 for the carry before the first, infinity for what
+        comes after the last, None for what all steps share.
 
     Attributes:
       value: what came out of it in the latest `forward`, a float64 array, or an array of ids.
@@ -38,12 +39,12 @@ class Node:
 
     sign = ""
 
-    def __init__(self, *inputs: Node, name: str = "", step: int | None = None):
+    def __init__(self, *inputs: Node, name: str = "", step: float | None = None):
         self.inputs = inputs
         self.name = name
         self.step = step
         self.value: Array = np.asarray(np.nan)
-        self.gradient: Array | None = None
+        self.gradient: Any = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name or self.sign!r}, {self.value.shape})"
@@ -121,7 +122,7 @@ class Static(Node):
       name, step: as for `Node`.
     """
 
-    def __init__(self, value: object, name: str = "", step: int | None = None):
+    def __init__(self, value: object, name: str = "", step: float | None = None):
         super().__init__(name=name, step=step)
         array = np.array(value)
         self.value = array if array.dtype.kind in "iu" else array.astype(np.float64)

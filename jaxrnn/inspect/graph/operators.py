@@ -105,7 +105,7 @@ class Concatenate(Operator):
 
     sign = "concatenate"
 
-    def __init__(self, *inputs: Node, axis: int = -1, name: str = "", step: int | None = None):
+    def __init__(self, *inputs: Node, axis: int = -1, name: str = "", step: float | None = None):
         super().__init__(*inputs, name=name, step=step)
         self.axis = axis
 
@@ -128,7 +128,7 @@ class Slice(Operator):
       name, step: as for `Node`.
     """
 
-    def __init__(self, of: Node, start: int, stop: int, *, name: str = "", step: int | None = None):
+    def __init__(self, of: Node, start: int, stop: int, *, name: str = "", step: float | None = None):
         super().__init__(of, name=name, step=step)
         self.start, self.stop = start, stop
         self.sign = f"[{start}:{stop}]"

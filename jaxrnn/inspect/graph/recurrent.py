@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +40,7 @@ class Unrolled:
         return {path: node.gradient for path, node in self.parameters.items() if node.gradient is not None}
 
 
-def unrolled(model: LanguageModel, window: Any, carry: Any = None) -> Unrolled:
+def unrolled(model: LanguageModel, window: Any, carry: Any = None, *, symbols: Sequence[str] = ()) -> Unrolled:
     """Builds the graph of a language model that reads a window and is told each next symbol.
 
         x_t = one-hot(window_t)       p_t = softmax(o_t)      C = - sum_t log p_t[window_{t+1}]
@@ -53,6 +55,7 @@ def unrolled(model: LanguageModel, window: Any, carry: Any = None) -> Unrolled:
       window: ids of T + 1 symbols, (T + 1,), or of B streams, (T + 1, B).
       carry: before the window, as the model takes it; that of a fresh start if None. No gradient goes further back, but
         the nodes of the carry have theirs.
+      symbols: of the ids, such as `Vocabulary.symbols`: with one stream the inputs are named by them.
 
     Raises:
       ConfigurationError: if a layer is of another kind, the model ties its embedding or learns its first carry, or the
@@ -62,7 +65,7 @@ def unrolled(model: LanguageModel, window: Any, carry: Any = None) -> Unrolled:
       >>> model = LanguageModel(5, 3, cell="lstm", rngs=nnx.Rngs(0))
       >>> graph = unrolled(model, [0, 3, 1, 4])
       >>> print(f"{graph.cost.value:.2f}", len(graph.cost.order()), graph.gradients()["stack/layers/0/W_h"].shape)
-      4.83 73 (3, 12)
+      4.83 67 (3, 12)
     """
     ids = np.asarray(window)
     ids = ids[:, None] if ids.ndim == 1 else ids
@@ -96,7 +99,8 @@ def unrolled(model: LanguageModel, window: Any, carry: Any = None) -> Unrolled:
     memory: list[Any] = [state(k, "c") if isinstance(cell, LSTMCell) else None for k, cell in enumerate(layers)]
     outputs: list[Node] = []
     for t in range(1, len(ids)):
-        x: Node = Static(np.eye(V)[ids[t - 1]], f"x_{t}", step=t)
+        symbol = f" = {symbols[ids[t - 1, 0]]!r}" if len(symbols) == V and B == 1 else ""
+        x: Node = Static(np.eye(V)[ids[t - 1]], f"x_{t}{symbol}", step=t)
         x = x if model.embedding is None else MatMul(x, parameters["embedding"], step=t)
         below, now = x, []
         for number, (cell, h) in enumerate(zip(layers, hidden[-1], strict=True)):
@@ -110,11 +114,10 @@ def unrolled(model: LanguageModel, window: Any, carry: Any = None) -> Unrolled:
             now.append(below)
         hidden.append(now)
         seen = Concatenate(*now, step=t) if model.stack.skip_connections and len(layers) > 1 else below
-        o = Add(MatMul(seen, parameters["W_y"], step=t), parameters["b_y"], name=f"o_{t}", step=t)
+        o = Add(MatMul(seen, parameters["W_y"], step=t), parameters["b_y"], name=f"logits_{t}", step=t)
         outputs.append(o)
-    end = len(ids)
-    y = Static(ids[1:].reshape(-1), "y", step=end)
-    cost = SoftmaxCrossEntropy(Concatenate(*outputs, axis=0, step=end), y, name="loss", step=end)
+    y = Static(ids[1:].reshape(-1), "y", step=math.inf)
+    cost = SoftmaxCrossEntropy(Concatenate(*outputs, axis=0, step=math.inf), y, name="loss", step=math.inf)
     cost.forward()
     return Unrolled(cost, parameters, hidden)
 
@@ -127,9 +130,9 @@ def vanilla_step(x: Node, h: Node, t: int, *, W_x: Any, W_h: Any, b: Static | No
 def lstm_step(x: Node, h: Node, c: Node, t: int, *, W_x: Any, W_h: Any, b: Static | None) -> tuple[Node, Node]:
     """c_t = f c_{t-1} + i g and h_t = o tanh(c_t); the gates are the blocks of x_t W_x + h_{t-1} W_h + b."""
     a, H = _sum(x, h, t, W_x, W_h, b), len(W_h.value)
-    kinds = {"i": Sigmoid, "f": Sigmoid, "g": Tanh, "o": Sigmoid}
-    blocks = [Slice(a, k * H, (k + 1) * H, step=t) for k in range(4)]
-    i, f, g, o = (kinds[name](block, name=f"{name}_{t}", step=t) for name, block in zip(kinds, blocks, strict=True))
+    a_i, a_f, a_g, a_o = (Slice(a, k * H, (k + 1) * H, step=t) for k in range(4))
+    i, f, o = (Sigmoid(of, name=f"{gate}_{t}", step=t) for gate, of in (("i", a_i), ("f", a_f), ("o", a_o)))
+    g = Tanh(a_g, name=f"g_{t}", step=t)
     c = Add(Multiply(f, c, step=t), Multiply(i, g, step=t), name=f"c_{t}", step=t)
     return c, Multiply(o, Tanh(c, step=t), name=f"h_{t}", step=t)
 
