@@ -93,6 +93,9 @@ class Drawing:
         """The picture as bytes of PNG."""
         return self._rendered("png")
 
+    def __repr__(self) -> str:
+        return f"Drawing({len(self.boxes)} boxes, {len(self.arrows)} arrows)"
+
     def _repr_png_(self) -> bytes:
         return self.png()
 
@@ -110,7 +113,7 @@ class Drawing:
     def _rendered(self, form: str) -> bytes:
         places = self._places()
         splines = "true" if len(self.boxes) <= MOST_ROUTED else "line"
-        graph = _empty_graph(splines=splines, outputorder="edgesfirst", dpi=110 if form == "png" else 72)
+        graph = _empty_graph(splines=splines, outputorder="edgesfirst", dpi=96 if form == "png" else 72)
         for key, box in self.boxes.items():
             _add(graph, self.names[key], box, places[key], **({"style": "filled"} | BOXES[box.kind]))
         top = max(places[key][1] + _size(box)[1] / 2 for key, box in self.boxes.items()) + 24
@@ -194,14 +197,18 @@ def _pygraphviz() -> Any:
     if "FONTCONFIG_FILE" in os.environ or matplotlib is None or matplotlib.origin is None:
         return pygraphviz
     folders = [Path(matplotlib.origin).parent / "mpl-data/fonts/ttf", "/usr/share/fonts"]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         lines = [f"<dir>{html.escape(str(path))}</dir>" for path in folders]
         settings = Path(folder, "fonts.conf")
         settings.write_text(f"<fontconfig>{''.join(lines)}<cachedir>{html.escape(folder)}</cachedir></fontconfig>")
         os.environ["FONTCONFIG_FILE"] = str(settings)
-        try:  # they are read when something is first drawn
+        errors = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)  # fontconfig complains of the machine's own settings, which do not matter here
+        try:  # ours are read when something is first drawn
             pygraphviz.AGraph("graph { a }").draw(format="svg", prog="dot")
         finally:
+            os.dup2(errors, 2)
+            os.close(errors)
             del os.environ["FONTCONFIG_FILE"]
     return pygraphviz
 

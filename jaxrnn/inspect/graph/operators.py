@@ -16,7 +16,9 @@ from jaxrnn.inspect.graph.nodes import Array, Cost, Node, Operator
 class MatMul(Operator):
     """The product of two matrices.
 
-    out = A B        dC/dA = D B'        dC/dB = A' D
+        out = A B        dC/dA = D B'        dC/dB = A' D
+
+    Entry (i, k) of A acts on row i of out, through row k of B: dC/dA_ik = sum_j D_ij B_kj.
     """
 
     sign = "@"
@@ -50,7 +52,9 @@ class Add(Operator):
 class Multiply(Operator):
     """The elementwise product of two inputs, stretched as in `Add`.
 
-    out = A B        dC/dA = D B        dC/dB = D A
+        out = A B        dC/dA = D B        dC/dB = D A
+
+    A gate near 0 lets neither the value nor the gradient through.
     """
 
     sign = "×"
@@ -65,7 +69,9 @@ class Multiply(Operator):
 class Sigmoid(Operator):
     """The logistic function of each number.
 
-    out = 1 / (1 + exp(-A))        dC/dA = D out (1 - out)
+        out = 1 / (1 + exp(-A))        dC/dA = D out (1 - out)
+
+    The slope is at most 1/4, and near 0 where out is near 0 or 1.
     """
 
     sign = "sigmoid"
@@ -80,7 +86,9 @@ class Sigmoid(Operator):
 class Tanh(Operator):
     """The hyperbolic tangent of each number.
 
-    out = tanh A        dC/dA = D (1 - out^2)
+        out = tanh A        dC/dA = D (1 - out^2)
+
+    The slope is at most 1, and near 0 where out is near -1 or 1.
     """
 
     sign = "tanh"

@@ -36,12 +36,13 @@ def draw_graph(cost: Node) -> Drawing:
     """
     nodes = cost.order()
     columns: dict[Node, float] = {node: SHARED if node.step is None else node.step for node in nodes}
+    is_unrolled = len(set(columns.values())) > 1
     boxes, arrows = {}, []
     for node in nodes:
         title = " = ".join(part for part in (node.name, node.sign) if part) or type(node).__name__
         lines = [title, _summary("value", node.value)]
         lines += [] if node.gradient is None else [_summary("gradient", node.gradient)]
-        boxes[node] = Box(lines, _kind(node), columns[node])
+        boxes[node] = Box(lines, _kind(node, is_unrolled), columns[node])
         for one in node.inputs:
             shared, same = columns[one] == SHARED != columns[node], columns[one] == columns[node]
             kind = "parameter" if shared else "flow" if same or columns[node] == math.inf else "time"
@@ -200,9 +201,9 @@ def _leaf_names(tree: Any) -> list[str]:
     return [path.removeprefix("carry/").removeprefix("pointwise/").strip("/").removesuffix("/value") for path in paths]
 
 
-def _kind(node: Node) -> str:
+def _kind(node: Node, is_unrolled: bool) -> str:
     if isinstance(node, Static):
-        return "parameter" if node.step is None else "static"
+        return "parameter" if is_unrolled and node.step is None else "static"
     return "cost" if isinstance(node, Cost) else "named" if node.name else "operator"
 
 
