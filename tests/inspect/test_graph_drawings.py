@@ -1,5 +1,6 @@
 """Pictures of graphs, models and steps: every box and its text is there, nothing of the text is obeyed."""
 
+import math
 import sys
 from collections import Counter
 from typing import Any
@@ -10,7 +11,18 @@ from flax import nnx
 
 from jaxrnn.cells import CELLS
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.inspect.graph import Drawing, Node, Static, Tanh, draw_graph, draw_model, draw_step, drawing, unrolled
+from jaxrnn.inspect.graph import (
+    Concatenate,
+    Drawing,
+    Node,
+    Static,
+    Tanh,
+    draw_graph,
+    draw_model,
+    draw_step,
+    drawing,
+    unrolled,
+)
 from jaxrnn.inspect.graph.drawing import Box
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.sequence_classifier import SequenceClassifier
@@ -159,6 +171,16 @@ def test_too_large_a_graph_is_refused_before_it_takes_minutes():
 def test_what_has_no_layers_is_refused():
     with pytest.raises(ConfigurationError, match="a model with a stack and at least 1 step; got a GRUCell and 3"):
         draw_model(CELLS["gru"](3, 4, rngs=nnx.Rngs(0)))
+    with pytest.raises(ConfigurationError, match="draw_step expects a cell, .* got a Static"):
+        draw_step(Static(1.0))
+
+
+def test_any_columns_can_be_drawn():
+    """Columns of one node each, of which one enters another, and one that reads from all."""
+    x = Static([0.5], "x", step=1)
+    h = Tanh(x, step=3)
+    lines, left, _ = parsed(draw_graph(Tanh(Concatenate(x, h, step=math.inf), step=math.inf)).svg())
+    assert len(lines) == 4 + 3 and left[("t = 1",)] < left[("t = 3",)] < left[("end",)]
 
 
 def test_without_pygraphviz_the_error_says_what_to_install(monkeypatch):
@@ -166,3 +188,12 @@ def test_without_pygraphviz_the_error_says_what_to_install(monkeypatch):
     drawing._pygraphviz.cache_clear()
     with pytest.raises(ConfigurationError, match=r"pygraphviz, which is not installed; pip install '\.\[notebooks\]'"):
         draw_graph(Static(0.5)).svg()
+
+
+def test_nodes_of_several_layers_are_told_apart():
+    model = LanguageModel(3, 2, cell="lstm", layers=2, rngs=nnx.Rngs(0))
+    names = Counter(node.name for node in unrolled(model, [0, 1, 2]).cost.order() if node.name)
+    assert {"W_h of layer 1", "c_0 of layer 0", "h_2 of layer 0", "h_2 of layer 1", "i_1 of layer 1", "W_y"} <= set(
+        names
+    )
+    assert max(names.values()) == 1

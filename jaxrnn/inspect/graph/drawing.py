@@ -10,6 +10,7 @@ import html
 import importlib.util
 import os
 import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,11 @@ class Drawing:
                 loose[column] = keys
         for keys in columns.values():  # one that only takes results stands as high as they are
             entering = [arrow for arrow in self.arrows if arrow[1] in keys and arrow[0] not in keys]
-            if entering and keys[0] in places and all(kind == "flow" for *_, kind in entering):
+            if (
+                entering
+                and all(one in places for arrow in entering for one in arrow[:2])
+                and all(kind == "flow" for *_, kind in entering)
+            ):
                 up = sum(places[tail][1] - places[head][1] for tail, head, _ in entering) / len(entering)
                 places |= {key: (places[key][0], places[key][1] + up) for key in keys}
         for column in sorted(loose, reverse=True):
@@ -239,6 +244,7 @@ def _label(lines: Sequence[str]) -> str:
 
 
 def _size(box: Box) -> tuple[float, float]:
-    """Width and height in points."""
+    """Width and height in points; letters of Chinese and the like are as wide as two."""
     lines = _shown(box.lines)
-    return max(map(len, lines)) * LETTER + 14, len(lines) * LINE + 10
+    widest = max(sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in line) for line in lines)
+    return widest * LETTER + 14, len(lines) * LINE + 10

@@ -137,7 +137,10 @@ def draw_step(cell: Any) -> Drawing:
     one box.
 
     Args:
-      cell: anything that may be a layer of a `Stack`.
+      cell: a `Cell`, or another that is called as `cell(carry, x)`.
+
+    Raises:
+      ConfigurationError: if it is no cell.
 
     Example:
       >>> from jaxrnn.cells import GRUCell
@@ -145,6 +148,8 @@ def draw_step(cell: Any) -> Drawing:
       >>> [box.lines[0] for box in drawing.boxes.values()].count("logistic")  # the reset and the update gate
       2
     """
+    if not callable(cell) or not hasattr(cell, "in_features"):
+        raise ConfigurationError(f"draw_step expects a cell, called as cell(carry, x); got a {type(cell).__name__}")
     carry = jax.eval_shape(lambda: fresh_carry(cell, 1))
     x = jax.ShapeDtypeStruct((1, cell.in_features), jax.tree.leaves(carry)[0].dtype)
     graphdef, state = nnx.split(cell)

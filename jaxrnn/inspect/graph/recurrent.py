@@ -83,8 +83,10 @@ def unrolled(model: LanguageModel, window: Any, carry: Any = None, *, symbols: S
             f"unrolled knows VanillaCell and LSTMCell; got {', '.join(sorted(others))}; draw_step draws any cell"
         )
 
+    place = [f" of layer {number}" if len(layers) > 1 else "" for number in range(len(layers))]
+
     def name_of(path: tuple[Any, ...]) -> str:
-        return f"{path[-1]} of layer {path[2]}" if path[0] == "stack" and len(layers) > 1 else str(path[-1])
+        return str(path[-1]) + (place[path[2]] if path[0] == "stack" else "")
 
     flat = {path: Static(leaf[...], name_of(path)) for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))}
     parameters = {"/".join(map(str, path)): node for path, node in flat.items()}
@@ -92,8 +94,7 @@ def unrolled(model: LanguageModel, window: Any, carry: Any = None, *, symbols: S
     carry = model.initial_carry(B) if carry is None else carry
 
     def state(layer: int, part: str) -> Static:
-        name = f"{part}_0" if len(layers) == 1 else f"{part}_0 of layer {layer}"
-        return Static(getattr(carry[layer], part), name, step=0)
+        return Static(getattr(carry[layer], part), f"{part}_0{place[layer]}", step=0)
 
     hidden: list[list[Node]] = [[state(layer, "h") for layer in range(len(layers))]]
     memory: list[Any] = [state(k, "c") if isinstance(cell, LSTMCell) else None for k, cell in enumerate(layers)]
@@ -108,9 +109,9 @@ def unrolled(model: LanguageModel, window: Any, carry: Any = None, *, symbols: S
                 below = Concatenate(below, x, step=t)
             weights = {name: parameters.get(f"stack/layers/{number}/{name}") for name in ("W_x", "W_h", "b")}
             if isinstance(cell, VanillaCell):
-                below = vanilla_step(below, h, t, **weights)
+                below = vanilla_step(below, h, t, place[number], **weights)
             else:
-                memory[number], below = lstm_step(below, h, memory[number], t, **weights)
+                memory[number], below = lstm_step(below, h, memory[number], t, place[number], **weights)
             now.append(below)
         hidden.append(now)
         seen = Concatenate(*now, step=t) if model.stack.skip_connections and len(layers) > 1 else below
@@ -122,19 +123,21 @@ def unrolled(model: LanguageModel, window: Any, carry: Any = None, *, symbols: S
     return Unrolled(cost, parameters, hidden)
 
 
-def vanilla_step(x: Node, h: Node, t: int, *, W_x: Any, W_h: Any, b: Static | None) -> Node:
+def vanilla_step(x: Node, h: Node, t: int, place: str, *, W_x: Any, W_h: Any, b: Static | None) -> Node:
     """h_t = tanh(x_t W_x + h_{t-1} W_h + b)."""
-    return Tanh(_sum(x, h, t, W_x, W_h, b), name=f"h_{t}", step=t)
+    return Tanh(_sum(x, h, t, W_x, W_h, b), name=f"h_{t}{place}", step=t)
 
 
-def lstm_step(x: Node, h: Node, c: Node, t: int, *, W_x: Any, W_h: Any, b: Static | None) -> tuple[Node, Node]:
+def lstm_step(
+    x: Node, h: Node, c: Node, t: int, place: str, *, W_x: Any, W_h: Any, b: Static | None
+) -> tuple[Node, Node]:
     """c_t = f c_{t-1} + i g and h_t = o tanh(c_t); the gates are the blocks of x_t W_x + h_{t-1} W_h + b."""
     a, H = _sum(x, h, t, W_x, W_h, b), len(W_h.value)
     a_i, a_f, a_g, a_o = (Slice(a, k * H, (k + 1) * H, step=t) for k in range(4))
-    i, f, o = (Sigmoid(of, name=f"{gate}_{t}", step=t) for gate, of in (("i", a_i), ("f", a_f), ("o", a_o)))
-    g = Tanh(a_g, name=f"g_{t}", step=t)
-    c = Add(Multiply(f, c, step=t), Multiply(i, g, step=t), name=f"c_{t}", step=t)
-    return c, Multiply(o, Tanh(c, step=t), name=f"h_{t}", step=t)
+    i, f, o = (Sigmoid(of, name=f"{gate}_{t}{place}", step=t) for gate, of in (("i", a_i), ("f", a_f), ("o", a_o)))
+    g = Tanh(a_g, name=f"g_{t}{place}", step=t)
+    c = Add(Multiply(f, c, step=t), Multiply(i, g, step=t), name=f"c_{t}{place}", step=t)
+    return c, Multiply(o, Tanh(c, step=t), name=f"h_{t}{place}", step=t)
 
 
 def _sum(x: Node, h: Node, t: int, W_x: Node, W_h: Node, b: Node | None) -> Node:
