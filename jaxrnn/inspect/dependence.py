@@ -33,16 +33,18 @@ def _dependence(graphdef, state, ids):
 
     dtype = model.b_y[...].dtype
     gradient = jax.grad(log_p)(jax.nn.one_hot(ids[:-1], model.vocabulary_size, dtype=dtype))
-    return jnp.linalg.norm(gradient - gradient.mean(-1, keepdims=True), axis=-1)
+    here = jnp.take_along_axis(gradient, ids[:-1, None], axis=1)
+    return jnp.sqrt(((gradient - here) ** 2).mean(-1))
 
 
 def depends_on(model: Any, ids: np.ndarray) -> np.ndarray:
     r"""How much the guess of a text's last symbol depends on each symbol before it.
 
-        d_s = | d log p(x_T | x_1 .. x_{T-1}) / d x_s |            s = 1 .. T - 1
+        g_s = d log p(x_T | x_1 .. x_{T-1}) / d x_s            x_s as a one-hot vector, s = 1 .. T - 1
+        d_s = root of the mean over symbols k of (g_sk - g_s,x_s)^2
 
-    x_s as a one-hot vector, the norm over symbols of the gradient less its mean, since only differences between symbols
-    can be made by replacing one. It is a slope: `effect_of_replacing` replaces them in truth.
+    So d_s is, to first order, how much log p changes when x_s is replaced by another symbol; `effect_of_replacing`
+    replaces it in truth.
 
     Args:
       model: a `LanguageModel`.

@@ -159,7 +159,7 @@ def test_what_a_guess_depends_on_is_what_replacing_changes(model: Any) -> None:
         texts = [np.concatenate([ids[:place], [symbol], ids[place + 1 :]]) for symbol in range(V)]
         changes = [by_hand(model, text)["log_p"][-1, 0, ids[-1]] - log_p for text in texts]
         np.testing.assert_allclose(real[place], np.sqrt(np.mean(np.square(changes))), rtol=1e-9)
-    gentle = random_values(model, np.random.default_rng(5), std=0.3)  # nearly linear, so that slopes say what happens
+    gentle = random_values(model, np.random.default_rng(5), std=0.2)  # nearly linear, so that slopes say what happens
     slopes, real = depends_on(gentle, ids), effect_of_replacing(gentle, ids)
     assert slopes.shape == real.shape == (8,) and np.corrcoef(np.log(slopes), np.log(real))[0, 1] > 0.8
 
@@ -173,8 +173,7 @@ def test_a_small_step_of_one_symbol_towards_another_has_the_slope(float64: None)
     near.embedding[...] = jnp.asarray(rows[:1] + 1e-5 * (rows - rows[:1]))
     ids = IDS[:6]
     slopes, real = depends_on(near, ids), effect_of_replacing(near, ids)
-    # |gradient less its mean| = sqrt of the sum over symbols of (log p there - mean)^2; the other is about x_s itself.
-    assert ((real > 0.3 * slopes / np.sqrt(V)) & (real < 3 * slopes)).all()
+    np.testing.assert_allclose(slopes, real, rtol=1e-3)
 
 
 def test_the_response_and_spans_by_hand() -> None:

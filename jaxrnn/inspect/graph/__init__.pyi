@@ -1,0 +1,20 @@
+# The names of this room and where each is defined.
+from .drawing import Drawing as Drawing
+from .nodes import Cost as Cost
+from .nodes import Node as Node
+from .nodes import Operator as Operator
+from .nodes import Static as Static
+from .nodes import check_gradients as check_gradients
+from .operators import Add as Add
+from .operators import Concatenate as Concatenate
+from .operators import MatMul as MatMul
+from .operators import Multiply as Multiply
+from .operators import Sigmoid as Sigmoid
+from .operators import Slice as Slice
+from .operators import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from .operators import Tanh as Tanh
+from .pictures import draw_graph as draw_graph
+from .pictures import draw_model as draw_model
+from .pictures import draw_step as draw_step
+from .recurrent import Unrolled as Unrolled
+from .recurrent import unrolled as unrolled
