@@ -1,4 +1,4 @@
-"""The command line: `jaxrnn train | resume | sample | evaluate | plot | export | corpus`.
+"""The command line: `jaxrnn train | resume | sample | evaluate | plot | export | corpus | runs | sweep | completion`.
 
 Nothing here imports JAX until the arguments are known to be good: `--help` and a mistyped option answer at once.
 """
@@ -17,9 +17,10 @@ from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, Group, Parameter
 
-from jaxrnn.checks import flag
-from jaxrnn.config import CHANGEABLE, DEFAULT_TEXT, TrainConfig
+from jaxrnn.checks import flag, parse_devices
+from jaxrnn.config import CHANGEABLE, CHOICES, DEFAULT_TEXT, TrainConfig
 from jaxrnn.errors import EXIT_DONE
+from jaxrnn.storage.runs_command import runs
 from jaxrnn.tasks.presets import PRESETS, settings_of
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number, write_output
 from jaxrnn.terminal.progress import Progress
@@ -241,6 +242,47 @@ def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
 
     config = TrainConfig(text=text, **_given(options))
     write_output(format_facts(corpus_facts(load_corpus(config.text, config.reading_options()))) + "\n")
+    return EXIT_DONE
+
+
+app.command(runs)
+
+
+@app.command
+def sweep(file: Path, /, *, run: Path | None = None, devices: str = "auto") -> int:
+    """Train every combination of the values in a TOML file. The same command again goes on where it stopped.
+
+    Args:
+      file: settings of all runs in [base], also preset = "minute", and lists of values by name in [grid].
+      run: the directory of all runs; runs/NAME-OF-FILE if not given.
+      devices: how many devices share the work: auto or a number.
+    """
+    from jaxrnn.training.sweep_file import corpus_of, read_sweep, sweep_path
+
+    configs, path, number = read_sweep(file), sweep_path(file, run), parse_devices(devices)
+    corpus = corpus_of(configs)
+    from jaxrnn.devices.environment import use_compile_cache
+    from jaxrnn.devices.mesh import cores, use_cpu_devices
+    from jaxrnn.sweeps import Sweep
+
+    use_compile_cache()
+    use_cpu_devices(number or cores())
+    trained, progress = Sweep(path, record={"devices": number}), Progress()
+    progress.message(f"{len(configs):,} run{'' if len(configs) == 1 else 's'} in {path}")
+    stopped = trained.train(configs, devices=number, corpus=corpus, progress=progress)
+    if trained.rows_of(configs):
+        write_output(trained.table(configs))
+    progress.message(f"{stopped}: saved; the same command goes on" if stopped else f"more: jaxrnn runs {path}")
+    return EXIT_OF_STOP[stopped]
+
+
+@app.command
+def completion(shell: str, /) -> int:
+    """Print a script that completes commands, options and values in bash, zsh or fish: see the documentation."""
+    from jaxrnn.terminal.completion import SHELLS, completion_script
+
+    choices = CHOICES | {"preset": tuple(PRESETS), "checkpoint": ("best", "latest"), "shell": SHELLS}
+    write_output(completion_script(app, shell, choices))
     return EXIT_DONE
 
 

@@ -91,7 +91,11 @@ def settings_of(
     """
     if preset not in PRESETS:
         raise choice_error("preset", preset, list(PRESETS))
-    settings = PRESETS[preset].settings | (read_settings(file, known) if file is not None else {})
+    return with_given(PRESETS[preset].settings | (read_settings(file, known) if file is not None else {}), given)
+
+
+def with_given(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, over them others, which drop what they contradict: see `settings_of`."""
     useless = {"updates": ["epochs"], "epochs": ["updates"]}
     useless["optimizer"] = [name for name in CONSTANTS if name not in OPTIMIZERS.get(given.get("optimizer", ""), ())]
     useless["init"] = ["init_scale"] if given.get("init") not in SCALED else []
@@ -111,20 +115,36 @@ def read_settings(path: Path, known: Collection[str]) -> dict[str, Any]:
     Raises:
       ConfigurationError: if it cannot be read, or is no table of settings.
     """
-    shown = printable(str(path))
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigurationError(f"--config {shown} is larger than {MAX_FILE_BYTES} bytes, no file of settings")
-        text = path.read_text("utf-8")
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        why = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
-        raise ConfigurationError(
-            f"--config expects a TOML file with lines such as hidden = 200, or a run's config.json; {shown}: {why}"
-        ) from error
+    shown, content = printable(str(path)), read_table(path, "--config", ", or a run's config.json")
     settings = content.get("config", content) if isinstance(content, dict) else content
     if not isinstance(settings, dict) or any(isinstance(value, dict | list) for value in settings.values()):
         raise ConfigurationError(f"--config expects one flat table of settings; {shown} holds tables or lists in it")
     if unknown := sorted(set(settings) - set(known)):
         raise ConfigurationError(f"--config {shown} has settings that there are not: {printable(', '.join(unknown))}")
     return settings
+
+
+def read_table(path: Path, option: str, other: str = "") -> Any:
+    """The content of a TOML file, or of JSON where it is called so.
+
+    Args:
+      path: the file.
+      option: what asked for it, for the error.
+      other: what else it could be, for the error.
+
+    Raises:
+      ConfigurationError: if it cannot be read.
+    """
+    shown = printable(str(path))
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigurationError(f"{option} {shown} is larger than {MAX_FILE_BYTES} bytes, no file of settings")
+        text = path.read_text("utf-8")
+        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ConfigurationError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        why = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise ConfigurationError(
+            f"{option} expects a TOML file with lines such as hidden = 200{other}; {shown}: {why}"
+        ) from error
