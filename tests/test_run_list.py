@@ -20,7 +20,7 @@ from jaxrnn.cli import app
 from jaxrnn.config import TrainConfig
 from jaxrnn.inspect.plots import learning_curves
 from jaxrnn.storage.run_directory import RunDirectory
-from jaxrnn.storage.run_list import Listed, _stops_early, list_runs, read_run, table_of_runs
+from jaxrnn.storage.run_list import Listed, StoredRun, _stops_early, list_runs, read_run, table_of_runs
 from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.training.early_stopping import initial_early_stopping, observe, should_stop
 
@@ -249,3 +249,19 @@ def test_listing_and_comparing_load_no_jax(tmp_path: Path) -> None:
 
 def test_a_run_alone_is_a_list_of_itself(tmp_path: Path) -> None:
     assert only(make(tmp_path / "mine")).run == "mine" and read_run(tmp_path / "mine").rows[-1]["update"] == 8
+
+
+def test_a_run_that_cannot_be_read_at_all_keeps_no_other_from_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        make(tmp_path / name)
+
+    def refuses(path: Path) -> StoredRun:
+        if path.name == "a":
+            raise PermissionError(13, "Permission denied")
+        return read_run(path)
+
+    monkeypatch.setattr("jaxrnn.storage.run_list.read_run", refuses)
+    told = {run.run: (run.state, run.fault) for run in list_runs(tmp_path)}
+    assert told == {"a": ("broken", "it cannot be read: PermissionError"), "b": ("stopped", None)}

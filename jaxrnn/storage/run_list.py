@@ -231,7 +231,7 @@ def _listed(root: Path, path: Path, fault: str | None, ends: dict[Path, dict[Any
     except JaxrnnError as error:
         return Listed(name, "broken", changed, fault=str(error))
     except Exception as error:  # anything may lie there, and the others are to be listed
-        return Listed(name, "broken", changed, fault=f"its files are no run's: {type(error).__name__}")
+        return Listed(name, "broken", changed, fault=f"it cannot be read: {type(error).__name__}")
 
 
 def _ends(sweep: Path) -> dict[Any, str]:
