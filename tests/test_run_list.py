@@ -247,6 +247,19 @@ def test_listing_and_comparing_load_no_jax(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True).returncode == 8
 
 
+def test_a_cell_of_the_users_own_is_named_and_not_imported(tmp_path: Path, capsys: Any) -> None:
+    first, second = make(tmp_path / "a", hidden=5), make(tmp_path / "b", hidden=5)
+    record = json.loads((first / "config.json").read_text())
+    record["config"] |= {"cell": "no_such_module:Cell", "forget_bias": 2.0}
+    (first / "config.json").write_text(json.dumps(record))
+    assert {run.model: run.state for run in list_runs(tmp_path)} == {
+        "no_such_module:Cell 5": "stopped",
+        "vanilla 5": "stopped",
+    }
+    assert exit_code_of(app, ["runs", "compare", str(first), str(second)]) == 0
+    assert "no_such_module:Cell 5" in capsys.readouterr().out
+
+
 def test_a_run_alone_is_a_list_of_itself(tmp_path: Path) -> None:
     assert only(make(tmp_path / "mine")).run == "mine" and read_run(tmp_path / "mine").rows[-1]["update"] == 8
 

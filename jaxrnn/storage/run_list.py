@@ -154,8 +154,11 @@ def read_run(path: Path) -> StoredRun:
             where = printable(str(directory.metrics_path))
             raise CheckpointError(f"line {number} of {where} is no row of numbers; restore it from a copy")
     loss_name = next((name for name in LOSS_NAMES if rows and f"train/{name}" in rows[0]), "loss_nats")
-    config = TrainConfig.from_json(record["config"])
-    model = f"{config.cell} {config.hidden}" + (f"x{config.layers}" if config.layers > 1 else "")
+    values = record["config"]
+    # A cell of the user's own, MODULE:CLASS, is named and never imported: the settings are checked as with an LSTM.
+    is_own = isinstance(cell := values.get("cell"), str) and ":" in cell
+    config = TrainConfig.from_json(values | {"cell": "lstm"} if is_own else values)
+    model = f"{cell if is_own else config.cell} {config.hidden}" + (f"x{config.layers}" if config.layers > 1 else "")
     if "parts" in record:
         try:
             model = str(record["parts"]["model"]["type"])

@@ -54,7 +54,7 @@ def _stand_in(function: Callable[..., Any], choices: Mapping[str, Sequence[Any]]
         of, *notes = typing.get_args(parameter.annotation) if _is_annotated(parameter) else [parameter.annotation]
         if parameter.name in choices:
             of = Literal[tuple(value for value in choices[parameter.name] if value is not None)]
-        elif parameter.kind is parameter.POSITIONAL_ONLY and of is str:
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL) and of is str:
             of = Path  # a text is a file, or a name that the shell does not know
         elif bool in typing.get_args(of):
             of = bool  # a switch that takes no value

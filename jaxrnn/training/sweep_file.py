@@ -15,7 +15,7 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import check_path
-from jaxrnn.tasks.presets import PRESETS, read_table, with_given
+from jaxrnn.tasks.presets import PRESETS, read_table, settings_of, with_given
 from jaxrnn.terminal.printable import printable
 
 MAX_RUNS = 10_000
@@ -60,9 +60,8 @@ def read_sweep(path: Path) -> list[TrainConfig]:
         _check(f"{shown}, [grid]", name, listed, "a list of values such as [1, 2]", values)
     if (runs := math.prod(map(len, grid.values()))) > MAX_RUNS:
         raise ConfigurationError(f"{shown}, [grid] makes {runs:,} runs, at most {MAX_RUNS:,} are trained as one sweep")
-    shared = with_given(PRESETS[preset].settings, base)
     points = (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
-    return [_config(shown, shared, point) for point in points]
+    return [_config(shown, preset, base, point) for point in points]
 
 
 def corpus_of(configs: Sequence[TrainConfig]) -> Corpus | None:
@@ -96,9 +95,9 @@ def sweep_path(file: Path, run: Path | None) -> Path:
     return path
 
 
-def _config(shown: str, shared: Mapping[str, Any], point: dict[str, Any]) -> TrainConfig:
+def _config(shown: str, preset: str, base: Mapping[str, Any], point: dict[str, Any]) -> TrainConfig:
     try:
-        return TrainConfig(**with_given(shared, point))
+        return TrainConfig(**settings_of(preset, None, with_given(base, point)))
     except ConfigurationError as error:
         at = ", ".join(f"{name} = {_said(value)}" for name, value in point.items())
         raise ConfigurationError(f"{shown}, at {at}: {error}", error.details) from error
