@@ -1,27 +1,26 @@
-"""The command line: `jaxrnn train | resume | sample | evaluate | plot | export | corpus`.
+"""The command line: `jaxrnn train | resume | sample | evaluate | plot | export | corpus | runs | sweep | completion`.
 
 Nothing here imports JAX until the arguments are known to be good: `--help` and a mistyped option answer at once.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import gc
-import inspect
 import json
 import sys
-import typing
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 
-from jaxrnn.checks import flag
-from jaxrnn.config import CHANGEABLE, DEFAULT_TEXT, TrainConfig
+from jaxrnn.checks import flag, parse_devices
+from jaxrnn.config import CHANGEABLE, CHOICES, DEFAULT_TEXT, TrainConfig
 from jaxrnn.errors import EXIT_DONE
-from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, settings_of
+from jaxrnn.storage.runs_command import runs
+from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, read_settings, settings_of
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number, write_output
+from jaxrnn.terminal.options import given_of, with_options
 from jaxrnn.terminal.progress import Progress
 
 app = App(
@@ -33,7 +32,7 @@ app = App(
 
 
 # The settings in their order, by the heading that `--help` has them under: the first of each.
-GROUPS = {
+HEADINGS = {
     "text": "Data",
     "cell": "Model",
     "bptt_length": "Windows and batches",
@@ -44,57 +43,17 @@ GROUPS = {
     "sample_every": "Output",
     "encoding": "Reading the text",
 }
-
-
-_HINTS = typing.get_type_hints(TrainConfig)
-
-
-def _groups() -> dict[str, Group]:
-    groups: dict[str, Group] = {}
-    for field in dataclasses.fields(TrainConfig):
-        if field.name in GROUPS:
-            group = Group.create_ordered(GROUPS[field.name])
-        groups[field.name] = group
-    return groups
-
-
-def _option(field: dataclasses.Field[Any], group: Group) -> inspect.Parameter:
-    annotation = _HINTS[field.name]
-    whole = annotation in (int, int | None)
-    extra: dict[str, Any] = {"converter": whole_number} if whole else {}
-    if annotation is bool and field.default is False:
-        extra["negative"] = ""  # nothing to switch off
-    usual = PRESETS[DEFAULT_PRESET].settings.get(field.name, field.default)
-    if usual is not None:
-        extra["show_default"] = f"{usual}" if usual == field.default else f"{usual}; book: {field.default}"
-    parameter = Parameter(help=field.metadata["help"], group=group, **extra)
-    return inspect.Parameter(  # None: not given
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, parameter]
-    )
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _with_options(names: Callable[[str], bool]) -> Callable:
-    """Gives a command the options of `TrainConfig`, in place of its **options; None is one that is not given."""
-
-    def decorate(function: Callable) -> Callable:
-        fields = [f for f in dataclasses.fields(TrainConfig) if names(f.name)]
-        signature = inspect.signature(function, eval_str=True)
-        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        groups = _groups()
-        parameters = own + [_option(field, groups[field.name]) for field in fields]
-        function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        function.__annotations__ = {p.name: p.annotation for p in parameters}
-        return function
-
-    return decorate
+# Of a text the defaults are those of its preset.
+_SHOWN = {
+    name: f"{value}; book: {getattr(TrainConfig, name)}"
+    for name, value in PRESETS[DEFAULT_PRESET].settings.items()
+    if value != getattr(TrainConfig, name)
+}
+_with_settings = functools.partial(with_options, TrainConfig, HEADINGS, _SHOWN)
 
 
 @app.command
-@_with_options(lambda name: name != "text")
+@_with_settings(lambda name: name != "text")
 def train(
     *text: Annotated[str, Parameter(help=f"a file, several, a directory, - (stdin) or a known text; {DEFAULT_TEXT}")],
     run: Annotated[
@@ -116,7 +75,7 @@ def train(
     The defaults shown are those of a text; the preset `book` and --task have others where one is named. A batch or
     window that nobody asked for, and that is too large for the text, is made smaller.
     """
-    given = _given(options) | ({"text": text} if text else {})
+    given = given_of(options) | ({"text": text} if text else {})
     _use_own(given.get("cell"))
     settings = TrainConfig(**settings_of(preset, config, given, TrainConfig.__dataclass_fields__))
     corpus = None
@@ -125,7 +84,8 @@ def train(
         from jaxrnn.tasks.small_text import fit_to_text
 
         corpus = load_corpus(settings.text, settings.reading_options())
-        fitted, note = fit_to_text(settings.to_json(), len(corpus), given)
+        asked = {*given, *(read_settings(config, TrainConfig.__dataclass_fields__) if config else ())}
+        fitted, note = fit_to_text(settings.to_json(), len(corpus), asked)
         settings = TrainConfig(**fitted)
         if note:
             Progress().message(note)
@@ -160,7 +120,7 @@ def presets() -> int:
 
 
 @app.command
-@_with_options(lambda name: name in CHANGEABLE)
+@_with_settings(lambda name: name in CHANGEABLE)
 def resume(directory: Path, /, *, cell: OwnCell = None, **options: Any) -> int:
     """Go on with a run. --updates or --epochs set a new total; only totals and intervals may change."""
     _use_own(cell)
@@ -264,14 +224,55 @@ def export(directory: Path, model: Path, /, *, checkpoint: str = "best", cell: O
 
 
 @app.command
-@_with_options(lambda name: name in ("encoding", "newlines", "byte_order_mark", "bytes"))
+@_with_settings(lambda name: name in ("encoding", "newlines", "byte_order_mark", "bytes"))
 def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
     """Print the facts of a text: characters, lines, words, distinct and non-ASCII characters."""
     from jaxrnn.data.corpus import load_corpus
     from jaxrnn.data.facts import corpus_facts, format_facts
 
-    config = TrainConfig(text=text, **_given(options))
+    config = TrainConfig(text=text, **given_of(options))
     write_output(format_facts(corpus_facts(load_corpus(config.text, config.reading_options()))) + "\n")
+    return EXIT_DONE
+
+
+app.command(runs)
+
+
+@app.command
+def sweep(file: Path, /, *, run: Path | None = None, devices: str = "auto") -> int:
+    """Train every combination of the values in a TOML file. The same command again goes on where it stopped.
+
+    Args:
+      file: settings of all runs in [base], also preset = "minute", and lists of values by name in [grid].
+      run: the directory of all runs; runs/NAME-OF-FILE if not given.
+      devices: how many devices share the work: auto or a number.
+    """
+    from jaxrnn.training.sweep_file import corpus_of, read_sweep, sweep_path
+
+    configs, path, number = read_sweep(file), sweep_path(file, run), parse_devices(devices)
+    corpus = corpus_of(configs)
+    from jaxrnn.devices.environment import use_compile_cache
+    from jaxrnn.devices.mesh import cores, use_cpu_devices
+    from jaxrnn.sweeps import Sweep
+
+    use_compile_cache()
+    use_cpu_devices(number or cores())
+    trained, progress = Sweep(path, record={"devices": number}), Progress()
+    progress.message(f"{len(configs):,} run{'' if len(configs) == 1 else 's'} in {path}")
+    stopped = trained.train(configs, devices=number, corpus=corpus, progress=progress)
+    if trained.rows_of(configs):
+        write_output(trained.table(configs))
+    progress.message(f"{stopped}: saved; the same command goes on" if stopped else f"more: jaxrnn runs {path}")
+    return EXIT_OF_STOP[stopped]
+
+
+@app.command
+def completion(shell: str, /) -> int:
+    """Print a script that completes commands, options and values in bash, zsh or fish: see the documentation."""
+    from jaxrnn.terminal.completion import SHELLS, completion_script
+
+    choices = CHOICES | {"preset": tuple(PRESETS), "checkpoint": ("best", "latest"), "shell": SHELLS}
+    write_output(completion_script(app, shell, choices))
     return EXIT_DONE
 
 

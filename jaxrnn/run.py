@@ -20,6 +20,7 @@ from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage.checkpoint_leaves import to_leaves
 from jaxrnn.storage.logs import read_metrics
 from jaxrnn.storage.model_file import DATA_OF_SEQUENCES, DATA_OF_TEXT, ENDING, ENVIRONMENT, write_model
+from jaxrnn.storage.run_comparison import columns_of
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.vocabulary_file import load_vocabulary
 from jaxrnn.tasks.sequences import Sequences
@@ -75,9 +76,7 @@ class Run(TrainedModel):
     @property
     def metrics(self) -> dict[str, np.ndarray]:
         """The columns of metrics.jsonl as arrays, by name; NaN where a row does not have it or it was not measured."""
-        rows = read_metrics(self.directory.metrics_path)
-        columns = {name: [row.get(name) for row in rows] for name in (dict.fromkeys(n for row in rows for n in row))}
-        return {name: np.array([math.nan if v is None else v for v in of]) for name, of in columns.items()}
+        return columns_of(read_metrics(self.directory.metrics_path))
 
     @property
     def state(self) -> TrainState:
@@ -190,11 +189,9 @@ class Run(TrainedModel):
     def save_plot(self, path: Path | None = None) -> Path:
         """Draws the learning curve into a file; plots/learning_curve.png in the run directory if none is given."""
         if path is not None:
-            kinds = ("pdf", "png", "svg", "jpg", "eps")
-            if path.suffix[1:].lower() not in kinds:
-                raise ConfigurationError(
-                    f"--output expects a name that ends in .{', .'.join(kinds)}; got {path.name!r}"
-                )
+            from jaxrnn.inspect.plots import picture_name
+
+            path = picture_name(path)
             self.plot().savefig(path, dpi=120)
             return path
         picture = io.BytesIO()

@@ -14,6 +14,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,10 +23,11 @@ from typing import Any, NamedTuple
 from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.corpus import Corpus
 from jaxrnn.devices.hosts import is_writer, of_writer
-from jaxrnn.errors import ConfigurationError
+from jaxrnn.errors import ConfigurationError, NumericError
 from jaxrnn.storage.lock import RunLock
 from jaxrnn.storage.logs import json_number, read_metrics
 from jaxrnn.storage.small_files import read_json, write_atomically
+from jaxrnn.storage.sweep_table import said, sweep_table
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.loop import Loop
@@ -53,6 +55,12 @@ class Group(NamedTuple):
     def name(self) -> str:
         """A name of their own: other members make another, so that none goes on with what is not its own."""
         return hashlib.sha256("".join(self.ids).encode()).hexdigest()[:16]
+
+    def describe(self) -> str:
+        """How many they are, and in a line what the first are called."""
+        told = [", ".join(f"{name} {said(value)}" for name, value in row.items()) for row in self.rows[:4]]
+        members = f"{len(self.rows)} runs as one program: " if len(self.rows) > 1 else ""
+        return members + "; ".join(told + ["..."] * (len(self.rows) > 4))
 
 
 class Sweep:
@@ -147,6 +155,12 @@ class Sweep:
         names = [member_id(config) for config in configs]
         return [known[name] for name in names if name in known]
 
+    def table(self, configs: Sequence[TrainConfig]) -> str:
+        """How these members have ended and in what they differ, the best first: see `sweep_table`."""
+        labels = {member_id(config): row for config, row in zip(configs, differing(configs), strict=True)}
+        rows = {row["member"]: row for row in self.rows_of(configs)}
+        return sweep_table(self.directory / "members", labels, list(rows.values()))
+
     def path_of(self, member: str) -> Path:
         """The run directory of a member."""
         return self.directory / "members" / member
@@ -182,13 +196,20 @@ class Sweep:
                 report(group, loop, what)
 
         begin(group)
-        results = train_members(
-            group.configs,
-            [self.path_of(name) for name in group.ids],
-            self.directory / "rounds" / f"{group.name}.json",
-            report=told,
-            **options,
-        )
+        options["progress"].message(group.describe())
+        paths = [self.path_of(name) for name in group.ids]
+        rounds = self.directory / "rounds" / f"{group.name}.json"
+        results: list[MemberResult] | None
+        try:
+            results = train_members(group.configs, paths, rounds, report=told, **options)
+        except NumericError as error:
+            if len(paths) > 1:
+                raise
+            # A run by itself has diverged, which ends it and not the sweep, as it does a member among others.
+            options["progress"].warning(f"{paths[0]}: {error}")
+            rows = of_writer(read_metrics(paths[0] / "metrics.jsonl") if is_writer() else [])
+            updates = int(rows[-1]["update"]) if rows else 0
+            results = [MemberResult("diverged", updates, 0, 0, 0, math.nan, math.inf, math.nan, None, 0)]
         if results is None:
             return False
         seconds = (before + time.monotonic() - started) / len(results)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,9 @@ except ImportError as error:
     raise ConfigurationError("plots need matplotlib, which is not installed; pip install 'jaxrnn[plots]'") from error
 
 MAX_EPOCH_LINES = 60
+PICTURES = ("pdf", "png", "svg", "jpg", "eps")
+# Okabe and Ito's colours, which the colour-blind tell apart (2008), each with a line and a mark of its own.
+STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
 BEST_LINE: dict[str, Any] = {"color": "tab:green", "linestyle": "--", "linewidth": 1.2}
 
 
@@ -60,12 +65,50 @@ def learning_curve(
         ends = np.arange(windows_per_epoch, int(metrics["update"][-1]) + 1, windows_per_epoch)
         for number, end in enumerate(ends.tolist() if len(ends) <= MAX_EPOCH_LINES else []):
             axes.axvline(end, color="0.75", linewidth=0.8, zorder=0, label="end of an epoch" if number == 0 else None)
+    axes.axvline(best_update, label=f"best: update {best_update:,}", **BEST_LINE)
+    _label_loss(axes, loss_name, is_text)
+    return _finished(figure, title)
+
+
+def learning_curves(runs: Mapping[str, dict[str, np.ndarray]], loss_name: str, is_text: bool, title: str) -> Figure:
+    """The curves of several runs in one plot: the mean training loss, and with marks the validation loss where it is.
+
+    Args:
+      runs: by name, the columns of metrics.jsonl; at most as many as there are `STYLES`.
+      loss_name: of all of them, without "train/mean_".
+      is_text: whether the loss is that of characters, then it has an axis in bits too.
+      title: the figure's title.
+    """
+    figure = Figure(figsize=(8.0, 5.0), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, metrics), (color, line, mark) in zip(runs.items(), STYLES, strict=False):
+        style: dict[str, Any] = {"color": color, "linestyle": line}
+        shown = _plain(name if len(name) <= 50 else f"...{name[-47:]}")
+        mean = metrics[next(n for n in (f"train/mean_{loss_name}", f"train/smooth_{loss_name}") if n in metrics)]
+        # A label that begins with an underscore would be left out.
+        axes.plot(metrics["update"], mean, label=f"training, {shown}", linewidth=1.2, **style)
+        _draw_validation(axes, metrics, f"valid/{loss_name}", label=f"validation, {shown}", marker=mark, **style)
+    _label_loss(axes, loss_name, is_text)
+    return _finished(figure, title)
+
+
+def picture_name(path: Path) -> Path:
+    """The path, if its ending is that of a picture.
+
+    Raises:
+      ConfigurationError: if not.
+    """
+    if path.suffix[1:].lower() not in PICTURES:
+        raise ConfigurationError(f"--output expects a name that ends in .{', .'.join(PICTURES)}; got {path.name!r}")
+    return path
+
+
+def _label_loss(axes: Any, loss_name: str, is_text: bool) -> None:
+    if is_text:
         bits_and_back = (functools.partial(np.multiply, 1 / math.log(2)), functools.partial(np.multiply, math.log(2)))
         axes.secondary_yaxis("right", functions=bits_and_back).set_ylabel("bits per character")
-    axes.axvline(best_update, label=f"best: update {best_update:,}", **BEST_LINE)
     unit = "loss (nats)" if loss_name == "loss_nats" else loss_name.replace("_", " ")
     axes.set_ylabel("loss (nats per character)" if is_text else unit)
-    return _finished(figure, title)
 
 
 def _draw_loss(axes: Any, metrics: dict[str, np.ndarray], loss_name: str, shows_smoothed: bool) -> None:
@@ -94,15 +137,20 @@ def _finished(figure: Figure, title: str) -> Figure:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.margins(x=0.01)
         axes.legend(frameon=False)
-    figure.suptitle(printable(title, keep="").replace("$", r"\$"))
+    figure.suptitle(_plain(title))
     return figure
 
 
-def _draw_validation(axes: Any, metrics: dict[str, np.ndarray], name: str, factor: int = 1) -> None:
+def _plain(text: str) -> str:
+    return printable(text, keep="").replace("$", r"\$")  # no formula
+
+
+def _draw_validation(axes: Any, metrics: dict[str, np.ndarray], name: str, **style: Any) -> None:
     if name not in metrics:
         return
-    values = metrics[name].astype(float) * factor
+    values = metrics[name].astype(float)
     known = np.isfinite(values)
     if known.any():
         at, first = np.unique(metrics["valid/update"][known], return_index=True)
-        axes.plot(at, values[known][first], "o-", color="tab:orange", markersize=3, linewidth=1, label="validation")
+        style = {"color": "tab:orange", "marker": "o", "label": "validation"} | style
+        axes.plot(at, values[known][first], markersize=3, linewidth=1, **style)

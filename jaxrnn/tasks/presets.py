@@ -96,10 +96,11 @@ def settings_of(
     from_file = read_settings(file, known) if file is not None else {}
     task = (from_file | dict(given)).get("task", "text")
     settings = PRESETS[preset or (DEFAULT_PRESET if task == "text" else "book")].settings
-    return _over(_over(settings, from_file), given, "learning_rate" in from_file)
+    return with_given(with_given(settings, from_file), given, "learning_rate" in from_file)
 
 
-def _over(settings: Mapping[str, Any], given: Mapping[str, Any], keeps_rate: bool = False) -> dict[str, Any]:
+def with_given(settings: Mapping[str, Any], given: Mapping[str, Any], keeps_rate: bool = False) -> dict[str, Any]:
+    """Settings, over them others, which drop what they contradict: see `settings_of`. One may keep the rate."""
     useless = {"updates": ["epochs"], "epochs": ["updates"], "best_by": ["validation_fraction"]}
     useless |= {name: ["decay_after_epochs"] for name in ("decay_every_updates", "plateau_patience")}
     optimizer = given.get("optimizer", "")
@@ -107,9 +108,8 @@ def _over(settings: Mapping[str, Any], given: Mapping[str, Any], keeps_rate: boo
     useless["init"] = ["init_scale"] if given.get("init") not in SCALED else []
     cell = CELL_TABLE.get(given.get("cell", ""))
     useless["cell"] = ["forget_bias"] if cell is not None and not cell.forget_bias else []
-    dropped = {name for setting in given if given[setting] is not None for name in useless.get(setting, ())} - set(
-        given
-    )
+    set_now = [name for name, value in given.items() if value is not None]
+    dropped = {name for setting in set_now for name in useless.get(setting, ())} - set(given)
     usual = {}
     has_rate = "learning_rate" in settings and not keeps_rate
     if has_rate and optimizer in USUAL_RATES and optimizer != settings.get("optimizer"):
@@ -127,17 +127,7 @@ def read_settings(path: Path, known: Collection[str]) -> dict[str, Any]:
     Raises:
       ConfigurationError: if it cannot be read, or is no table of settings.
     """
-    shown = printable(str(path))
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigurationError(f"--config {shown} is larger than {MAX_FILE_BYTES} bytes, no file of settings")
-        text = path.read_text("utf-8")
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        why = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
-        raise ConfigurationError(
-            f"--config expects a TOML file with lines such as hidden = 200, or a run's config.json; {shown}: {why}"
-        ) from error
+    shown, content = printable(str(path)), read_table(path, "--config", ", or a run's config.json")
     settings = content.get("config", content) if isinstance(content, dict) else content
     lists = [name for name, value in settings.items() if isinstance(value, list)] if isinstance(settings, dict) else []
     if not isinstance(settings, dict) or lists not in ([], ["text"]) or dict in map(type, settings.values()):
@@ -145,3 +135,29 @@ def read_settings(path: Path, known: Collection[str]) -> dict[str, Any]:
     if unknown := sorted(set(settings) - set(known)):
         raise ConfigurationError(f"--config {shown} has settings that there are not: {printable(', '.join(unknown))}")
     return settings
+
+
+def read_table(path: Path, option: str, other: str = "") -> Any:
+    """The content of a TOML file, or of JSON where it is called so.
+
+    Args:
+      path: the file.
+      option: what asked for it, for the error.
+      other: what else it could be, for the error.
+
+    Raises:
+      ConfigurationError: if it cannot be read.
+    """
+    shown = printable(str(path))
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigurationError(f"{option} {shown} is larger than {MAX_FILE_BYTES} bytes, no file of settings")
+        text = path.read_text("utf-8")
+        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ConfigurationError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        why = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise ConfigurationError(
+            f"{option} expects a TOML file with lines such as hidden = 200{other}; {shown}: {why}"
+        ) from error
