@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from experiments.old_populations import import_old_population
 from jaxrnn.devices.environment import changes, fingerprint
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.job import make_job
 from jaxrnn.training.member_runs import MemberResult, train_members
-from jaxrnn.training.old_populations import import_old_population
 from tests.fixtures import ends
 
 pytestmark = pytest.mark.usefixtures("with_optimizations")

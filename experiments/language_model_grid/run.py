@@ -18,6 +18,7 @@ from experiments.language_model_grid.members import Recipe, settings_of, with_hi
 from experiments.language_model_grid.progress import EpochReport, GridProgress
 from experiments.language_model_grid.results import COLUMNS, best_by_validation, identity, thesis_table
 from experiments.language_model_grid.tensorboard import MemberLogs, require_tensorboard
+from experiments.old_populations import import_old_population
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.splits import split_text
 from jaxrnn.data.windows import count_windows
@@ -28,7 +29,6 @@ from jaxrnn.sweeps import Group, Sweep
 from jaxrnn.training.job import make_job
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import MemberResult
-from jaxrnn.training.old_populations import import_old_population
 from jaxrnn.training.report import Report
 from jaxrnn.training.values import group_by_structure
 

@@ -130,8 +130,8 @@ def noise(
     from experiments.temporal_gate.figures import noise_figure
     from experiments.temporal_gate.learner import GATED, Learner, Size, learn
     from experiments.temporal_gate.tasks import NoisyWaves, TimedTask
+    from experiments.temporal_gate.timed_signals import Bursts
     from experiments.temporal_gate.units import noise_of_gates
-    from jaxrnn.tasks.timed_signals import Bursts
 
     check_counts(seeds=seeds, updates=updates, hidden=hidden, batch_size=batch_size, length=length)
     check_positive(learning_rate=learning_rate, period=period)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.temporal_gate.timed_signals import Bursts
 from jaxrnn.cells import openness
-from jaxrnn.tasks.timed_signals import Bursts
 
 QUIET = 0.2
 

@@ -51,17 +51,12 @@ def read_documents(path: str | os.PathLike[str], options: ReadingOptions | None 
     with open_regular(path) as file:
         blocks = TextBlocks(file, shown, options)
         values = _array(blocks) if path.suffix.lower() == ".json" else _lines(blocks)
-        found, empty = [], 0
-        for place, value in values:
-            text = _text_of(value, f"{shown}, {place}")
-            if text:
-                found.append(text)
-            else:
-                empty += 1
+        texts = [_text_of(value, f"{shown}, {place}") for place, value in values]
+    found = [text for text in texts if text]
     if not found:
         raise DataError(f"expected documents, got none in {shown}; give a file with at least one")
     notes = [f"{len(found)} documents, each ended by U+0003"]
-    if empty:
+    if empty := len(texts) - len(found):
         notes.append(f"{empty} empty documents left out")
     return Documents(END.join(found) + END, blocks.digest, blocks.bytes, tuple(notes))
 

@@ -6,7 +6,7 @@ target. An epoch is S // T windows; what is left over is not trained.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,18 +31,6 @@ class WindowCounts(NamedTuple):
     stream_length: int
     windows: int
     left_over: int
-
-
-class ScoredStreams(NamedTuple):
-    """A text in which every symbol but the first is scored once.
-
-    Attributes:
-      streams: ids, (W T + 1, B), or (folds, W T + 1, B).
-      scored: whether each target counts, (W T, B): not what a stream begins with, nor what fills up the last windows.
-    """
-
-    streams: Any
-    scored: Any
 
 
 def count_windows(characters: int, bptt_length: int, batch_size: int, held_out: int | None = None) -> WindowCounts:
@@ -134,7 +122,7 @@ def to_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:
     return streams
 
 
-def scored_streams(ids: np.ndarray, batch_size: int, bptt_length: int) -> ScoredStreams:
+def scored_streams(ids: np.ndarray, batch_size: int, bptt_length: int) -> tuple[np.ndarray, np.ndarray]:
     """Cuts ids into B streams of whole windows, so that each symbol but the first is the target of one scored step.
 
     Only the text's start has a zero carry. So that the others need not begin with one, each stream but the first reads
@@ -150,12 +138,16 @@ def scored_streams(ids: np.ndarray, batch_size: int, bptt_length: int) -> Scored
       batch_size: B.
       bptt_length: T.
 
+    Returns:
+      The ids, (W T + 1, B), and whether each target counts, (W T, B): not what a stream begins with, nor what fills up
+      the last windows.
+
     Raises:
       DataError: if there is nothing to predict.
 
     Example:
-      >>> cut = scored_streams(np.arange(6), batch_size=2, bptt_length=2)
-      >>> cut.streams.T.tolist(), cut.scored.T.astype(int).tolist()
+      >>> streams, scored = scored_streams(np.arange(6), batch_size=2, bptt_length=2)
+      >>> streams.T.tolist(), scored.T.astype(int).tolist()
       ([[0, 1, 2, 3, 4], [2, 3, 4, 5, 5]], [[1, 1, 1, 1], [0, 0, 1, 0]])
     """
     targets = len(ids) - 1
@@ -173,7 +165,7 @@ def scored_streams(ids: np.ndarray, batch_size: int, bptt_length: int) -> Scored
             streams[:, b] = part[-1]
             streams[: len(part), b] = part
             scored[before if b else 0 : len(part) - 1, b] = True
-    return ScoredStreams(streams, scored)
+    return streams, scored
 
 
 def window_at(streams: jax.Array, window: jax.Array, bptt_length: int) -> jax.Array:

@@ -41,7 +41,7 @@ def refuse_what_cannot_fit(config: TrainConfig, parameters: int, symbols: int, c
 
     item = 8 if config.dtype == "float64" else 4
     state = COPIES_OF_PARAMETERS * parameters * item
-    step_features = 8 * config.hidden * config.layers + 3 * symbols
+    step_features = 8 * config.hidden * config.layers * (1 + config.bidirectional) + 3 * symbols
     activations = config.steps * config.batch_size * step_features * item
     free = psutil.virtual_memory().available
     needed = state + activations + 2 * characters

@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxrnn.cells.base import Cell
 from jaxrnn.engines.window import is_ids
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.models.stack import Stack
 from jaxrnn.tasks.sequences import Sequences
@@ -42,6 +43,7 @@ def hidden_gradients(
       By the name of the part of the carry: gradients (T, B, H).
 
     Raises:
+      ConfigurationError: if the model is bidirectional.
       ValueError: if there is no such layer, or the outputs of the cell are not its h.
 
     Example:
@@ -51,6 +53,10 @@ def hidden_gradients(
       >>> {name: part.shape for name, part in hidden_gradients(model, inputs, targets, task).items()}
       {'c': (6, 3, 4), 'h': (6, 3, 4)}
     """
+    if model.stack.is_bidirectional:
+        raise ConfigurationError(
+            "hidden_gradients follows the one direction of time, the model is bidirectional; train one without it"
+        )
     layers = len(model.stack.layers)
     if not -layers <= layer < layers:
         raise ValueError(f"hidden_gradients expects a layer from {-layers} to {layers - 1}, got {layer}")

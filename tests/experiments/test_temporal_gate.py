@@ -15,10 +15,10 @@ from experiments.temporal_gate import __main__ as temporal_gate
 from experiments.temporal_gate.figures import gate_example
 from experiments.temporal_gate.learner import GATED, Learner, Size
 from experiments.temporal_gate.tasks import NoisyWaves, Sines, TimedClassifier, TimedTask
+from experiments.temporal_gate.timed_signals import Bursts
 from experiments.temporal_gate.units import Curve, Units, noise_of_gates, openness_in_noise, weighted_median
 from jaxrnn.devices.compile_cache import compiled
 from jaxrnn.errors import NumericError
-from jaxrnn.tasks.timed_signals import Bursts
 from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.training import members
 

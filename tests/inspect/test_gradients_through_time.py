@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from jaxrnn.cells import CELLS, VanillaCell
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.inspect.gradients_through_time import (
     eigenvalues,
     hidden_gradient_norms,
@@ -151,6 +152,9 @@ def test_what_is_not_there_is_refused(rng):
         hidden_gradient_norms(model, inputs, targets, task, part="c")
     with pytest.raises(ValueError, match="expects a layer from -1 to 0, got 1"):
         hidden_gradient_norms(model, inputs, targets, task, layer=1)
+    both_ways = example(rng, bidirectional=True)
+    with pytest.raises(ConfigurationError, match="one direction of time, the model is bidirectional; train one"):
+        hidden_gradients(*both_ways)
 
 
 def test_linear_norms_are_those_of_matrix_powers(rng):

@@ -66,11 +66,6 @@ def noisy_waves(
       length: T; times are 0 .. T - 1.
       wave_periods: P of each class.
       bursts: when there is noise.
-
-    Example:
-      >>> signals = noisy_waves(jax.random.key(0), jnp.arange(4), 30, (20.0, 40.0), Bursts(10.0, 0.0, 0.5, 2.0))
-      >>> signals.values.shape, signals.times[-1].tolist()
-      ((30, 4), [29.0, 29.0, 29.0, 29.0])
     """
     times = jnp.arange(length, dtype=jnp.float32)
 

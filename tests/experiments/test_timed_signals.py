@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.tasks.timed_signals import Bursts, noisy_waves, sines
+from experiments.temporal_gate.timed_signals import Bursts, noisy_waves, sines
 
 KEY = jax.random.key(5)
 ROWS = jnp.arange(400)
