@@ -107,11 +107,11 @@ class Progress:
 def _drawn(status: Status, width: int) -> Any:
     """The status as rich draws it, no line of it wider than the terminal: what does not fit goes on another line.
 
-        update 2,281/3,940 ━━━━━━━───── epoch 12  loss 1.116 nats 1.611 bits/char  36,134 chars/s  1:34 left
+    update 2,281/3,940 ━━━━━━━───── epoch 12  loss 1.116 nats 1.611 bits/char  36,134 chars/s  1:34 left
 
-        update 2,281/3,940 ━━━━━━━───── 1:34 left
-        epoch 12  loss 1.116 nats 1.611 bits/char
-        36,134 chars/s
+    update 2,281/3,940 ━━━━━━━───── 1:34 left
+    epoch 12  loss 1.116 nats 1.611 bits/char
+    36,134 chars/s
     """
     from rich.text import Text
 

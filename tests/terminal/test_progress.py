@@ -45,7 +45,8 @@ def test_the_bar_and_what_is_printed_beside_it_are_escaped() -> None:
 
 
 ORDINARY = Status(2281, 3940, "epoch 12  loss 1.116 nats 1.611 bits/char  36,134 chars/s", 94.0)
-LARGE = Status(999_999, 1_000_000, "4 of 32 run  epoch 1000  loss 11.116 nats 16.111 bits/char  1,000,000 chars/s", 36000)
+LARGE_NUMBERS = "4 of 32 run  epoch 1000  loss 11.116 nats 16.111 bits/char  1,000,000 chars/s"
+LARGE = Status(999_999, 1_000_000, LARGE_NUMBERS, 36_000.0)
 
 
 @pytest.mark.parametrize("status", [ORDINARY, LARGE])
