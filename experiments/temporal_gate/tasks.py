@@ -10,11 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.models.loss import loss_nats
-from jaxrnn.models.sequence_classifier import SequenceClassifier
-from jaxrnn.tasks.protocol import Batch
-from jaxrnn.tasks.sequences import row_numbers
-from jaxrnn.tasks.timed_signals import Bursts, TimedSignals, noisy_waves, sines
+from jaxrnn import SequenceClassifier
+from jaxrnn.models import loss_nats
+from jaxrnn.tasks import Batch, Bursts, TimedSignals, noisy_waves, row_numbers, sines
 
 
 class Signal(Protocol):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrnn.cells import openness
-from jaxrnn.tasks.timed_signals import Bursts
+from jaxrnn.tasks import Bursts
 
 QUIET = 0.2
 
