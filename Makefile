@@ -6,7 +6,7 @@ ARGS ?=
 # What is trained; nothing is the language reference of Python by the recipe that gives the best text in its minute.
 JOB ?=
 
-.PHONY: train test check slow bench notebooks docs clean
+.PHONY: train test check slow newest bench notebooks docs clean
 
 train: $(VENV)/.installed
 	$(BIN)/jaxrnn train $(JOB) $(ARGS)
@@ -23,6 +23,19 @@ check: $(VENV)/.installed
 # The tests that take minutes and those of bits with XLA's optimizations, and the comparison with others; not in CI.
 slow: $(VENV)/.installed
 	JAX_DISABLE_MOST_OPTIMIZATIONS=false $(BIN)/python -m pytest -m "slow or optimized" $(ARGS)
+
+# A quick part of the tests on a newer Python with the newest JAX and all else that pyproject.toml allows, in an
+# environment of its own. Not in CI: what is newest changes by itself.
+NEWEST := tests/cells tests/engines tests/training/test_step.py tests/storage/test_checkpoint.py tests/test_sample.py \
+	tests/test_run.py
+newest: VENV = .venv-newest
+newest: PYTHON = $(or $(firstword $(foreach name,python3.13 python3.12,$(shell $(name) -c 'print("$(name)")' 2>&-))),python3)
+newest:
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager -e ".[dev]"
+	$(VENV)/bin/python --version
+	$(VENV)/bin/python -m pip freeze | grep -E "^(jax|jaxlib|flax|optax|orbax-checkpoint|numpy)=="
+	$(VENV)/bin/python -m pytest -n 2 $(NEWEST) $(ARGS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m experiments.benchmark book $(ARGS)
@@ -46,4 +59,4 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/notebooks
+	rm -rf $(VENV) .venv-newest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/notebooks

@@ -38,6 +38,8 @@ napoleon_use_ivar = True
 NOTEBOOKS = Path(__file__).parent / "notebooks"
 shutil.copytree(NOTEBOOKS.parents[1] / "notebooks", NOTEBOOKS, dirs_exist_ok=True)
 
+PUBLIC = {name: found for name in dir(jaxrnn) if not inspect.ismodule(found := getattr(jaxrnn, name))}
+
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises|Example|Call|Source|References): *(.*)")
 
 
@@ -81,7 +83,7 @@ def example(block: str) -> list[str]:
 
 def marked(text: str) -> str:
     """Prose: `x` as code or a link, everything else as plain characters."""
-    public = {name: f":obj:`~jaxrnn.{name}`" for name in dir(jaxrnn)}
+    public = {name: f":obj:`~jaxrnn.{name}`" for name in PUBLIC}
     parts = re.split(r"`([^`]+)`", text)
     # "B." alone would begin a list.
     parts[::2] = [re.sub(r"[*|\\]|_(?!\w)|(?<=\b\w)\.", r"\\\g<0>", part) for part in parts[::2]]
@@ -107,7 +109,7 @@ def signature_of(module: type) -> inspect.Signature:
     return made.replace(parameters=[shown(parameter) for parameter in list(made.parameters.values())[1:]])
 
 
-for found in (getattr(jaxrnn, name) for name in dir(jaxrnn)):
+for found in PUBLIC.values():
     if isinstance(found, type) and issubclass(found, nnx.Module):
         found.__signature__ = signature_of(found)  # type: ignore[attr-defined]
 

@@ -33,18 +33,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.config import TrainConfig
-from jaxrnn.data.corpus import load_corpus
-from jaxrnn.devices.environment import use_compile_cache
+from jaxrnn import TrainConfig, Trainer, load_corpus, open_run, train
+from jaxrnn.devices import use_compile_cache
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
-from jaxrnn.run import open_run
-from jaxrnn.storage.logs import read_samples
-from jaxrnn.storage.small_files import write_atomically
-from jaxrnn.terminal.command import EXIT_OF_STOP, run_app
-from jaxrnn.terminal.printable import printable
-from jaxrnn.training.run_devices import prepare_devices
-from jaxrnn.training.start import train
-from jaxrnn.training.trainer import Trainer
+from jaxrnn.storage import read_samples, write_atomically
+from jaxrnn.terminal import EXIT_OF_STOP, run_app, write_output
+from jaxrnn.training import prepare_devices
 
 PUBLISHED_ACCURACY = {50_000: 0.57, 100_000: 0.59, 200_000: 0.61, 500_000: 0.68}
 # After so many updates the model goes on with the seed text, greedily and at D's temperatures.
@@ -193,7 +187,7 @@ def report(run: Path, prime: str, table: dict[str, dict[str, str]], seconds: flo
     print(f"\nthe model goes on with {prime!r}; a newline is shown as ⏎\n   update   temperature   text")
     for update, texts in table.items():
         for temperature, text in texts.items():
-            print(f"{int(update):>9,}   {temperature:>11}   {printable(text.replace(chr(10), '⏎'))}")
+            write_output(f"{int(update):>9,}   {temperature:>11}   {text.replace(chr(10), '⏎')}\n")
     print(f"\nshare of newlines in the samples (in the book {of_book:.2%}):")
     for first, last, share in shares:
         print(f"   updates {first:>7,} to {last:>7,}   {share:.2%}")
@@ -204,7 +198,7 @@ def report(run: Path, prime: str, table: dict[str, dict[str, str]], seconds: flo
 
 def curves(columns: dict[str, np.ndarray]) -> Any:
     """Accuracy and loss: the first 2,000 updates, and all of them with the published accuracies."""
-    from jaxrnn.inspect.plots import Figure
+    from jaxrnn.inspect import Figure
 
     figure = Figure(figsize=(10.0, 7.0), layout="constrained")
     panels = figure.subplots(2, 2, sharey="row")

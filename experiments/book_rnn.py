@@ -21,18 +21,13 @@ from pathlib import Path
 import numpy as np
 from flax import nnx
 
-from jaxrnn.config import TrainConfig
-from jaxrnn.data.corpus import load_corpus
-from jaxrnn.devices.environment import use_compile_cache
+from jaxrnn import TrainConfig, load_corpus, open_run, train
+from jaxrnn.devices import use_compile_cache
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.evaluate import evaluate_pieces
-from jaxrnn.inspect.novelty import known_word_share, words_of
-from jaxrnn.run import open_run
-from jaxrnn.storage.logs import json_number, read_samples
-from jaxrnn.storage.small_files import write_atomically
-from jaxrnn.terminal.command import EXIT_OF_STOP, run_app
-from jaxrnn.terminal.printable import printable
-from jaxrnn.training.start import train
+from jaxrnn.inspect import known_word_share, words_of
+from jaxrnn.storage import json_number, read_samples, write_atomically
+from jaxrnn.terminal import EXIT_OF_STOP, run_app, write_output
 
 # Report A's printed losses, by update.
 PUBLISHED_A = {
@@ -174,7 +169,7 @@ def report(run: Path, seconds: float) -> None:
         f"starts; this call took {seconds:.0f} s"
     )
     print(f"learning curve: {picture}\n")
-    print(f"{BEST_SAMPLE_LENGTH} characters from the best parameters:\n{printable(best_text)}")
+    write_output(f"{BEST_SAMPLE_LENGTH} characters from the best parameters:\n{best_text}\n")
 
 
 if __name__ == "__main__":

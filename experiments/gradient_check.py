@@ -39,10 +39,9 @@ import numpy as np
 from flax import nnx
 
 from experiments.benchmark.baselines import initial_parameters
-from jaxrnn.data.corpus import load_corpus
-from jaxrnn.inspect.gradient_check import Method, compare_gradients, gradient_errors, vanilla_loss_and_gradients
-from jaxrnn.models.language_model import LanguageModel
-from jaxrnn.models.loss import loss_nats
+from jaxrnn import LanguageModel, load_corpus
+from jaxrnn.inspect import Method, compare_gradients, gradient_errors, vanilla_loss_and_gradients
+from jaxrnn.models import loss_nats
 
 LITERAL = "HARRY POTTER AND THE GOBLE"
 LITERAL_VOCABULARY_SIZE = 78  # A's first loss is 108.92 = 25 ln 78

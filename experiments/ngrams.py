@@ -28,14 +28,13 @@ from typing import Annotated, NamedTuple
 
 import cyclopts
 
+from jaxrnn import load_corpus
 from jaxrnn.checks import check_count
-from jaxrnn.data.corpus import load_corpus
-from jaxrnn.data.reading_options import ReadingOptions
-from jaxrnn.data.splits import split_text
+from jaxrnn.data import ReadingOptions, split_text
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.inspect.ngrams import ngram_log_p, train_ngrams
-from jaxrnn.storage.small_files import write_atomically
-from jaxrnn.terminal.command import run_app
+from jaxrnn.inspect import ngram_log_p, train_ngrams
+from jaxrnn.storage import write_atomically
+from jaxrnn.terminal import run_app
 
 
 class Row(NamedTuple):

@@ -26,14 +26,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.data.windows import window_at
-from jaxrnn.models.language_model import LanguageModel
-from jaxrnn.models.loss import loss_nats
-from jaxrnn.tasks.text import Text
-from jaxrnn.training.parts import named_optimizer
-from jaxrnn.training.state import initial_train_state
-from jaxrnn.training.trainer import Trainer
+from jaxrnn import Corpus, LanguageModel, Text, Trainer, load_corpus, named_optimizer
+from jaxrnn.data import window_at
+from jaxrnn.models import loss_nats
+from jaxrnn.training import initial_train_state
 
 LAYERS, HIDDEN, STEPS, BATCH = 3, 64, 50, 32
 INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")

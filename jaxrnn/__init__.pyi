@@ -1,4 +1,19 @@
 # The public names and where each is defined; `__init__.py` loads them from here when they are first used.
+from . import cells as cells
+from . import checks as checks
+from . import config as config
+from . import data as data
+from . import devices as devices
+from . import errors as errors
+from . import evaluate as evaluate
+from . import inspect as inspect
+from . import models as models
+from . import random_streams as random_streams
+from . import storage as storage
+from . import sweeps as sweeps
+from . import tasks as tasks
+from . import terminal as terminal
+from . import training as training
 from .cells import CELLS as CELLS
 from .cells import Cell as Cell
 from .cells import FullPeepholeLSTMCell as FullPeepholeLSTMCell
@@ -22,6 +37,7 @@ from .devices.mesh import use_cpu_devices as use_cpu_devices
 from .engines import choose_engine as choose_engine
 from .engines import unroll as unroll
 from .errors import JaxrnnError as JaxrnnError
+from .models.bidirectional import Bidirectional as Bidirectional
 from .models.language_model import LanguageModel as LanguageModel
 from .models.sequence_classifier import SequenceClassifier as SequenceClassifier
 from .models.stack import Stack as Stack

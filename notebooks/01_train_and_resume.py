@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 import jaxrnn
-from jaxrnn.storage.checkpoint_leaves import to_leaves
-from jaxrnn.terminal.progress import Progress
+from jaxrnn.storage import to_leaves
+from jaxrnn.terminal import Progress
 
 SEED = 0
 folder = Path(tempfile.mkdtemp())

@@ -32,7 +32,7 @@ from jaxrnn.inspect.graph import (
     draw_step,
     unrolled,
 )
-from jaxrnn.models.loss import loss_nats
+from jaxrnn.models import loss_nats
 
 jax.config.update("jax_enable_x64", True)
 SEED, HIDDEN = 0, 5

@@ -127,7 +127,7 @@ def exported(package: Path) -> set[str]:
     sources = [package / name for name in ("__init__.py", "__init__.pyi") if (package / name).exists()]
     for node in (node for source in sources for node in ast.walk(ast.parse(source.read_text("utf-8")))):
         if isinstance(node, ast.ImportFrom):
-            found |= {alias.asname or alias.name for alias in node.names}
+            found |= {alias.asname or alias.name for alias in node.names if node.module}  # else they are modules
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
     return {name for name in found if not name.startswith("_")}

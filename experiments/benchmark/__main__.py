@@ -23,7 +23,7 @@ from experiments.benchmark.classify import time_classify
 from experiments.benchmark.compiled import count_kernels
 from experiments.benchmark.population import time_population
 from experiments.benchmark.seeds import time_seeds
-from jaxrnn.terminal.command import run_app
+from jaxrnn.terminal import run_app
 
 app = cyclopts.App(
     name="python -m experiments.benchmark", help="Measures jaxrnn against other stacks.", version_flags=[]

@@ -34,7 +34,7 @@ def two_devices() -> Any:
 
 def book() -> Callable[[int], Any]:
     """The book recipe."""
-    from jaxrnn.data.corpus import load_corpus
+    from jaxrnn import load_corpus
 
     JaxrnnBook = first_of("experiments.benchmark.book", "experiments.benchmark_book").JaxrnnBook
     return JaxrnnBook(load_corpus("tinyshakespeare")).advance
@@ -50,7 +50,7 @@ def population(updates: int) -> Callable[[int], Any]:
     """Twelve LSTM of 64 units; the number of updates is fixed when it is made."""
     import jax
 
-    from jaxrnn.data.corpus import load_corpus
+    from jaxrnn import load_corpus
 
     benchmark, devices = first_of("experiments.benchmark.population", "experiments.benchmark_population"), two_devices()
     configs = benchmark.member_settings("warpeace", MEMBERS, 64, 100, 100)

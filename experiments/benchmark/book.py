@@ -34,11 +34,9 @@ import numpy as np
 
 from experiments.benchmark.baselines import BPTT_LENGTH, HIDDEN, Baseline, FlaxBook, NumpyBook, TorchBook
 from experiments.benchmark.timing import ROOT, interleaved_rates, median_ratio, seconds_and_loss, seconds_of
-from jaxrnn.config import TrainConfig
-from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.devices.environment import fingerprint
-from jaxrnn.training.job import make_job
-from jaxrnn.training.trainer import Trainer
+from jaxrnn import Corpus, TrainConfig, Trainer, load_corpus
+from jaxrnn.devices import fingerprint
+from jaxrnn.training import make_job
 
 JAXRNN = [sys.executable, "-c", "from jaxrnn.cli import main; main()"]
 FLAX = [sys.executable, str(ROOT / "experiments" / "benchmark" / "baselines.py")]

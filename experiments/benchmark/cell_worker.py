@@ -35,7 +35,8 @@ from experiments.benchmark.cell_baselines import (
     TorchCells,
 )
 from experiments.benchmark.timing import seconds_and_loss
-from jaxrnn.data.corpus import Corpus, corpus_from_text, load_corpus
+from jaxrnn import Corpus, load_corpus
+from jaxrnn.data import corpus_from_text
 
 STACKS = ("torch", "flax", "jaxrnn", "jaxrnn-1-device", "product")
 SYMBOLS = 83  # of War and Peace, so of the text that stands in for it
@@ -47,10 +48,8 @@ class JaxrnnCells:
     """The library's own training program and sampler, without log and checkpoints."""
 
     def __init__(self, corpus: Corpus, setting: CellSetting, devices: str):
-        from jaxrnn.config import TrainConfig
-        from jaxrnn.training.job import make_job
-        from jaxrnn.training.run_devices import prepare_devices
-        from jaxrnn.training.trainer import Trainer
+        from jaxrnn import TrainConfig, Trainer
+        from jaxrnn.training import make_job, prepare_devices
 
         settings: dict[str, Any] = {
             "text": corpus.name,
@@ -106,7 +105,9 @@ def make_competitor(stack: str, corpus: Corpus, setting: CellSetting) -> CellBas
     if stack == "flax":
         return FlaxCells(corpus.ids, len(corpus.vocabulary), setting)
     if stack == "product":
-        from jaxrnn.devices.mesh import automatic_devices, cores, use_cpu_devices
+        from jaxrnn import use_cpu_devices
+        from jaxrnn.devices import cores
+        from jaxrnn.devices.mesh import automatic_devices
 
         use_cpu_devices(automatic_devices(setting.hidden, setting.batch_size, cores()))
         return Products(setting)

@@ -215,7 +215,7 @@ def target_lines(results: list[dict[str, Any]]) -> list[str]:
 
 def save_figure(results: list[dict[str, Any]], path: Path) -> None:
     """Bars of ours / torch malloc, a row each, colour by cell, targets as short lines, and a line at 1."""
-    from jaxrnn.inspect.plots import Figure
+    from jaxrnn.inspect import Figure
 
     shown = [result for result in results if "torch malloc" in result["ours_over"]]
     figure = Figure(figsize=(max(5.0, 1.5 + 0.42 * len(shown)), 4.5), layout="constrained")
@@ -292,7 +292,7 @@ def time_cells(
     if not quick:
         print("\n".join(target_lines(results)))
     if json_file is not None:
-        from jaxrnn.devices.environment import fingerprint
+        from jaxrnn.devices import fingerprint
 
         about = {"text": corpus.name, "quick": quick, "machine": fingerprint(), "cores": os.cpu_count()}
         json_file.write_text(json.dumps({**about, "rows": results}, indent=1) + "\n")

@@ -27,8 +27,7 @@ import optax
 import jaxrnn
 from experiments.benchmark.timing import interleaved_rates, median_ratio
 from jaxrnn.checks import check_count
-from jaxrnn.devices.environment import fingerprint
-from jaxrnn.devices.mesh import cores
+from jaxrnn.devices import cores, fingerprint
 
 FEATURES, CLASSES, LEARNING_RATE, SHORTEST, HELD_OUT = 2, 2, 1e-2, 5, 400
 

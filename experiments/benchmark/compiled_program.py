@@ -130,9 +130,10 @@ def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, 
     import jax.numpy as jnp
     from jax.sharding import SingleDeviceSharding
 
-    from jaxrnn.config import TrainConfig
-    from jaxrnn.data.corpus import corpus_from_text
-    from jaxrnn.training.job import make_job, settings_of, start_state, structure_of_model
+    from jaxrnn import TrainConfig
+    from jaxrnn.data import corpus_from_text
+    from jaxrnn.training import make_job
+    from jaxrnn.training.job import settings_of, start_state, structure_of_model
     from jaxrnn.training.step import train_chunk_of
 
     sharding = SingleDeviceSharding(described_device(target))

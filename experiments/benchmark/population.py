@@ -25,12 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmark.timing import in_rounds, median_ratio
-from jaxrnn.config import TrainConfig
-from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.devices.mesh import cores, use_cpu_devices
+from jaxrnn import Corpus, TrainConfig, Trainer, load_corpus, use_cpu_devices
+from jaxrnn.devices import cores
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.training.job import make_job
-from jaxrnn.training.trainer import Trainer
+from jaxrnn.training import make_job
 
 LONGEST = 1_000_000  # never reached
 AT_LEAST = {"one after another, one device": 1.5, "one after another, batch split": 1.0}

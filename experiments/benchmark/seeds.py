@@ -29,12 +29,11 @@ from cyclopts import Parameter
 
 from experiments.benchmark.timing import in_rounds, median_ratio
 from experiments.palindromes.recipe import Count, Recipe, members
+from jaxrnn import TrainConfig, Trainer, use_cpu_devices
 from jaxrnn.checks import check_count, parse_devices
-from jaxrnn.config import TrainConfig
-from jaxrnn.devices.mesh import cores, use_cpu_devices
-from jaxrnn.terminal.command import whole_number
-from jaxrnn.training.job import make_job
-from jaxrnn.training.trainer import Trainer
+from jaxrnn.devices import cores
+from jaxrnn.terminal import whole_number
+from jaxrnn.training import make_job
 
 
 def together(configs: list[TrainConfig], devices: int, updates: int) -> Callable[[], float]:

@@ -23,14 +23,13 @@ from cyclopts import Parameter
 
 from experiments.language_model_grid.members import Recipe, member_rows, size_table
 from experiments.language_model_grid.results import thesis_table
+from jaxrnn import use_cpu_devices
 from jaxrnn.checks import check_count, parse_devices
-from jaxrnn.devices.environment import use_compile_cache
-from jaxrnn.devices.hosts import is_writer, join_hosts
-from jaxrnn.devices.mesh import cores, use_cpu_devices
+from jaxrnn.devices import cores, is_writer, join_hosts, use_compile_cache
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.storage.small_files import read_json
+from jaxrnn.storage import read_json
 from jaxrnn.sweeps import read_rows
-from jaxrnn.terminal.command import EXIT_OF_STOP, run_app
+from jaxrnn.terminal import EXIT_OF_STOP, run_app, write_output
 
 app = cyclopts.App(
     name="python -m experiments.language_model_grid", help="Language models of equal cost.", version_flags=[]
@@ -144,7 +143,7 @@ def figures(*runs: Path, output: Path) -> int:
     """
     from experiments.language_model_grid.figures import draw_all, read_grids
 
-    print("\n".join(draw_all(read_grids(runs), output)))
+    write_output("".join(f"{line}\n" for line in draw_all(read_grids(runs), output)))
     return 0
 
 

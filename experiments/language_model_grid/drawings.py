@@ -10,8 +10,7 @@ from matplotlib import colormaps
 
 from experiments.language_model_grid.published import KJL, of_thesis, published
 from experiments.language_model_grid.results import best_by_validation
-from jaxrnn.inspect.plots import Figure
-from jaxrnn.terminal.printable import printable
+from jaxrnn.inspect import Figure
 
 MARKERS = "osD^v<>P"
 Row = dict[str, Any]
@@ -266,7 +265,8 @@ def _size_axis(axes: Any, sizes: Iterable[int]) -> None:
 
 def _figure(title: str, panels: int = 1, sharey: bool = False) -> tuple[Figure, list[Any]]:
     figure = Figure(figsize=(6.4 if panels == 1 else 4.6 * panels, 4.5), layout="constrained")
-    figure.suptitle(printable(title, keep="").replace("$", r"\$"))
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in title)  # it comes from a file
+    figure.suptitle(shown.replace("$", r"\$"))
     grid = figure.subplots(1, panels, sharey=sharey, squeeze=False)
     return figure, list(grid[0])
 

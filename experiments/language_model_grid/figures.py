@@ -29,10 +29,9 @@ from experiments.language_model_grid.drawings import (
 )
 from experiments.language_model_grid.results import identity
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.inspect.plots import Figure
-from jaxrnn.storage.logs import read_metrics
+from jaxrnn.inspect import Figure
+from jaxrnn.storage import read_metrics
 from jaxrnn.sweeps import read_rows
-from jaxrnn.terminal.printable import printable
 
 
 def read_grids(runs: Iterable[Path]) -> GridData:
@@ -45,7 +44,7 @@ def read_grids(runs: Iterable[Path]) -> GridData:
     histories: dict[str, tuple[Row, list[Row]]] = {}
     for run in runs:
         if not (run / "grid.json").is_file():
-            raise ConfigurationError(f"{printable(str(run), keep='')} holds no grid; give the --run of one")
+            raise ConfigurationError(f"{run} holds no grid; give the --run of one")
         for row in read_rows(run):
             rows.setdefault(identity(row), row)
         for members in sorted(run.glob("populations/*/members.json")):
@@ -69,7 +68,7 @@ def draw_all(data: GridData, output: Path) -> list[str]:
             continue
         path = output / f"{name}.png"
         figure.savefig(path, dpi=150)
-        lines.append(f"drew {printable(str(path), keep='')}")
+        lines.append(f"drew {path}")
     return lines
 
 

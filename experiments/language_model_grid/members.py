@@ -6,8 +6,9 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+from jaxrnn import TrainConfig
 from jaxrnn.checks import check_choice, check_count
-from jaxrnn.config import CELL_NAMES, CHOICES, DROPOUT_SITES, TrainConfig
+from jaxrnn.config import CELL_NAMES, CHOICES, DROPOUT_SITES
 from jaxrnn.errors import ConfigurationError
 
 WITHOUT_BIAS = ("gru-reset-before",)  # as the thesis prints it
@@ -86,7 +87,7 @@ def member_rows(
 
 def with_hidden_size(row: dict[str, Any], vocabulary_size: int) -> dict[str, Any]:
     """The row with the hidden size and the number of parameters that its model size stands for."""
-    from jaxrnn.models.size import hidden_size_for, model_parameters
+    from jaxrnn.models import hidden_size_for, model_parameters
 
     use_bias = row["cell"] not in WITHOUT_BIAS
     hidden = hidden_size_for(row["cell"], row["layers"], row["size"], vocabulary_size, use_bias)
@@ -141,7 +142,7 @@ def settings_of(row: dict[str, Any], recipe: Recipe, epochs: int | None = None, 
 
 def size_table(vocabulary_size: int) -> str:
     """Hidden sizes of equal cost as Markdown: the size, its parameters, and how far they are from the budget."""
-    from jaxrnn.models.size import model_parameters
+    from jaxrnn.models import model_parameters
 
     lines = ["| cell | layers | " + " | ".join(f"size {size}" for size in SIZES) + " |", "|---|---|" + "---|" * 4]
     budgets = {size: model_parameters("lstm", 1, size, vocabulary_size) for size in SIZES}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TextIO
 
-from jaxrnn.terminal.progress import duration
+from jaxrnn.terminal import duration
 
 Row = dict[str, Any]
 

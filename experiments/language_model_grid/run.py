@@ -19,18 +19,12 @@ from experiments.language_model_grid.progress import EpochReport, GridProgress
 from experiments.language_model_grid.results import COLUMNS, best_by_validation, identity, thesis_table
 from experiments.language_model_grid.tensorboard import MemberLogs, require_tensorboard
 from experiments.old_populations import import_old_population
-from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.data.splits import split_text
-from jaxrnn.data.windows import count_windows
-from jaxrnn.devices.hosts import is_writer, of_writer
-from jaxrnn.storage.logs import json_number, read_metrics
-from jaxrnn.storage.small_files import write_atomically
+from jaxrnn import Corpus, load_corpus
+from jaxrnn.data import count_windows, split_text
+from jaxrnn.devices import is_writer, of_writer
+from jaxrnn.storage import json_number, read_metrics, write_atomically
 from jaxrnn.sweeps import Group, Sweep
-from jaxrnn.training.job import make_job
-from jaxrnn.training.loop import Loop
-from jaxrnn.training.member_runs import MemberResult
-from jaxrnn.training.report import Report
-from jaxrnn.training.values import group_by_structure
+from jaxrnn.training import Loop, MemberResult, Report, group_by_structure, make_job
 
 Row = dict[str, Any]
 
@@ -195,7 +189,7 @@ def first_characters(corpus: Corpus, characters: int | None) -> Corpus:
     """The beginning of a corpus; its vocabulary holds only what occurs there."""
     if characters is None or characters >= len(corpus):
         return corpus
-    from jaxrnn.data.corpus import corpus_from_text
+    from jaxrnn.data import corpus_from_text
 
     text = "".join(corpus.vocabulary.symbols[i] for i in corpus.ids[:characters].tolist())
     return dataclasses.replace(corpus_from_text(text, corpus.name), reading=corpus.reading)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.storage.logs import read_metrics
+from jaxrnn.storage import read_metrics
 
 COLUMNS = ("train/loss_nats", "valid/loss_nats")
 

@@ -48,12 +48,11 @@ from cyclopts import Parameter
 
 from experiments.palindromes.gradients import app as gradients
 from experiments.palindromes.recipe import Count, LongRecipe, OneHotRecipe, Recipe, members
+from jaxrnn import TrainConfig, use_cpu_devices
 from jaxrnn.checks import check_choice, check_count, parse_devices
-from jaxrnn.config import TrainConfig
-from jaxrnn.devices.environment import use_compile_cache
-from jaxrnn.devices.mesh import cores, use_cpu_devices
-from jaxrnn.storage.small_files import read_json
-from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number
+from jaxrnn.devices import cores, use_compile_cache
+from jaxrnn.storage import read_json
+from jaxrnn.terminal import EXIT_OF_STOP, run_app, whole_number
 
 
 def whole_numbers(kind: type, tokens: tuple) -> list[int]:

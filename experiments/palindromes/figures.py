@@ -59,7 +59,7 @@ def length_table(rows: list[dict[str, Any]]) -> str:
 
 def draw_lengths(rows: list[dict[str, Any]], path: Path) -> None:
     """Accuracy on fresh sequences against T: a line of means and a band of one deviation for each cell."""
-    from jaxrnn.inspect.plots import Figure
+    from jaxrnn.inspect import Figure
 
     figure = Figure(figsize=(8.0, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -105,7 +105,7 @@ def smoothed(values: np.ndarray, updates: int) -> np.ndarray:
 
 def draw_curves(by_name: Mapping[str, list[Curve]], path: Path, title: str, updates: int = SMOOTHED_UPDATES) -> None:
     """Accuracy against the update: a line of means and a band of one deviation for each name, and D's 0.99."""
-    from jaxrnn.inspect.plots import Figure
+    from jaxrnn.inspect import Figure
 
     figure = Figure(figsize=(9.5, 4.5), layout="constrained")
     axes = figure.add_subplot()

@@ -39,9 +39,9 @@ import cyclopts
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.config import TrainConfig
-from jaxrnn.devices.environment import use_compile_cache
-from jaxrnn.inspect.gradients_through_time import (
+from jaxrnn import Run, TrainConfig, Trainer, train
+from jaxrnn.devices import use_compile_cache
+from jaxrnn.inspect import (
     ACTIVATIONS,
     eigenvalues,
     hidden_gradient_norms,
@@ -49,17 +49,11 @@ from jaxrnn.inspect.gradients_through_time import (
     spectral_radius,
     with_spectral_radius,
 )
-from jaxrnn.models.structure import model_with
+from jaxrnn.models import model_with
 from jaxrnn.random_streams import STREAM_VALIDATION, run_key, stream_key
-from jaxrnn.run import Run
-from jaxrnn.storage.logs import json_number
-from jaxrnn.storage.small_files import write_atomically
-from jaxrnn.terminal.command import EXIT_OF_STOP
-from jaxrnn.terminal.printable import printable
-from jaxrnn.terminal.progress import Progress
-from jaxrnn.training.job import make_job
-from jaxrnn.training.start import train
-from jaxrnn.training.trainer import Trainer
+from jaxrnn.storage import json_number, write_atomically
+from jaxrnn.terminal import EXIT_OF_STOP, Progress, write_output
+from jaxrnn.training import make_job
 
 app = cyclopts.App(name="gradients", help="Vanishing gradients on palindromes.", version_flags=[])
 
@@ -191,7 +185,7 @@ def report(runs: dict[str, Run], output: Path, law_norms: dict[str, dict[str, li
     print("\n| run | accuracy, mean of the latest 100 updates | spectral radius of W_h |\n|---|---|---|")
     for name, value in accuracy.items():
         print(f"| {name} | {value:.4f} | {f'{radii[name]:.3f}' if name in radii else ''} |")
-    print(f"\npictures: {', '.join(printable(str(output / file)) for file in pictures)}")
+    write_output(f"\npictures: {', '.join(str(output / file) for file in pictures)}\n")
 
 
 def norm_table(norms: dict[str, dict[str, list[float]]]) -> str:
@@ -208,7 +202,7 @@ def norm_table(norms: dict[str, dict[str, list[float]]]) -> str:
 
 def hidden_gradients_figure(norms: dict[str, dict[str, list[float]]]) -> Any:
     """|dL/dh_t| at every step on a logarithmic axis, every network, before and after training."""
-    from jaxrnn.inspect.plots import Figure
+    from jaxrnn.inspect import Figure
 
     figure = Figure(figsize=(9.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -229,7 +223,7 @@ def hidden_gradients_figure(norms: dict[str, dict[str, list[float]]]) -> Any:
 
 def law_figure(law_norms: dict[str, dict[str, list[float]]], spectra: dict[str, np.ndarray]) -> Any:
     """The norms of the products of Jacobians with the powers of the radius, and trained eigenvalues in the plane."""
-    from jaxrnn.inspect.plots import Figure
+    from jaxrnn.inspect import Figure
 
     figure = Figure(figsize=(12.0, 5.0), layout="constrained")
     axes, plane = figure.subplots(1, 2, width_ratios=(1.35, 1.0))

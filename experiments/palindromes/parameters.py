@@ -9,12 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.palindromes.recipe import Recipe
-from jaxrnn.models.loss import loss_nats
-from jaxrnn.models.structure import model_with
+from jaxrnn import Sequences, Trainer
+from jaxrnn.models import loss_nats, model_with
 from jaxrnn.random_streams import STREAM_DATA, stream_key
-from jaxrnn.tasks.sequences import Sequences
-from jaxrnn.training.job import make_job
-from jaxrnn.training.trainer import Trainer
+from jaxrnn.training import make_job
 
 
 def count_table(recipe: Recipe, length: int) -> str:

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from jaxrnn import TrainConfig
 from jaxrnn.checks import check_choice, check_count, check_number
-from jaxrnn.config import CELL_NAMES, LSTM_NAMES, OPTIMIZER_NAMES, TrainConfig
+from jaxrnn.config import CELL_NAMES, LSTM_NAMES, OPTIMIZER_NAMES
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.terminal.command import whole_number
+from jaxrnn.terminal import whole_number
 
 Count = Annotated[int, Parameter(converter=whole_number)]
 INITS = ("ours", "deviation", "variance")

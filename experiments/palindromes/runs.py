@@ -20,16 +20,10 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from experiments.old_populations import import_old_population, settings_of_then
-from jaxrnn.config import TrainConfig
-from jaxrnn.run import open_run
+from jaxrnn import TrainConfig, open_run
 from jaxrnn.sweeps import Group, Sweep, member_id
-from jaxrnn.terminal.progress import duration
-from jaxrnn.training.job import make_job
-from jaxrnn.training.loop import Loop
-from jaxrnn.training.member_runs import MemberResult
-from jaxrnn.training.report import Report
-from jaxrnn.training.step import recent_accuracy
-from jaxrnn.training.values import group_by_structure
+from jaxrnn.terminal import duration
+from jaxrnn.training import Loop, MemberResult, Report, group_by_structure, make_job, recent_accuracy
 
 SETTINGS = (
     "cell", "sequence_length", "input", "pooling", "hidden", "batch_size", "optimizer", "learning_rate", "init",

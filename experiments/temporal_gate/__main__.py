@@ -54,7 +54,7 @@ from experiments.temporal_gate.options import check_counts, check_positive, chec
 from experiments.temporal_gate.report import print_gates, report_accuracies, save
 from jaxrnn.checks import check_number
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.terminal.command import run_app
+from jaxrnn.terminal import run_app
 
 app = cyclopts.App(help="What a time gate on an LSTM is good for.", version_flags=[])
 RUN = Path("runs/temporal_gate")

@@ -14,9 +14,9 @@ from flax import nnx
 from experiments.temporal_gate.learner import INIT
 from experiments.temporal_gate.tasks import NoisyWaves
 from experiments.temporal_gate.units import Curve, Units
-from jaxrnn.cells import TemporalGateLSTMCell, openness
-from jaxrnn.engines import unroll
-from jaxrnn.inspect.plots import Figure
+from jaxrnn import TemporalGateLSTMCell, unroll
+from jaxrnn.cells import openness
+from jaxrnn.inspect import Figure
 
 COLORS = {"LSTM": "tab:orange", "gated LSTM": "tab:blue"}
 OTHER_COLOR = "tab:green"

@@ -16,12 +16,11 @@ from flax import nnx
 
 from experiments.temporal_gate.tasks import TimedClassifier, TimedTask
 from experiments.temporal_gate.units import Curve, Units
+from jaxrnn import Trainer, named_optimizer
 from jaxrnn.errors import NumericError
-from jaxrnn.models.structure import model_with
+from jaxrnn.models import model_with
 from jaxrnn.random_streams import STREAM_VALIDATION, stream_key
-from jaxrnn.training.parts import named_optimizer
-from jaxrnn.training.state import TrainState, initial_train_state
-from jaxrnn.training.trainer import Trainer
+from jaxrnn.training import TrainState, initial_train_state
 
 INIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 VALIDATION_ROWS, SENSITIVITY_ROWS = 1000, 200

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.devices.environment import fingerprint
-from jaxrnn.storage.small_files import write_atomically
+from jaxrnn.devices import fingerprint
+from jaxrnn.storage import write_atomically
 
 
 def report_accuracies(final: Mapping[str, np.ndarray], gated: str) -> None:

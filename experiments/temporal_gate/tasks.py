@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.temporal_gate.timed_signals import Bursts, TimedSignals, noisy_waves, sines
-from jaxrnn.models.loss import loss_nats
-from jaxrnn.models.sequence_classifier import SequenceClassifier
-from jaxrnn.tasks.protocol import Batch
-from jaxrnn.tasks.sequences import row_numbers
+from jaxrnn import SequenceClassifier
+from jaxrnn.models import loss_nats
+from jaxrnn.tasks import Batch, row_numbers
 
 
 class Signal(Protocol):

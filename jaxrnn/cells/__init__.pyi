@@ -4,6 +4,7 @@ from .by_name import CELLS as CELLS
 from .gru import GRUCarry as GRUCarry
 from .gru import GRUCell as GRUCell
 from .gru_reset_before import ResetBeforeGRUCell as ResetBeforeGRUCell
+from .initializers import initializer as initializer
 from .inner_product import InnerProduct as InnerProduct
 from .lstm import LSTMCarry as LSTMCarry
 from .lstm import LSTMCell as LSTMCell

@@ -1,1 +1,5 @@
-"""What trained models do, as numbers: no drawing here."""
+"""What trained models do, as numbers and pictures. The public names stand in `__init__.pyi`."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,7 +13,7 @@ from flax import nnx
 
 from jaxrnn.data.windows import scored_streams
 from jaxrnn.errors import ConfigurationError, DataError
-from jaxrnn.inspect.observing import Activity, observing
+from jaxrnn.inspect.activity import Activity, observing
 
 WINDOW = 256
 LOW, HIGH = 0.1, 0.9  # outside of these a gate is called saturated

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.inspect.observing import observing
+from jaxrnn.inspect.activity import observing
 
 
 class WithUnitSet(nnx.Module):

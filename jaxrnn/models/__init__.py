@@ -1,0 +1,5 @@
+"""From cells to what a task asks of a model. The public names stand in `__init__.pyi`."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

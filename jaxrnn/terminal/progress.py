@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TextIO
 from jaxrnn.terminal.printable import printable
 
 SECONDS_BETWEEN_LINES = 10.0
+LEAST_BAR = 10  # columns, where all is on one line
 
 
 class Status(NamedTuple):
@@ -22,7 +23,7 @@ class Status(NamedTuple):
     Attributes:
       update: updates done.
       updates: updates in all.
-      numbers: loss, speed and what else the task tells, in one line.
+      numbers: loss, speed and what else the task tells, in one line, two spaces between them.
       seconds_left: estimate.
     """
 
@@ -31,9 +32,10 @@ class Status(NamedTuple):
     numbers: str
     seconds_left: float
 
-    def describe(self) -> str:
-        """The numbers in one line."""
-        return f"{self.numbers}  {duration(self.seconds_left)} left"
+    def parts(self) -> list[str]:
+        """What is shown: updates first, time last, each with nothing in it that a terminal would obey."""
+        numbers = printable(self.numbers, keep="").split("  ")
+        return [f"update {self.update:,}/{self.updates:,}", *numbers, f"{duration(self.seconds_left)} left"]
 
 
 class Progress:
@@ -42,8 +44,7 @@ class Progress:
     def __init__(self, stream: TextIO | None = None, quiet: bool = False):
         self._stream = stream if stream is not None else sys.stdout
         self._quiet = quiet or self._stream is None  # Python's stdout is None where it was closed from the start
-        self._bar: Any = None  # a rich.progress.Progress, once there is something to show
-        self._task: Any = None
+        self._bar: Any = None  # a rich.live.Live, once there is something to show
         self._last_line = -math.inf
         self._terminal = not self._quiet and self._stream.isatty()
 
@@ -75,8 +76,7 @@ class Progress:
         now = time.monotonic()
         if force or now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            numbers = printable(status.describe(), keep="")
-            self._write(f"update {status.update:,}/{status.updates:,}  {numbers}\n")
+            self._write("  ".join(status.parts()) + "\n")
 
     def close(self) -> None:
         """Takes the bar down."""
@@ -86,23 +86,13 @@ class Progress:
 
     def _show_bar(self, status: Status) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as RichProgress
+        from rich.live import Live
 
         if self._bar is None:
-            self._bar = RichProgress(
-                TextColumn("update"),
-                MofNCompleteColumn(),
-                BarColumn(bar_width=None),
-                TextColumn("{task.fields[numbers]}"),
-                console=Console(file=self._stream),
-                auto_refresh=False,
-            )
+            self._bar = Live(console=Console(file=self._stream), auto_refresh=False, vertical_overflow="visible")
             self._bar.start()
-            self._task = self._bar.add_task("train", total=status.updates, numbers="")
         try:
-            numbers = printable(status.describe(), keep="")
-            self._bar.update(self._task, completed=status.update, numbers=numbers, refresh=True)
+            self._bar.update(_drawn(status, self._bar.console.width), refresh=True)
         except (OSError, ValueError):
             self._bar, self._terminal, self._quiet = None, False, True
 
@@ -112,6 +102,32 @@ class Progress:
             self._stream.flush()
         except (OSError, ValueError):
             self._quiet = True
+
+
+def _drawn(status: Status, width: int) -> Any:
+    """The status as rich draws it, no line of it wider than the terminal: what does not fit goes on another line.
+
+    update 2,281/3,940 ━━━━━━━───── epoch 12  loss 1.116 nats 1.611 bits/char  36,134 chars/s  1:34 left
+
+    update 2,281/3,940 ━━━━━━━───── 1:34 left
+    epoch 12  loss 1.116 nats 1.611 bits/char
+    36,134 chars/s
+    """
+    from rich.text import Text
+
+    done, *numbers, left = status.parts()
+    lines = ["  ".join([*numbers, left])]
+    if len(done) + LEAST_BAR + len(lines[0]) + 2 > width:
+        lines = [left, numbers[0]]
+        for number in numbers[1:]:
+            if len(lines[-1]) + 2 + len(number) <= width:
+                lines[-1] += f"  {number}"
+            else:
+                lines.append(number)
+    columns = max(width - len(done) - len(lines[0]) - 2, 0)
+    full = columns * status.update // max(status.updates, 1)
+    bar = ("━" * full, "bar.complete"), ("─" * (columns - full), "bar.back")
+    return Text.assemble(f"{done} ", *bar, " " + "\n".join(lines), no_wrap=True)
 
 
 def duration(seconds: float) -> str:

@@ -14,8 +14,8 @@ from jaxrnn.cells import CELLS
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.evaluate import evaluate_ids
 from jaxrnn.inspect import reading
+from jaxrnn.inspect.activity import GATES, observing
 from jaxrnn.inspect.dependence import depends_on, effect_of_replacing, response, similar_spans
-from jaxrnn.inspect.observing import GATES, observing
 from jaxrnn.inspect.reading import activations, guess, summarise_layers
 from jaxrnn.inspect.setting_units import WithUnitSet, effect_of_setting
 from jaxrnn.models.language_model import LanguageModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from typing import Any
 
@@ -17,17 +18,12 @@ EVIL = "a\x1b]0;title\x07\x1b[2J\u202e\u009b31mb"
 HARMLESS = "a\\x1b]0;title\\x07\\x1b[2J\\u202e\\x9b31mb"
 
 
-class EvilStatus(Status):
-    def describe(self) -> str:
-        return EVIL
-
-
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
 
-STATUS = EvilStatus(1, 2, EVIL, 1.0)
+STATUS = Status(1, 2, EVIL, 1.0)
 
 
 def test_messages_and_status_are_escaped_and_keep_their_lines() -> None:
@@ -35,7 +31,7 @@ def test_messages_and_status_are_escaped_and_keep_their_lines() -> None:
     progress = Progress(stream)
     progress.message(f"{EVIL}\n{EVIL}")
     progress.show(STATUS, force=True)
-    assert stream.getvalue() == f"{HARMLESS}\n{HARMLESS}\nupdate 1/2  {HARMLESS}\n"
+    assert stream.getvalue() == f"{HARMLESS}\n{HARMLESS}\nupdate 1/2  {HARMLESS}  0:01 left\n"
 
 
 def test_the_bar_and_what_is_printed_beside_it_are_escaped() -> None:
@@ -46,6 +42,31 @@ def test_the_bar_and_what_is_printed_beside_it_are_escaped() -> None:
     progress.close()
     shown = stream.getvalue()
     assert HARMLESS in shown and not set(shown) & {"\x07", "\u202e", "\u009b"} and "\x1b]0" not in shown
+
+
+ORDINARY = Status(2281, 3940, "epoch 12  loss 1.116 nats 1.611 bits/char  36,134 chars/s", 94.0)
+LARGE_NUMBERS = "4 of 32 run  epoch 1000  loss 11.116 nats 16.111 bits/char  1,000,000 chars/s"
+LARGE = Status(999_999, 1_000_000, LARGE_NUMBERS, 36_000.0)
+
+
+@pytest.mark.parametrize("status", [ORDINARY, LARGE])
+@pytest.mark.parametrize(("columns", "most_lines"), [(150, 1), (80, 2), (60, 3), (40, 4)])
+def test_the_bar_fits_and_leaves_nothing_out(
+    status: Status, columns: int, most_lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    progress = Progress(stream)
+    progress.show(status)
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", stream.getvalue()).splitlines()
+    assert len(lines) <= most_lines and max(map(len, lines)) <= columns
+    plain = io.StringIO()
+    Progress(plain).show(status, force=True)
+    words = " ".join(lines).replace("━", "").replace("─", "").split()
+    assert sorted(words) == sorted(plain.getvalue().split())
+    assert "━" in lines[0] or columns == 40
+    progress.close()
 
 
 def test_a_warning_is_one_escaped_line(capsys: Any) -> None:
