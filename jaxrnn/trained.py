@@ -30,8 +30,9 @@ from jaxrnn.tasks.answering import Answering
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.terminal.printable import printable
-from jaxrnn.training.job import model_structure, objective_of
+from jaxrnn.training.job import make_model, model_structure, objective_of
 from jaxrnn.training.record import identity
+from jaxrnn.training.report import name_of_model
 
 ONLY_IN_A_RUN = frozenset({"directory", "metrics", "state", "plot", "save_plot", "export"})
 
@@ -44,7 +45,7 @@ def with_first_carry(graphdef: Any, params: dict) -> dict:
 @functools.lru_cache(maxsize=8)
 def _structure(config: TrainConfig, objective: Any) -> tuple[Any, Any, Shapes]:
     # (graphdef, shapes of the parameters, tensors of the model's file)
-    graphdef, shapes = model_structure(config, objective)
+    graphdef, shapes = model_structure(functools.partial(make_model, config, objective), config.dtype)
     with numerics(config.dtype):
         return graphdef, shapes, leaf_shapes(jax.eval_shape(functools.partial(with_first_carry, graphdef), shapes))
 
@@ -70,9 +71,7 @@ class TrainedModel:
         return f"{type(self).__name__}({str(self.path)!r}: {self._name_of_model()}, {parameters})"
 
     def _name_of_model(self) -> str:
-        if "parts" in self.record:
-            return printable(str(self.record["parts"]["model"]["type"]), keep="")
-        return f"{self.config.cell} {self.config.hidden} x {self.config.layers}"
+        return printable(name_of_model(self.config, self.record.get("parts")), keep="")
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -113,11 +112,7 @@ class TrainedModel:
         return self.record["data"].get("document_end")
 
     def _identity(self) -> dict[str, Any]:
-        data = self.record["data"]
-        if self._vocabulary is None:
-            return identity(self.config, data["sha256"])
-        reading = ReadingOptions.from_json(data["reading"])
-        return identity(self.config, data["sha256"], self._vocabulary, self.document_end, reading)
+        return identity(self.config, self.record["data"], self._vocabulary)
 
     def params(self, checkpoint: str | None = None) -> dict:
         """The parameters.

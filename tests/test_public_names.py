@@ -42,9 +42,9 @@ INNER = {
         "jaxrnn.sample.sample_ids",
     },
     "experiments/benchmark/compiled_program.py": {
+        "jaxrnn.training.job.model_structure",
         "jaxrnn.training.job.settings_of",
-        "jaxrnn.training.job.start_state",
-        "jaxrnn.training.job.structure_of_model",
+        "jaxrnn.training.job.template_of",
         "jaxrnn.training.step.train_chunk_of",
     },
 }

@@ -133,7 +133,7 @@ def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, 
     from jaxrnn import TrainConfig
     from jaxrnn.data import corpus_from_text
     from jaxrnn.training import make_job
-    from jaxrnn.training.job import settings_of, start_state, structure_of_model
+    from jaxrnn.training.job import model_structure, settings_of, template_of
     from jaxrnn.training.step import train_chunk_of
 
     sharding = SingleDeviceSharding(described_device(target))
@@ -155,8 +155,8 @@ def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, 
     job = make_job(
         config, corpus_from_text((symbols * (steps * WINDOWS * batch_size))[: steps * WINDOWS * batch_size + 1])
     )
-    chunk = train_chunk_of(structure_of_model(job)[0], settings_of(job))
-    state = jax.eval_shape(lambda: start_state(job, 0, job.values))
+    chunk = train_chunk_of(model_structure(job.make_model, job.config.dtype)[0], settings_of(job))
+    state = template_of(job)
     streams = jax.ShapeDtypeStruct((steps * WINDOWS + 1, batch_size), jnp.uint8)
     arguments = (state, streams, jax.ShapeDtypeStruct((), jnp.int32))
     placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)

@@ -66,13 +66,13 @@ def kinds_of_errors(
 
     An error is a character to which the model gave p < 0.5. The oracles, in this order:
 
-    1. "n-gram": one of the n-gram models of orders 1 to 9, trained on the same text, gives the character p >= 0.5.
-    2. "memory n": the character is not the first of its word, and the whole word stands somewhere in the n characters
-       before the word, also inside another word.
-    3. "rare n": the character's word occurs at most n times in the training text; capitals count as small letters.
-    4. "after a blank", "after a newline", "after a quote": what the character before it is.
-    5. "punctuation": the character is neither letter, digit nor blank.
-    6. "boost b": the character had p >= 0.5 - b.
+        1. "n-gram": one of the n-gram models of orders 1 to 9, trained on the same text, gives the character p >= 0.5.
+        2. "memory n": the character is not the first of its word, and the whole word stands somewhere in the n
+           characters before the word, also inside another word.
+        3. "rare n": the character's word occurs at most n times in the training text; capitals count as small letters.
+        4. "after a blank", "after a newline", "after a quote": what the character before it is.
+        5. "punctuation": the character is neither letter, digit nor blank.
+        6. "boost b": the character had p >= 0.5 - b.
 
     Of memories, rarities and boosts each takes what the smaller ones left over. A word is a run of letters, apostrophes
     inside it kept; an apostrophe inside a word is no quote.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.models.loss import loss_nats
-from jaxrnn.tasks.protocol import Batch
+from jaxrnn.tasks.protocol import Batch, Objective
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -51,7 +51,7 @@ class ArrayStreams(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answering:
+class Answering(Objective):
     """What `Arrays` and `Stream` ask of a model, as the compiled step knows it.
 
     Args:
@@ -77,9 +77,6 @@ class Answering:
     batch_size: int
     padded: bool = False
     loss: Loss | None = None
-
-    passes_carry = False
-    items, item_rate, items_per_row = "sequences", "sequences_per_second", 1
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` needs, as JSON can hold it; a loss of the user's is only named."""
@@ -117,11 +114,11 @@ class Answering:
     @property
     def chance(self) -> float:
         # Of numbers, or a loss of the user's, no size is known that would be too large.
-        return math.log(self.classes) if self.loss_unit else math.inf
+        return super().chance if self.loss_unit else math.inf
 
     @property
     def chance_in_words(self) -> str:
-        return f"ln {self.classes} = {self.chance:.3f} nats" if self.loss_unit else "not known"
+        return super().chance_in_words if self.loss_unit else "not known"
 
     def rows(self, streams: ArrayStreams) -> int:
         return streams.rows.shape[1]
@@ -174,13 +171,7 @@ class Answering:
         return ((answers - (values if values.ndim == 3 else values[:, :, None])) ** 2).mean(axis=-1)
 
     def correct(self, outputs: jax.Array, targets: Answers) -> jax.Array:
-        return jnp.argmax(self.answers(outputs, targets.last), axis=-1) == targets.values
-
-    def resets(self, window: jax.Array, streams: Any) -> None:
-        return None
-
-    def derived_columns(self, mean_loss: float, smooth_loss: float) -> dict[str, float]:
-        return {}
+        return super().correct(self.answers(outputs, targets.last), targets.values)
 
     def progress(self, mean_loss: float, recent_accuracy: float) -> str:
         accuracy = f"accuracy {recent_accuracy:.3f}  " if self.classes else ""

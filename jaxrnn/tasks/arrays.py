@@ -17,7 +17,7 @@ from flax import nnx
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.models.structure import call_takes, model_with
 from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss
-from jaxrnn.tasks.protocol import Score
+from jaxrnn.tasks.protocol import Score, Task
 
 
 class Prediction(NamedTuple):
@@ -32,7 +32,7 @@ class Prediction(NamedTuple):
     probabilities: np.ndarray | None
 
 
-class Arrays:
+class Arrays(Task):
     """Sequences in NumPy arrays, batch-major, with their targets; the loss is the mean over all scored steps.
 
     Each epoch has an order of its own, from the seed. The last batch is filled up with sequences that count for
@@ -59,9 +59,6 @@ class Arrays:
       >>> task.windows_per_epoch, task.classes
       (3, 2)
     """
-
-    vocabulary, notes = None, ()
-    writes, validates, fed = False, False, 0
 
     def __init__(
         self,
@@ -115,7 +112,7 @@ class Arrays:
             padded=lengths is not None,
             loss=loss,
         )
-        self.name = f"{N:,} sequences of {T} steps"
+        self.name, self.windows_per_epoch = f"{N:,} sequences of {T} steps", -(-N // batch_size)
 
     @classmethod
     def from_sequences(cls, sequences: Sequence[Any], targets: Any, **options: Any) -> Arrays:
@@ -154,10 +151,6 @@ class Arrays:
             raise DataError(f"class_weights expects {self.classes} numbers of at least 0, or balanced; got {asked!r}")
         return weights
 
-    @property
-    def windows_per_epoch(self) -> int:
-        return -(-len(self.inputs) // self.batch_size)
-
     def streams(self, update: int = 0, updates: int = 0) -> ArrayStreams:
         rows = np.arange(self.batch_size, dtype=np.int32)[None, :]
         return ArrayStreams(rows, self.inputs, self.targets, self.lengths.astype(np.int32), self.weights)
@@ -174,15 +167,9 @@ class Arrays:
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
 
-    def former_digests(self) -> tuple[str, ...]:
-        return ()
-
     def describe(self) -> str:
         what = f"{self.classes} classes" if self.classes else "a regression"
         return f"{self.name}, {what}; an epoch is {self.windows_per_epoch:,} updates of {self.batch_size} sequences"
-
-    def write(self, *_: Any, **__: Any) -> str:
-        raise ValueError("a model of arrays writes no text")
 
     def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, part: str) -> Score:
         """The mean loss over all scored steps, the share of right answers, and the `metrics`."""
@@ -198,7 +185,7 @@ class Arrays:
         for some, counts in batches(self.streams(), self.batch_size):
             batch, outputs = _run(graphdef, objective, params, some, counts)
             weights = np.asarray(batch.weights, np.float64)
-            weighed, counted = weighed + weights.sum(), counted + (weights > 0).sum()
+            weighed, counted = weighed + float(weights.sum()), counted + int((weights > 0).sum())
             of = {objective.loss_name: objective.losses(outputs, batch.targets) * weights}
             if self.classes:
                 of["accuracy"] = objective.correct(outputs, batch.targets)

@@ -6,9 +6,11 @@ the host's: the data, their identity on disk, words for people, scores on data t
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 FRESH = "fresh starts"  # the part of the data that the best parameters are chosen by: see `Task.score`
@@ -45,7 +47,7 @@ class Batch(NamedTuple):
 
 
 class Objective(Protocol):
-    """The half of a task that the compiled step asks.
+    """The half of a task that the compiled step asks; what most objectives have alike stands here.
 
     Attributes:
       passes_carry: whether the carry of one update enters the next; else each update starts afresh.
@@ -64,53 +66,31 @@ class Objective(Protocol):
         prefix of them. The others are whole on each device.
     """
 
-    @property
-    def passes_carry(self) -> bool: ...
+    passes_carry: bool = False
+    loss_unit: Any = "nats"
+    items: Any = "sequences"
+    item_rate: Any = "sequences_per_second"
+    items_per_row: Any = 1
+    measures_accuracy: Any = False
+    shuffled: Any = 0
+    split: Any = True
+    out_features: Any
 
     @property
-    def steps(self) -> int: ...
+    def chance(self) -> float:
+        return math.log(self.out_features)
 
     @property
-    def loss_name(self) -> str: ...
-
-    @property
-    def loss_unit(self) -> str: ...
-
-    @property
-    def chance(self) -> float: ...
-
-    @property
-    def chance_in_words(self) -> str: ...
-
-    @property
-    def items(self) -> str: ...
-
-    @property
-    def item_rate(self) -> str: ...
-
-    @property
-    def items_per_row(self) -> int: ...
-
-    @property
-    def symbols(self) -> int: ...
-
-    @property
-    def out_features(self) -> int | None: ...
-
-    @property
-    def measures_accuracy(self) -> bool: ...
-
-    @property
-    def shuffled(self) -> int: ...
-
-    @property
-    def split(self) -> Any: ...
+    def chance_in_words(self) -> str:
+        return f"ln {self.out_features} = {self.chance:.3f} nats"
 
     def rows(self, streams: Any) -> int:
         """B, the rows of a batch; of those on one device, where several share it."""
+        return streams.shape[1]
 
     def windows(self, streams: Any) -> int:
         """Updates an epoch; 0 where there are no epochs."""
+        return 0
 
     def batch(self, key: jax.Array, state: Any, streams: Any, dtype: Any) -> Batch:
         """What the next update trains on.
@@ -125,25 +105,32 @@ class Objective(Protocol):
 
     def resets(self, window: jax.Array, streams: Any) -> jax.Array | None:
         """Where a row starts afresh in the window, (T, B); None if nowhere."""
+        return None
 
-    def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    def losses(self, outputs: jax.Array, targets: Any) -> jax.Array:
         """The loss of each target, (K, B)."""
 
-    def correct(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    def correct(self, outputs: jax.Array, targets: Any) -> jax.Array:
         """Whether each answer is right, (K, B)."""
+        return jnp.argmax(outputs, axis=-1) == targets
 
-    def make_model(self, settings: Any, options: dict[str, Any]) -> nnx.Module:
-        """The model of this task: `options` are those of its stack, `settings` hold what its output needs."""
+    def make_model(self, settings: Any, options: dict[str, Any]) -> Any:
+        """The model of this task: `options` are those of its stack, `settings` hold what its output needs.
+
+        None where no settings name it.
+        """
+        return None
 
     def derived_columns(self, mean_loss: float, smooth_loss: float) -> dict[str, float]:
         """Columns of metrics.jsonl that follow from the mean and the smoothed loss, names with units."""
+        return {}
 
     def progress(self, mean_loss: float, recent_accuracy: float) -> str:
         """The numbers of a line of progress."""
 
 
 class Task(Protocol):
-    """The host's half.
+    """The host's half; what most tasks have alike stands here.
 
     Attributes:
       objective: the other half.
@@ -154,35 +141,21 @@ class Task(Protocol):
       validates: whether there is data to validate on.
       batch_size: B.
       windows_per_epoch: updates an epoch; 0 where there are no epochs.
-      fed: the most updates that one reading of the streams is for; 0 where they are the same for all.
+      fed: where batches are made or read as training goes on, the most updates that one reading of the streams is for;
+        0 where they are the same for all.
+      goes_on: whether a restart finds the batches that come next.
     """
 
-    @property
-    def objective(self) -> Any: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def vocabulary(self) -> Any: ...
-
-    @property
-    def notes(self) -> tuple[str, ...]: ...
-
-    @property
-    def writes(self) -> bool: ...
-
-    @property
-    def validates(self) -> bool: ...
-
-    @property
-    def batch_size(self) -> int: ...
-
-    @property
-    def windows_per_epoch(self) -> int: ...
-
-    @property
-    def fed(self) -> int: ...
+    objective: Any
+    name: str
+    batch_size: int
+    windows_per_epoch: int = 0
+    vocabulary: Any = None
+    notes: tuple[str, ...] = ()
+    writes: bool = False
+    validates: bool = False
+    fed: int = 0
+    goes_on: Any = True
 
     def streams(self, update: int = 0, updates: int = 0) -> Any:
         """What the compiled step reads its batches from: arrays, one column a row of the batch where they are `split`.
@@ -197,6 +170,7 @@ class Task(Protocol):
 
     def former_digests(self) -> tuple[str, ...]:
         """Values of `sha256` that older versions gave to the same data."""
+        return ()
 
     def describe(self) -> str:
         """The data in one line."""
@@ -215,20 +189,12 @@ class Task(Protocol):
         self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, length: int, temperature: float, prime: str = ""
     ) -> str:
         """A sample of text; only where `writes`."""
-
-
-class FedTask(Task, Protocol):
-    """A task that is `fed`: its batches are made or read as training goes on.
-
-    Attributes:
-      goes_on: whether a restart finds the batches that come next.
-    """
-
-    @property
-    def goes_on(self) -> bool: ...
+        raise ValueError(f"{self.name} writes no text")
 
     def position(self, update: int) -> Any:
-        """What `go_to` needs after a restart beside the updates done, as JSON can hold it."""
+        """What `go_to` needs after a restart beside the updates done, as JSON can hold it; where the task is `fed`."""
+        return None
 
     def go_to(self, update: int, position: Any) -> None:
-        """Makes the batch of this update the next one."""
+        """Makes the batch of this update the next one; where the task is `fed`."""
+        return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.evaluate import evaluate_sequences
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.sequence_classifier import SequenceClassifier
+from jaxrnn.models.structure import model_with
 from jaxrnn.tasks.palindromes import DIGITS, as_numbers, palindromes
 from jaxrnn.tasks.probes import COPY_ALPHABET, ORDER_SYMBOLS, RECALL, adding, copy_memory, temporal_order, xor
-from jaxrnn.tasks.protocol import Batch, Score
+from jaxrnn.tasks.protocol import Batch, Objective, Score, Task
 from jaxrnn.tasks.sequence_lengths import COPIED_SYMBOLS, check_length
 from jaxrnn.tasks.settings import INPUTS
 
@@ -56,7 +56,7 @@ PROBES = {
 
 
 @dataclass(frozen=True)
-class Sequences:
+class Sequences(Objective, Task):
     """Fresh generated sequences each update, answered at their end. Both halves of the task in one.
 
     The example of row b of update u depends on the seed, u and b only. The streams of the step are the row numbers,
@@ -87,11 +87,7 @@ class Sequences:
     input: str | None = None
     batch_size: int = 32
 
-    passes_carry, measures_accuracy, shuffled, split = False, True, 0, True
-    windows_per_epoch, fed = 0, 0
-    items, item_rate, items_per_row = "sequences", "sequences_per_second", 1
-    vocabulary, notes = None, ()
-    writes, validates = False, True
+    measures_accuracy, validates = True, True
 
     def __post_init__(self) -> None:
         if self.name not in PROBES:
@@ -143,13 +139,11 @@ class Sequences:
 
     @property
     def chance(self) -> float:
-        return 1.0 if self.probe.is_regression else math.log(self.probe.classes)
+        return 1.0 if self.probe.is_regression else super().chance
 
     @property
     def chance_in_words(self) -> str:
-        if self.probe.is_regression:
-            return "1 / 6 at best"
-        return f"ln {self.probe.classes} = {self.chance:.3f} nats"
+        return "1 / 6 at best" if self.probe.is_regression else super().chance_in_words
 
     # ---- in the compiled step ----
 
@@ -166,18 +160,9 @@ class Sequences:
             targets = targets.astype(dtype)
         return inputs, targets if targets.ndim == 2 else targets[None, :]
 
-    def rows(self, streams: jax.Array) -> int:
-        return streams.shape[1]
-
-    def windows(self, streams: jax.Array) -> int:
-        return 0
-
     def batch(self, key: jax.Array, state: Any, streams: jax.Array, dtype: Any) -> Batch:
         del state
         return Batch(*self.draw(key, streams[0], dtype))
-
-    def resets(self, window: jax.Array, streams: jax.Array) -> None:
-        return None
 
     def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         return (outputs[:, :, 0] - targets) ** 2 if self.probe.is_regression else loss_nats(outputs, targets)
@@ -185,16 +170,13 @@ class Sequences:
     def correct(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         if self.probe.is_regression:
             return jnp.abs(outputs[:, :, 0] - targets) < TOLERANCE
-        return jnp.argmax(outputs, axis=-1) == targets
+        return super().correct(outputs, targets)
 
     def make_model(self, settings: Any, options: dict[str, Any]) -> SequenceClassifier:
         head = {"pooling": settings.pooling, "answers": self.probe.answers}
         return SequenceClassifier(self.in_features, self.probe.classes, settings.hidden, **head, **options)
 
     # ---- on the host ----
-
-    def derived_columns(self, mean_loss: float, smooth_loss: float) -> dict[str, float]:
-        return {}
 
     def progress(self, mean_loss: float, recent_accuracy: float) -> str:
         unit = f" {self.loss_unit}" if self.loss_unit else ""
@@ -215,16 +197,11 @@ class Sequences:
 
     def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, part: str) -> Score:
         """Scores fresh sequences that the key decides."""
-        sequences = VALIDATION_SEQUENCES if part == "validation" else TEST_SEQUENCES
-        of = evaluate_sequences(graphdef, params, self, key, batch_size=self.batch_size, sequences=sequences)
-        loss = f"{of.loss:.4f} nats" if self.loss_unit else f"error {of.loss:.5f}"
-        line = f"{part} {loss}, accuracy {of.accuracy:.4f} over {of.sequences:,} fresh sequences"
-        return Score(of.loss, of.accuracy, line)
-
-    def write(
-        self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, length: int, temperature: float, prime: str = ""
-    ) -> str:
-        raise ValueError("a classifier writes no text")
+        batches = -(-(VALIDATION_SEQUENCES if part == "validation" else TEST_SEQUENCES) // self.batch_size)
+        loss, accuracy = map(float, _scores(graphdef, self, batches, params, key))
+        told = f"{loss:.4f} nats" if self.loss_unit else f"error {loss:.5f}"
+        line = f"{part} {told}, accuracy {accuracy:.4f} over {batches * self.batch_size:,} fresh sequences"
+        return Score(loss, accuracy, line)
 
 
 def row_numbers(batch_size: int) -> np.ndarray:
@@ -234,3 +211,17 @@ def row_numbers(batch_size: int) -> np.ndarray:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _scores(graphdef, task, batches, params, key):
+    model = model_with(graphdef, params)
+    dtype = jax.tree.leaves(params)[0].dtype
+
+    def score(rows):
+        inputs, targets = task.draw(key, rows, dtype)
+        outputs, _ = model(inputs, model.initial_carry(task.batch_size))
+        return task.losses(outputs, targets).mean(), task.correct(outputs, targets).mean(dtype=dtype)
+
+    losses, accuracies = jax.lax.map(score, jnp.arange(batches * task.batch_size).reshape(batches, -1))
+    return losses.mean(), accuracies.mean()

@@ -13,12 +13,12 @@ from flax import nnx
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss
 from jaxrnn.tasks.arrays import as_inputs, kind_of
-from jaxrnn.tasks.protocol import Score
+from jaxrnn.tasks.protocol import Score, Task
 
 BATCHES_AT_ONCE = 16  # that one call of the compiled program reads
 
 
-class Stream:
+class Stream(Task):
     """A batch an update, batch-major: `(inputs, targets)` or `(inputs, targets, lengths)`, all of one shape.
 
     A function of the update's number, from 0, is exact over a restart by itself. An iterator is too if it has
@@ -36,8 +36,7 @@ class Stream:
       (8, array([2., 2., 2.], dtype=float32))
     """
 
-    vocabulary, notes = None, ()
-    writes, validates, windows_per_epoch, fed = False, False, 0, BATCHES_AT_ONCE
+    fed = BATCHES_AT_ONCE
 
     def __init__(
         self,
@@ -138,14 +137,8 @@ class Stream:
         digest = hashlib.sha256(f"{self.name} {self._shapes}".encode()).hexdigest()
         return {"name": self.name, "sha256": digest, "answering": self.objective.to_json()}
 
-    def former_digests(self) -> tuple[str, ...]:
-        return ()
-
     def describe(self) -> str:
         return f"{self.name}: {self.batch_size} sequences of {self.objective.steps} steps an update"
 
     def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, part: str) -> Score:
         raise ConfigurationError("a Stream has no end to score; give fit `validation`, such as Arrays of it")
-
-    def write(self, *_: Any, **__: Any) -> str:
-        raise ValueError("a model of arrays writes no text")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -21,13 +20,13 @@ from jaxrnn.evaluate import evaluate_ids, evaluate_pieces
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.sample import sample_ids
-from jaxrnn.tasks.protocol import FRESH, Batch, Score
+from jaxrnn.tasks.protocol import FRESH, Batch, Objective, Score, Task
 
 VALIDATION_STREAMS = 32
 
 
 @dataclass(frozen=True)
-class NextSymbol:
+class NextSymbol(Objective):
     """The next symbol of a text, at every step. The streams of the step are ids, (S + 1, B).
 
     Args:
@@ -41,10 +40,7 @@ class NextSymbol:
     steps: int
     document_end: int | None = None
 
-    passes_carry, measures_accuracy, shuffled, split = True, False, 0, True
-    loss_name = "loss_nats"
-    loss_unit = "nats"
-    items, item_rate = "chars", "chars_per_second"
+    passes_carry, loss_name, items, item_rate = True, "loss_nats", "chars", "chars_per_second"
 
     @property
     def items_per_row(self) -> int:
@@ -57,17 +53,6 @@ class NextSymbol:
     @property
     def out_features(self) -> int:
         return self.vocabulary_size
-
-    @property
-    def chance(self) -> float:
-        return math.log(self.vocabulary_size)
-
-    @property
-    def chance_in_words(self) -> str:
-        return f"ln {self.vocabulary_size} = {self.chance:.3f} nats"
-
-    def rows(self, streams: jax.Array) -> int:
-        return streams.shape[1]
 
     def windows(self, streams: jax.Array) -> int:
         return (streams.shape[0] - 1) // self.steps
@@ -83,9 +68,6 @@ class NextSymbol:
     def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         return loss_nats(outputs, targets)
 
-    def correct(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        return jnp.argmax(outputs, axis=-1) == targets
-
     def make_model(self, settings: Any, options: dict[str, Any]) -> LanguageModel:
         embedding = {"embedding": settings.embedding, "tie_embedding": settings.tie_embedding}
         return LanguageModel(self.vocabulary_size, settings.hidden, **embedding, **options)
@@ -100,7 +82,7 @@ class NextSymbol:
         return f"loss {mean_loss:.3f} nats {mean_loss / math.log(2):.3f} bits/char"
 
 
-class Text:
+class Text(Task):
     """The next symbol of a text, at every step: B streams of it side by side, the carry passed on.
 
     Args:
@@ -123,7 +105,7 @@ class Text:
       (2, 9)
     """
 
-    writes, fed = True, 0
+    writes = True
 
     def __init__(
         self,
@@ -154,20 +136,14 @@ class Text:
             refuse_short_part(len(corpus), len(self.parts.test), T, batch_size, "test")
         self.objective = NextSymbol(len(corpus.vocabulary), T, corpus.document_end)
         self.name, self.vocabulary, self.notes = corpus.name, corpus.vocabulary, corpus.notes
-
-    @property
-    def validates(self) -> bool:
-        return len(self.parts.valid) > 0
-
-    @property
-    def windows_per_epoch(self) -> int:
-        return count_windows(len(self.parts.train), self.objective.steps, self.batch_size).windows
+        self.validates, self._counts = len(self.parts.valid) > 0, count_windows(len(self.parts.train), T, batch_size)
+        self.windows_per_epoch = self._counts.windows
 
     def streams(self, update: int = 0, updates: int = 0) -> np.ndarray:
         return to_streams(self.parts.train, self.batch_size)
 
     def identity(self) -> dict[str, Any]:
-        corpus, windows = self.corpus, count_windows(len(self.parts.train), self.objective.steps, self.batch_size)
+        corpus = self.corpus
         return {
             "name": corpus.name,
             "path": str(self.path) if self.path is not None else None,
@@ -179,19 +155,16 @@ class Text:
             "train_characters": len(self.parts.train),
             "validation_characters": len(self.parts.valid),
             "test_characters": len(self.parts.test),
-            "windows_per_epoch": windows.windows,
-            "left_over_characters": windows.left_over,
+            "windows_per_epoch": self.windows_per_epoch,
+            "left_over_characters": self._counts.left_over,
         }
 
-    def former_digests(self) -> tuple[str, ...]:
-        return ()
-
     def describe(self) -> str:
-        corpus, T, batch_size = self.corpus, self.objective.steps, self.batch_size
-        windows = count_windows(len(self.parts.train), T, batch_size)
+        corpus = self.corpus
         return (
             f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; an epoch is "
-            f"{windows.windows:,} updates of {T} x {batch_size} characters, {windows.left_over:,} are left over"
+            f"{self.windows_per_epoch:,} updates of {self.objective.steps} x {self.batch_size} characters, "
+            f"{self._counts.left_over:,} are left over"
         )
 
     def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, part: str) -> Score:

@@ -25,9 +25,5 @@ def is_due(when: int | Collection[int], update: int) -> bool:
 
 def next_points(callbacks: Sequence[Callback], update: int) -> list[int]:
     """The next update at which each is called, after this one; nothing for those that never will be again."""
-    after = [update + when - update % when if isinstance(when, int) else _first(when, update) for when, _ in callbacks]
-    return [point for point in after if point is not None]
-
-
-def _first(when: Collection[int], update: int) -> int | None:
-    return min((point for point in when if point > update), default=None)
+    after = ([update + when - update % when] if isinstance(when, int) else when for when, _ in callbacks)
+    return [min(later) for points in after if (later := [point for point in points if point > update])]

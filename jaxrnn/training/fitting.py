@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import optax
 
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory
-from jaxrnn.tasks.protocol import FedTask, Task
+from jaxrnn.tasks.protocol import Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback
-from jaxrnn.training.member_runs import train_together
+from jaxrnn.training.member_runs import opened
 from jaxrnn.training.parts import jobs_of_parts
 from jaxrnn.training.start import FitResult, result_of, train_alone
-from jaxrnn.training.trainer import Trainer
 
 
 def fit(
@@ -76,7 +75,7 @@ def fit(
     """
     length = {"updates": updates, "epochs": epochs}
     jobs = jobs_of_parts(model, task, optimizer, length, seed, members, validation, init_from, settings)
-    if run is not None and task.fed and not cast(FedTask, task).goes_on:
+    if run is not None and task.fed and not task.goes_on:
         raise ConfigurationError(
             "a run that can go on expects an iterator with get_state() and set_state(state), or a function of the "
             "update; give one of them, or leave `run` out"
@@ -91,5 +90,7 @@ def fit(
         root = None if run is None else Path(run)
         directories = [] if root is None else [root / "members" / str(number) for number in range(len(jobs))]
         rounds = None if root is None else root / "rounds.json"
-        trainer = Trainer.of(jobs)
-        return result_of(train_together(jobs, trainer, directories, rounds, progress, stop, callbacks=callbacks))
+        with opened(jobs, None, directories, rounds, progress, stop, callbacks=callbacks) as loop:
+            loop.begin()
+            loop.run()
+            return result_of(loop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -45,8 +46,6 @@ class TrainJob(NamedTuple):
       make_model: makes the model; called while tracing.
       optimizer: what makes steps of gradients.
       parameters: how many the model has.
-      updates: updates in all.
-      windows: updates an epoch; 0 where there are no epochs.
       validation: what is validated on in place of the task's own.
       parts: what a run records of parts that no settings name, see `jaxrnn.training.parts`; None if there are none.
       given: parameters to begin with, in place of drawn ones.
@@ -59,8 +58,6 @@ class TrainJob(NamedTuple):
     make_model: Callable[[nnx.Rngs], Any]
     optimizer: optax.GradientTransformation
     parameters: int
-    updates: int
-    windows: int
     validation: Task | None = None
     parts: dict[str, Any] | None = None
     given: Any = None
@@ -71,6 +68,31 @@ class TrainJob(NamedTuple):
     def values(self) -> TracedValues:
         """What members of one program may differ in."""
         return traced_values(self.config)
+
+    @property
+    def windows(self) -> int:
+        """Updates an epoch; 0 where there are no epochs."""
+        return self.task.windows_per_epoch
+
+    @property
+    def updates(self) -> int:
+        """How many updates the settings ask for.
+
+        Raises:
+          ConfigurationError: if they are more than can be counted.
+        """
+        epochs = self.config.epochs
+        updates = self.config.updates or (epochs * self.windows if epochs else DEFAULT_UPDATES)
+        if updates > LARGEST_COUNT:
+            raise ConfigurationError(
+                f"--epochs {epochs} is {updates:,} updates, at most {LARGEST_COUNT:,} can be counted"
+            )
+        return updates
+
+    @property
+    def measures_accuracy(self) -> bool:
+        """Whether each update's share of right answers is measured."""
+        return self.config.accuracy or self.task.objective.measures_accuracy
 
     @property
     def validation_every(self) -> int:
@@ -146,72 +168,56 @@ def make_model(config: TrainConfig, objective: Any, rngs: nnx.Rngs) -> Any:
 
 def add_to_biases(model: nnx.Module, init: Initializer, rngs: nnx.Rngs) -> None:
     """Adds a draw to every bias of a model, in place; a forget gate's bias keeps its start as the centre."""
-    biases = [leaf for path, leaf in nnx.iter_graph(model) if isinstance(leaf, nnx.Param) and _is_bias(path[-1])]
+    params = [(str(path[-1]), leaf) for path, leaf in nnx.iter_graph(model) if isinstance(leaf, nnx.Param)]
+    biases = [leaf for name, leaf in params if name.split("_")[0] in ("b", "bias")]
     sizes = [bias[...].size for bias in biases]
     drawn = init(rngs.params(), (1, sum(sizes)), biases[0][...].dtype)[0]  # one draw to compile
     for bias, part in zip(biases, jnp.split(drawn, np.cumsum(sizes)[:-1]), strict=True):
         bias[...] = bias[...] + part.reshape(bias[...].shape)
 
 
-def _is_bias(name: Any) -> bool:
-    return str(name).split("_")[0] in ("b", "bias")
-
-
-def model_structure(config: TrainConfig, objective: Any) -> tuple[Any, Any]:
-    """(graphdef, shapes of the parameters) of the model, without making an array."""
-    with numerics(config.dtype):
-        model = nnx.eval_shape(lambda: make_model(config, objective, nnx.Rngs(0)))
-        graphdef, state = nnx.split(model)
+def model_structure(make_model: Callable[[nnx.Rngs], Any], dtype: str) -> tuple[Any, Any]:
+    """(graphdef, shapes of parameters and variables) of a model, without making an array."""
+    with numerics(dtype):
+        graphdef, state = nnx.split(nnx.eval_shape(lambda: make_model(nnx.Rngs(0))))
     return graphdef, nnx.to_pure_dict(state)
 
 
 def start_state(job: TrainJob, seed: int | np.integer | jax.Array, values: TracedValues) -> TrainState:
     """The state before the first update: a model drawn from the seed, and nothing learned."""
-    key = stream_key(run_key(seed), STREAM_INIT)
-    task = job.task
+    key, objective = stream_key(run_key(seed), STREAM_INIT), job.task.objective
     state = initial_train_state(
         job.make_model(nnx.Rngs(params=key, default=jax.random.fold_in(key, 1))),
         job.optimizer,
         values,
-        task.batch_size,
+        job.config.batch_size,
         seed,
-        task.objective.passes_carry,
-        measures_accuracy(job),
-        task.objective.shuffled,
+        objective.passes_carry,
+        job.measures_accuracy,
+        objective.shuffled,
         job.given,
     )
     return with_candidate(state) if job.judges else state
 
 
-def measures_accuracy(job: TrainJob) -> bool:
-    """Whether each update's share of right answers is measured."""
-    return job.config.accuracy or job.task.objective.measures_accuracy
-
-
-def structure_of_model(job: TrainJob) -> tuple[Any, Any]:
-    """(graphdef, shapes of parameters and variables) of the model, without making an array."""
+def template_of(job: TrainJob) -> TrainState:
+    """Shapes and dtypes of the training state of a job, without making an array."""
     with numerics(job.config.dtype):
-        graphdef, state = nnx.split(nnx.eval_shape(lambda: job.make_model(nnx.Rngs(0))))
-    return graphdef, nnx.to_pure_dict(state)
+        return jax.eval_shape(lambda: start_state(job, np.uint32(job.config.seed), job.values))
 
 
-def state_template(config: TrainConfig, objective: Any) -> TrainState:
-    """Shapes and dtypes of the training state of these settings, without making an array."""
-
-    def start() -> TrainState:
-        model, optimizer = make_model(config, objective, nnx.Rngs(0)), NamedOptimizer(config.optimizer_settings())
-        sizes = (config.batch_size, config.seed, objective.passes_carry)
-        accuracy = config.accuracy or objective.measures_accuracy
-        state = initial_train_state(model, optimizer, traced_values(config), *sizes, accuracy)
-        return with_candidate(state) if chooses_by_fresh_starts(config) else state
-
-    with numerics(config.dtype):
-        return jax.eval_shape(start)
-
-
-def chooses_by_fresh_starts(config: TrainConfig) -> bool:
-    """What `TrainJob.judges` is of a run of these settings, whose text is not there."""
-    return config.task == "text" and config.best_by == "fresh" and (not config.validation_fraction or config.retrain)
+def state_template(
+    config: TrainConfig,
+    objective: Any,
+    own_model: Callable[[nnx.Rngs], Any] | None = None,
+    own_optimizer: optax.GradientTransformation | None = None,
+) -> TrainState:
+    """`template_of` a run whose data are not there; its model and optimizer are those of the settings if None."""
+    validates = config.validation_fraction > 0 and not config.retrain
+    told = {"objective": objective, "writes": config.task == "text", "validates": validates}
+    task: Any = SimpleNamespace(**told, windows_per_epoch=0)
+    model = own_model or functools.partial(make_model, config, objective)
+    return template_of(TrainJob(config, task, model, own_optimizer or NamedOptimizer(config.optimizer_settings()), 0))
 
 
 def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
@@ -228,34 +234,12 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
     if config.task == OWN_TASK:
         raise ConfigurationError(f"--task {OWN_TASK} stands for what jaxrnn.fit was given; run that program again")
     task = task_of(config, corpus)
-    parameters = parameter_count(model_structure(config, task.objective)[1])
-    characters = task.identity().get("characters", 0)
-    refuse_what_cannot_fit(config, parameters, task.objective.symbols, characters)
-    job = TrainJob(
-        config,
-        task,
-        functools.partial(make_model, config, task.objective),
-        NamedOptimizer(config.optimizer_settings()),
-        parameters,
-        total_updates(config, task),
-        task.windows_per_epoch,
-    )
+    model = functools.partial(make_model, config, task.objective)
+    parameters = parameter_count(model_structure(model, config.dtype)[1])
+    refuse_what_cannot_fit(config, parameters, task.objective.symbols, task.identity().get("characters", 0))
+    job = TrainJob(config, task, model, NamedOptimizer(config.optimizer_settings()), parameters)
     refuse_early_stopping_that_cannot_act(job)
     return job
-
-
-def total_updates(config: TrainConfig, task: Task) -> int:
-    """How many updates the settings ask for.
-
-    Raises:
-      ConfigurationError: if they are more than can be counted.
-    """
-    updates = config.updates or (config.epochs * task.windows_per_epoch if config.epochs else DEFAULT_UPDATES)
-    if updates > LARGEST_COUNT:
-        raise ConfigurationError(
-            f"--epochs {config.epochs} is {updates:,} updates, at most {LARGEST_COUNT:,} can be counted"
-        )
-    return updates
 
 
 def refuse_early_stopping_that_cannot_act(job: TrainJob) -> None:
@@ -286,7 +270,7 @@ def settings_of(job: TrainJob, devices: int = 1) -> StepSettings:
         dropout_per_window=config.dropout_mask == "sequence",
         clips_backward=config.clip_backward > 0,
         devices=devices,
-        accuracy=measures_accuracy(job),
+        accuracy=job.measures_accuracy,
         stop_at_accuracy=float(config.stop_at_accuracy),
         options=job.options,
         begins_anew=job.parts is not None,

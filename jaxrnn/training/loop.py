@@ -52,7 +52,7 @@ class Loop:
       progress: what a person sees.
       stop: asked between chunks.
       rounds: the updates of the members that were saved together last, and how to note the next; None for a run alone.
-      report: called where a `Report` is due.
+      report: called with the loop where a `Report` is due.
       select: `(glances, ends)` gives numbers of members that are stopped after a validation, as by successive halving.
       callbacks: what is called as updates are done, before they are saved; chunks end there.
 
@@ -69,7 +69,7 @@ class Loop:
         stop: StopRequest,
         *,
         rounds: Rounds | None = None,
-        report: Callable[[Report], None] = lambda report: None,
+        report: Callable[[Loop, Report], None] = lambda loop, report: None,
         select: Callable[[Sequence[TrainState], Sequence[str | None]], list[int]] = lambda glances, ends: [],
         callbacks: Sequence[Callback] = (),
     ):
@@ -142,7 +142,7 @@ class Loop:
                 for update in sorted({int(self.updates[m]) for m in moved if is_due(when, int(self.updates[m]))}):
                     call(update, self.trainer)
             if told := [m for m in moved if m in due or self.ends[m] or self._is_due(m, self.jobs[0].windows or 1)]:
-                self.report(Report(int(self.updates[moved].max()), told, self.seconds_an_update))
+                self.report(self, Report(int(self.updates[moved].max()), told, self.seconds_an_update))
             by_time = self.save_seconds and time.monotonic() - last_save >= max(
                 self.save_seconds, seconds_of_save / SAVING_SHARE if not self.alone else 0
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,26 +95,29 @@ def train_members(
         for config in configs:
             job = make_job(config, corpus)
             jobs.append(job._replace(task=tasks.setdefault(config.fold, job.task)))  # one copy of a fold's streams
-        trainer = Trainer.of(jobs, devices)
-        options = {"select": worse_half} if halving else {}
-        loop = train_together(jobs, trainer, directories, rounds, progress or Progress(), stop, report, **options)
-        return None if None in loop.ends else results_of(loop)
+        options: dict[str, Any] = {"select": worse_half} if halving else {}
+        shown = progress or Progress()
+        with opened(jobs, devices, directories, rounds, shown, stop, report=report, **options) as loop:
+            loop.begin()
+            loop.run()
+            return None if None in loop.ends else results_of(loop)
 
 
-def train_together(
+@contextlib.contextmanager
+def opened(
     jobs: Sequence[TrainJob],
-    trainer: Trainer,
+    devices: int | None,
     directories: Sequence[Path],
     rounds: Path | None,
     progress: Progress,
     stop: StopRequest,
-    report: Callable[[Loop, Report], None] = lambda loop, report: None,
     **options: Any,
-) -> Loop:
-    """The loop of several members, when it has ended or was asked to stop; in memory where there are no directories.
+) -> Iterator[Loop]:
+    """The loop of jobs in their directories, which are locked in the block; in memory where there are none.
 
-    Options are those of `Loop`. The others are those of `train_members`.
+    Options are those of `Loop`. The others are those of `train_members`; a run alone has no rounds.
     """
+    trainer = Trainer.of(jobs, devices)
     with contextlib.ExitStack() as stack:
         files: list[RunFiles | MemoryFiles] = [MemoryFiles(job) for job in jobs]
         for number, path in enumerate(directories):
@@ -127,11 +130,8 @@ def train_together(
             files[number] = RunFiles(jobs[number], run, trainer.layout.devices)
         if rounds is not None:
             options["rounds"] = Rounds(rounds, [path.name for path in directories])
-        loop = Loop(jobs, trainer, files, progress, stop, report=lambda told: report(loop, told), **options)
-        with contextlib.closing(loop), numerics(jobs[0].config.dtype):
-            loop.begin()
-            loop.run()
-            return loop
+        stack.enter_context(numerics(jobs[0].config.dtype))
+        yield stack.enter_context(contextlib.closing(Loop(jobs, trainer, files, progress, stop, **options)))
 
 
 def results_of(loop: Loop) -> list[MemberResult]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,11 +20,11 @@ from jaxrnn.models.structure import call_takes, params_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
-from jaxrnn.training.job import TrainJob, refuse_early_stopping_that_cannot_act, start_state, total_updates
+from jaxrnn.training.job import TrainJob, refuse_early_stopping_that_cannot_act, state_template, template_of
 from jaxrnn.training.part_records import record_of_parts
-from jaxrnn.training.state import TrainState, initial_train_state
+from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import CALL_OPTIONS
-from jaxrnn.training.values import TRACED, traced_values
+from jaxrnn.training.values import TRACED
 
 # The settings of `TrainConfig` that `fit` takes by name; the others are what model, task and optimizer are for.
 SETTINGS = (
@@ -92,7 +91,8 @@ def jobs_of_parts(
         raise ConfigurationError("members expect a function `rngs -> model`, so that each draws its own; got one model")
     given = dict(optimizer.given) if named else {"clip_value": 0.0}
     given |= {"batch_size": task.batch_size, "loss_reduction": "mean", "seed": seed, **length, **settings}
-    base = _config({"dtype": _dtype_of(model), **given} if is_module else given)
+    start = params_of(model) if is_module else None
+    base = _config(given if start is None else {"dtype": jax.tree.leaves(start)[0].dtype.name, **given})
     if not base.updates and not base.epochs:
         raise ConfigurationError("fit expects `updates` or `epochs`, the length of training; got neither")
     if base.epochs and not task.windows_per_epoch:
@@ -106,7 +106,6 @@ def jobs_of_parts(
     made = _made(make_model, base.dtype)
     options = tuple(name for name in CALL_OPTIONS if call_takes(made, name))
     _refuse_what_the_model_cannot(made, base, task, options)
-    start = params_of(model) if is_module else None
     if init_from is not None:
         start = _params_like(params_of(made), init_from)
     job = TrainJob(
@@ -115,8 +114,6 @@ def jobs_of_parts(
         make_model,
         optimizer,
         parameter_count(params_of(made)),
-        total_updates(base, task),
-        task.windows_per_epoch,
         validation=validation,
         parts={},
         given=start,
@@ -126,7 +123,7 @@ def jobs_of_parts(
     job = job._replace(parts=record_of_parts(job, model, made))
     if members is None:
         return [job]
-    injected = _hyperparams(jax.eval_shape(functools.partial(start_state, job), np.uint32(0), job.values))
+    injected = _hyperparams(template_of(job))
     return [_member(job, values, named, injected) for values in members]
 
 
@@ -138,15 +135,7 @@ def structure_of_own(model: Any, dtype: str) -> Any:
 def template_of_own(model: Any, objective: Any, config: TrainConfig) -> TrainState:
     """Shapes and dtypes of what a run of `fit` saves, but for its optimizer's state; without a model its numbers."""
     make_model = _factory_of(NoModel() if model is None else model)
-
-    def start() -> TrainState:
-        accuracy, sizes = config.accuracy or objective.measures_accuracy, (config.batch_size, config.seed)
-        made, nothing = make_model(nnx.Rngs(0)), optax.identity()
-        rest = (objective.passes_carry, accuracy, objective.shuffled)
-        return initial_train_state(made, nothing, traced_values(config), *sizes, *rest)
-
-    with numerics(config.dtype):
-        template = jax.eval_shape(start)
+    template = state_template(config, objective, make_model, optax.identity())
     return template if model is not None else template._replace(params=(), best_params=())
 
 
@@ -192,10 +181,6 @@ def _refuse_what_is_no_part(model: Any, task: Any, optimizer: Any, settings: Map
 
 def _factory_of(model: Any) -> Callable[[nnx.Rngs], Any]:
     return (lambda rngs: model) if isinstance(model, nnx.Module) else model
-
-
-def _dtype_of(model: nnx.Module) -> str:
-    return jax.tree.leaves(params_of(model))[0].dtype.name
 
 
 def _made(make_model: Callable[[nnx.Rngs], Any], dtype: str) -> Any:

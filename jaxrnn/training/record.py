@@ -38,18 +38,10 @@ def record_of(job: TrainJob, devices: int) -> dict[str, Any]:
 
 def identity_of(job: TrainJob) -> dict[str, Any]:
     """What a checkpoint of this job belongs to; see `identity`."""
-    data = job.task.identity()
-    reading = ReadingOptions.from_json(data["reading"]) if "reading" in data else None
-    return identity(job.config, data["sha256"], job.task.vocabulary, data.get("document_end"), reading)
+    return identity(job.config, job.task.identity(), job.task.vocabulary)
 
 
-def identity(
-    config: TrainConfig,
-    data: str,
-    vocabulary: Vocabulary | None = None,
-    document_end: int | None = None,
-    reading: ReadingOptions | None = None,
-) -> dict[str, Any]:
+def identity(config: TrainConfig, data: dict[str, Any], vocabulary: Vocabulary | None) -> dict[str, Any]:
     """What a checkpoint belongs to: all, besides its parameters, that decides what a model writes and scores.
 
     It is stored in the checkpoint's metadata, under their digest, so that a run directory of which another file was
@@ -57,19 +49,19 @@ def identity(
 
     Args:
       config: the settings.
-      data: checksum of the data.
-      vocabulary, document_end, reading: of a text; left out for generated sequences.
+      data: what config.json holds of the data.
+      vocabulary: of a text; None for generated sequences.
     """
     settings = {name: value for name, value in config.to_json().items() if name not in CHANGEABLE | {"text"}}
-    belongs: dict[str, Any] = {"config": settings, "data": data}
-    if vocabulary is None or reading is None:
+    belongs: dict[str, Any] = {"config": settings, "data": data["sha256"]}
+    if vocabulary is None or "reading" not in data:
         return belongs
     shown = "".join(vocabulary.symbols) if len(vocabulary) <= MOST_SYMBOLS_SHOWN else None
     return belongs | {
         "vocabulary": vocabulary.digest,
         "symbols": shown,  # only to say which of them differ
-        "document_end": document_end,
-        "reading": reading.to_json(),
+        "document_end": data.get("document_end"),
+        "reading": ReadingOptions.from_json(data["reading"]).to_json(),
     }
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from jaxrnn.config import TrainConfig
 from jaxrnn.storage.logs import json_number
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.terminal.progress import Status
-from jaxrnn.training.job import TrainJob, measures_accuracy
+from jaxrnn.training.job import TrainJob
 
 
 class Report(NamedTuple):
@@ -58,7 +59,7 @@ def score_columns(job: TrainJob, update: int, score: Score) -> dict[str, Any]:
     if not job.validation_every:
         return {}
     columns = {f"valid/{job.task.objective.loss_name}": json_number(score.loss), "valid/update": update}
-    return columns | ({"valid/accuracy": json_number(score.accuracy)} if measures_accuracy(job) else {})
+    return columns | ({"valid/accuracy": json_number(score.accuracy)} if job.measures_accuracy else {})
 
 
 def epoch_of(job: TrainJob, update: int) -> int:
@@ -83,17 +84,12 @@ def status_of(job: TrainJob, update: int, total: int, measured: dict[str, float]
     return Status(update, total, f"{epoch}{numbers}  {speed}", left)
 
 
-def name_of_model(job: TrainJob) -> str:
+def name_of_model(config: TrainConfig, parts: dict[str, Any] | None) -> str:
     """The model in a few words: cell, hidden features and layers, or the name of a user's."""
-    if job.parts is not None:
-        return job.parts["model"]["type"]
-    return f"{job.config.cell} {job.config.hidden} x {job.config.layers}"
+    return f"{config.cell} {config.hidden} x {config.layers}" if parts is None else str(parts["model"]["type"])
 
 
 def describe_job(job: TrainJob) -> list[str]:
     """What a person wants to know before the first update, a few lines."""
-    return [
-        *job.task.notes,
-        job.task.describe(),
-        f"{name_of_model(job)}: {job.parameters:,} parameters; untrained loss {job.task.objective.chance_in_words}",
-    ]
+    model, chance = name_of_model(job.config, job.parts), job.task.objective.chance_in_words
+    return [*job.task.notes, job.task.describe(), f"{model}: {job.parameters:,} parameters; untrained loss {chance}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from jaxrnn.devices.hosts import is_writer, reading_alone
 from jaxrnn.storage import checkpoint as checkpoints
@@ -12,7 +12,7 @@ from jaxrnn.storage.logs import AppendLog, sample_entry
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.storage.vocabulary_file import save_vocabulary
-from jaxrnn.tasks.protocol import FedTask, Score
+from jaxrnn.tasks.protocol import Score
 from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.record import identity_of, record_of, restore
@@ -37,8 +37,7 @@ class RunFiles:
 
     def __init__(self, job: TrainJob, directory: RunDirectory, devices: int):
         self.job, self.directory, self.devices, self.path = job, directory, devices, directory.path
-        self.saved_update = -1
-        self.begun_before = False
+        self.saved_update, self.begun_before = -1, False
         self.rows = Rows(job)
         self._logs: dict[str, AppendLog] = {}
         self._last = LastRow()
@@ -72,7 +71,7 @@ class RunFiles:
             return None, warnings
         self.saved_update = saved.metadata["update"]
         if self.job.task.fed:
-            cast(FedTask, self.job.task).go_to(self.saved_update, saved.metadata.get("task"))
+            self.job.task.go_to(self.saved_update, saved.metadata.get("task"))
         self.rows = Rows(self.job, self.saved_update, *saved.metadata.get("mean_loss", ()))
         last = LastRow(*saved.metadata.get("last_row", ()))
         self.log_rows([last.goes_on if self.saved_update < self.job.updates else last.ends])
@@ -124,7 +123,7 @@ class RunFiles:
             files[name] = self._before_last.get(name, log.position())
         extra = {"files": files, "mean_loss": self.rows.since_row, "last_row": self._last, **identity_of(self.job)}
         if self.job.task.fed:
-            extra["task"] = cast(FedTask, self.job.task).position(update)
+            extra["task"] = self.job.task.position(update)
         checkpoints.save_checkpoint(self.directory.checkpoints, state, update, extra, FORMAT, MAY_BE_NAN, keep)
         self.saved_update = update
 

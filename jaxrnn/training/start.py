@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 
 from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
-from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory, default_run_path
 from jaxrnn.tasks.settings import is_reports_recipe
@@ -20,9 +18,9 @@ from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback
 from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
+from jaxrnn.training.member_runs import opened
 from jaxrnn.training.memory_files import MemoryFiles
 from jaxrnn.training.report import describe_job
-from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import RECENT_UPDATES
 from jaxrnn.training.step import recent_accuracy
 from jaxrnn.training.trainer import Trainer
@@ -98,17 +96,8 @@ def train_alone(
 ) -> FitResult:
     """Trains one job, in a directory or in memory."""
     devices = directory.read_config().get("devices") if directory is not None and directory.exists() else None
-    trainer = Trainer.of([job], devices)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(numerics(job.config.dtype))
-        files: RunFiles | MemoryFiles = MemoryFiles(job)
-        if directory is not None:
-            directory.prepare()
-            stack.enter_context(directory.lock())
-            files = RunFiles(job, directory, trainer.layout.share)
-        loop = stack.enter_context(
-            contextlib.closing(Loop([job], trainer, [files], progress, stop, callbacks=callbacks))
-        )
+    directories = [] if directory is None else [directory.path]
+    with opened([job], devices, directories, None, progress, stop, callbacks=callbacks) as loop:
         _say_how_it_begins(loop, job, directory)
         if loop.begin():
             loop.run()

@@ -135,22 +135,16 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
     first = state.update == state.skipped  # no finite update yet
     smooth = jnp.where(first, loss, SMOOTHING * state.smooth_loss + (1 - SMOOTHING) * loss)
     finite = jnp.isfinite(loss) & all_finite(gradients)
-
-    def keep(new, old):
-        return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
-
-    params, optimizer_state = keep(params, state.params), keep(optimizer_state, state.optimizer_state)
-    carry, smooth, variables = (
-        keep(carry, state.carry),
-        keep(smooth, state.smooth_loss),
-        keep(variables, state.variables),
-    )
+    now = (params, optimizer_state, carry, smooth, variables)
+    before = (state.params, state.optimizer_state, state.carry, state.smooth_loss, state.variables)
+    now = jax.tree.map(lambda new, old: jnp.where(finite, new, old), now, before)
+    params, optimizer_state, carry, smooth, variables = now
     # From the first validation on the validation decides which parameters are the best.
     update = state.update + 1
     lowest = state.candidate or best_of(state)
     better = finite & (smooth < lowest.smooth_loss) & (state.valid_update == 0)
-    now = Candidate(params, smooth, update, variables)
-    lowest = jax.tree.map(lambda new, old: jnp.where(better, new, old), now, lowest)
+    reached = Candidate(params, smooth, update, variables)
+    lowest = jax.tree.map(lambda new, old: jnp.where(better, new, old), reached, lowest)
     if accuracy is not None:
         assert state.recent_accuracy is not None
         state = state._replace(recent_accuracy=state.recent_accuracy.at[state.update % RECENT_UPDATES].set(accuracy))

@@ -19,7 +19,7 @@ from jaxrnn.models.structure import joined
 from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict
 from jaxrnn.tasks.protocol import FRESH, Score, Task
-from jaxrnn.training.job import TrainJob, settings_of, start_state, structure_of_model
+from jaxrnn.training.job import TrainJob, model_structure, settings_of, start_state, template_of
 from jaxrnn.training.judgement import judged, shown
 from jaxrnn.training.members import Alone, Members
 from jaxrnn.training.parts import jobs_of_parts, with_injected
@@ -92,7 +92,7 @@ class Trainer:
         self.jobs, self.layout = list(jobs), layout_of(configs, devices)
         self.settings = settings_of(jobs[0], self.layout.share)
         self.batch_size, self.dtype = jobs[0].task.batch_size, configs[0].dtype
-        self.graphdef = structure_of_model(jobs[0])[0]
+        self.graphdef = model_structure(jobs[0].make_model, self.dtype)[0]
         self._states: Alone | Members | None = None
         self._held: list[TrainState | None] = [None] * len(self.jobs)
 
@@ -111,9 +111,7 @@ class Trainer:
 
     def template(self) -> TrainState:
         """Shapes and dtypes of a state, without making an array."""
-        with numerics(self.dtype):
-            job = self.jobs[0]
-            return jax.eval_shape(lambda: start_state(job, np.uint32(job.config.seed), job.values))
+        return template_of(self.jobs[0])
 
     def begin(self, states: Sequence[TrainState | None] | None = None) -> None:
         """Compiles the program and puts the states in place; None stands for one before its first update."""

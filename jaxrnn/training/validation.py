@@ -12,7 +12,7 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.devices.mesh import like, on_first_device
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.training.early_stopping import observe, should_stop
-from jaxrnn.training.state import TrainState
+from jaxrnn.training.state import Candidate, TrainState, with_best
 from jaxrnn.training.step import EXPLOSION, StepSettings, is_diverged, is_solved
 
 
@@ -36,12 +36,8 @@ def with_score(state: TrainState, score: Score, plateau_patience: int = 0) -> Tr
             lower = like(np.asarray(rates.learning_rate) * np.asarray(rates.decay_rate), rates.learning_rate)
             state = state._replace(values=state.values._replace(hyperparameters=rates._replace(learning_rate=lower)))
         return state
-    return state._replace(
-        best_params=jax.tree.map(jnp.copy, state.params),
-        best_variables=jax.tree.map(jnp.copy, state.variables),
-        best_smooth_loss=jnp.copy(state.smooth_loss),
-        best_update=jnp.copy(state.update),
-    )
+    best = Candidate(state.params, state.smooth_loss, state.update, state.variables)
+    return with_best(state, jax.tree.map(jnp.copy, best))
 
 
 def end_of(config: TrainConfig, settings: StepSettings, state: TrainState, total: int) -> str | None:

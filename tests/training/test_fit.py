@@ -179,6 +179,7 @@ def test_a_regression_is_the_mean_squared_error_and_predicts_numbers() -> None:
     answers = np.array([inputs[row, length - 1] @ W[:, 0] for row, length in enumerate(lengths)])
     trainer = jaxrnn.Trainer(logits_of(W), task, optax.sgd(0.0), updates=1)
     told = trainer.evaluate(task)
+    assert {name: type(value) for name, value in told.items()} == dict.fromkeys(told, float) | {"sequences": int}
     np.testing.assert_allclose(told["squared_error"], ((answers - targets) ** 2).mean(), rtol=1e-5)
     np.testing.assert_allclose(told["mean_error"], np.abs(answers - targets).mean(), rtol=1e-5)
     predicted = trainer.predict(inputs, lengths)
