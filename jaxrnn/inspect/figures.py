@@ -224,7 +224,7 @@ def draw_loss_by_order(
     axes.plot(np.arange(len(losses)) + 1, losses, color=color, linestyle=line, marker=mark, label=label)
     for (name, loss), (color, line, _) in zip(networks.items(), others, strict=False):
         axes.axhline(loss, color=color, linestyle=line, label=_plain(f"{name}: {loss:.3f}"))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=20, integer=True))
     axes.legend(frameon=False)
     return figure
 
@@ -244,7 +244,7 @@ def draw_error_kinds(errors: ErrorKinds, *, title: str = "Errors by kind") -> Fi
     axes.barh(places + 0.2, [kind.alone for kind in errors.kinds], 0.4, label="alone", **alone)
     axes.set_yticks(places, [_plain(kind.name) for kind in errors.kinds])
     axes.set_xlim(0, min(1, 1.05 * max([kind.alone for kind in errors.kinds], default=1)) or 1)
-    axes.invert_yaxis()
+    axes.set_ylim(len(places) - 0.4, -0.6)
     axes.legend(frameon=False, loc="lower right")
     return figure
 
