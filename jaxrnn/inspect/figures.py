@@ -80,7 +80,8 @@ def draw_saturation(layers: Sequence[LayerSummary], *, title: str = "Saturation 
         axes.plot([0, 1], [1, 0], color=GREY, linewidth=1, zorder=0)
         for number, (layer, (color, _, mark)) in enumerate(zip(layers, STYLES, strict=False)):
             if name in layer.gates:
-                of, style = layer.gates[name], {"facecolors": "none", "edgecolors": color, "marker": mark}
+                of = layer.gates[name]
+                style: dict[str, Any] = {"facecolors": "none", "edgecolors": color, "marker": mark}
                 axes.scatter(of.low, of.high, s=22, linewidths=0.9, label=f"layer {number}", clip_on=False, **style)
         axes.set(title=_plain(f"{name} gate"), xlim=(0, 1), ylim=(0, 1), xlabel="share of steps below 0.1")
         axes.set_ylabel("share of steps above 0.9" if place == 0 else "")
@@ -245,7 +246,7 @@ def draw_error_kinds(errors: ErrorKinds, *, title: str = "Errors by kind") -> Fi
     axes.set_yticks(places, [_plain(kind.name) for kind in errors.kinds])
     axes.set_xlim(0, min(1, 1.05 * max([kind.alone for kind in errors.kinds], default=1)) or 1)
     axes.set_ylim(len(places) - 0.4, -0.6)
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 

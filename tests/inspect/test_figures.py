@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -37,7 +39,7 @@ MADE = {
 
 @pytest.mark.parametrize("name", MADE)
 def test_a_picture_has_title_and_labels_and_nothing_lies_outside(name: str) -> None:
-    figure = MADE[name]()
+    figure: Any = MADE[name]()
     assert figure._repr_png_().startswith(b"\x89PNG")  # drawn, with every warning an error
     assert figure.get_suptitle() or figure.axes[0].get_title()
     assert all(axes.get_xlabel() or axes.get_ylabel() for axes in figure.axes)
@@ -53,7 +55,8 @@ def test_a_picture_has_title_and_labels_and_nothing_lies_outside(name: str) -> N
 
 def test_windows_running_mean_and_borders_are_those_of_a_loop() -> None:
     log_p = np.log(NOISE.random(95))
-    windows, mean, border = figures.draw_loss_along_text(log_p, {"test": 80}, window=10, running=3).axes[0].get_lines()
+    axes: Any = figures.draw_loss_along_text(log_p, {"test": 80}, window=10, running=3).axes[0]
+    windows, mean, border = axes.get_lines()
     expected = [-log_p[start : start + 10].mean() for start in range(0, 95, 10)]
     np.testing.assert_allclose(windows.get_ydata(), expected, rtol=1e-12)
     np.testing.assert_allclose(
@@ -63,7 +66,7 @@ def test_windows_running_mean_and_borders_are_those_of_a_loop() -> None:
 
 
 def test_every_unit_of_every_layer_has_its_mark_within_shares() -> None:
-    axes = figures.draw_saturation(LAYERS).axes[0]
+    axes: Any = figures.draw_saturation(LAYERS).axes[0]
     for layer, marks in zip(LAYERS, axes.collections, strict=True):
         expected = np.stack([layer.gates["input"].low, layer.gates["input"].high], axis=1)
         np.testing.assert_array_equal(marks.get_offsets(), expected)
@@ -72,7 +75,7 @@ def test_every_unit_of_every_layer_has_its_mark_within_shares() -> None:
 
 def test_a_unit_is_drawn_character_by_character_and_control_characters_do_nothing() -> None:
     values = np.linspace(-1, 1, len(TEXT))
-    axes = figures.draw_unit(TEXT, values, columns=5).axes[0]
+    axes: Any = figures.draw_unit(TEXT, values, columns=5).axes[0]
     cells = axes.images[0].get_array().ravel()
     np.testing.assert_array_equal(cells[: len(TEXT)], values)
     assert [t.get_text() for t in axes.texts[:9]] == ["a", " ", '"', "b", "$", "c", '"', "⏎", "⇥"]
@@ -81,7 +84,7 @@ def test_a_unit_is_drawn_character_by_character_and_control_characters_do_nothin
 
 def test_bars_stand_over_their_characters() -> None:
     changes = NOISE.random(len(TEXT) - 1)
-    axes = figures.draw_dependence(TEXT, {"gradient": changes}).axes[0]
+    axes: Any = figures.draw_dependence(TEXT, {"gradient": changes}).axes[0]
     np.testing.assert_allclose([bar.get_height() for bar in axes.patches], changes)
     np.testing.assert_allclose(
         [bar.get_x() + bar.get_width() / 2 for bar in axes.patches], range(len(changes)), atol=1e-9
@@ -89,7 +92,7 @@ def test_bars_stand_over_their_characters() -> None:
 
 
 def test_effects_are_sorted_and_the_marked_unit_is_named_with_its_rank() -> None:
-    axes = figures.draw_effects({"layer 1": np.array([0.1, 0.4, 0.2])}, ("layer 1", 2)).axes[0]
+    axes: Any = figures.draw_effects({"layer 1": np.array([0.1, 0.4, 0.2])}, ("layer 1", 2)).axes[0]
     np.testing.assert_array_equal(axes.get_lines()[1].get_ydata(), [0.4, 0.2, 0.1])
     assert axes.texts[0].get_text() == "unit 2 of layer 1: rank 2 of 3"
 
