@@ -12,6 +12,14 @@ from .dependence import response as response
 from .dependence import similar_spans as similar_spans
 from .errors_by_kind import ErrorKinds as ErrorKinds
 from .errors_by_kind import kinds_of_errors as kinds_of_errors
+from .figures import draw_calibration as draw_calibration
+from .figures import draw_dependence as draw_dependence
+from .figures import draw_effects as draw_effects
+from .figures import draw_error_kinds as draw_error_kinds
+from .figures import draw_loss_along_text as draw_loss_along_text
+from .figures import draw_loss_by_order as draw_loss_by_order
+from .figures import draw_saturation as draw_saturation
+from .figures import draw_unit as draw_unit
 from .gradient_check import Method as Method
 from .gradient_check import compare_gradients as compare_gradients
 from .gradient_check import gradient_errors as gradient_errors
