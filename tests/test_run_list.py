@@ -148,7 +148,10 @@ def test_the_newest_comes_first_and_a_damaged_run_is_a_row_that_says_so(tmp_path
     assert all(reason in shown.out for reason in reasons)
 
 
-def test_names_that_a_terminal_would_obey_are_escaped(tmp_path: Path, capsys: Any) -> None:
+def test_names_that_a_terminal_would_obey_are_escaped(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # nothing is broken
     first = make(tmp_path / "a\x1b[2J[bold]b", data={"name": "\u202ebook$x^2$"})
     second = make(tmp_path / "_[/red]", hidden=3)
     picture = tmp_path / "both.png"

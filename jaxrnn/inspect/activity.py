@@ -57,7 +57,7 @@ def with_gates(function: Callable[..., Any]) -> Callable[..., tuple[Any, list[ja
     Those inside a loop or a branch of the function are not seen.
 
     Example:
-      >>> y, gates = with_gates(lambda x: 2 * jax.nn.sigmoid(x))(jnp.zeros(3))
+      >>> y, gates = with_gates(lambda x: 2 * jax.nn.sigmoid(x))(jax.numpy.zeros(3))
       >>> y.tolist(), gates[0].tolist()
       ([1.0, 1.0, 1.0], [0.5, 0.5, 0.5])
     """

@@ -25,7 +25,7 @@ def fit_to_text(settings: dict[str, Any], characters: int, asked: Collection[str
     Example:
       >>> settings = {"batch_size": 32, "bptt_length": 64, "validation_fraction": 0.05, "test_fraction": 0.0}
       >>> fit_to_text(settings, 1000, ())[1]
-      'the text has 1,000 characters: --batch-size 19, not 32; --bptt-length 49, not 64'
+      'the text has 1,000 characters: --batch-size 14, not 32; --bptt-length 49, not 64'
     """
     lowered, shares = dict(settings), ("validation_fraction", "test_fraction")
     lowered |= {name: 0.0 for name in shares if name not in asked and held_out(characters, settings[name]) < 2}
