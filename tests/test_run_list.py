@@ -27,6 +27,12 @@ from jaxrnn.training.early_stopping import initial_early_stopping, observe, shou
 VERSIONS = {"versions": {"jax": "0.10.2"}}
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cell is broken, whatever terminal the tests run in; a test of widths sets its own."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 def make(path: Path, rows: Any = ((4, 2.0, None), (8, 1.5, None)), data: Any = None, **settings: Any) -> Path:
     """A run of a text with an epoch of 4 updates, of which (update, training loss, validation loss) were logged."""
     (path / "checkpoints").mkdir(parents=True)
@@ -148,10 +154,7 @@ def test_the_newest_comes_first_and_a_damaged_run_is_a_row_that_says_so(tmp_path
     assert all(reason in shown.out for reason in reasons)
 
 
-def test_names_that_a_terminal_would_obey_are_escaped(
-    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")  # nothing is broken
+def test_names_that_a_terminal_would_obey_are_escaped(tmp_path: Path, capsys: Any) -> None:
     first = make(tmp_path / "a\x1b[2J[bold]b", data={"name": "\u202ebook$x^2$"})
     second = make(tmp_path / "_[/red]", hidden=3)
     picture = tmp_path / "both.png"
