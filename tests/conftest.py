@@ -65,3 +65,9 @@ def with_optimizations() -> Iterator[None]:
         switch(True)
         yield
         switch(not without)
+
+
+@pytest.fixture
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cell of a table is broken, whatever terminal the tests run in."""
+    monkeypatch.setenv("COLUMNS", "200")

@@ -24,13 +24,9 @@ from jaxrnn.storage.run_list import Listed, StoredRun, _stops_early, list_runs, 
 from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.training.early_stopping import initial_early_stopping, observe, should_stop
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 VERSIONS = {"versions": {"jax": "0.10.2"}}
-
-
-@pytest.fixture(autouse=True)
-def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cell is broken, whatever terminal the tests run in; a test of widths sets its own."""
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 def make(path: Path, rows: Any = ((4, 2.0, None), (8, 1.5, None)), data: Any = None, **settings: Any) -> Path:

@@ -25,6 +25,8 @@ from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.training.member_runs import MemberResult
 from jaxrnn.training.sweep_file import read_sweep, sweep_path
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 XOR = """
 [base]
 task = "xor"
