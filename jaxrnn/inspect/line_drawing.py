@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxrnn.inspect.coloured_text import mark_of
 # Okabe and Ito's colours, which the colour-blind tell apart; each line has dashes of its own as well.
 LINES = (("#0072B2", ""), ("#D55E00", "6 3"), ("#555555", "2 2"))
 WIDE, HIGH, LEFT, BELOW, ABOVE = 760, 240, 60, 44, 24
-TICKS = 5
+MOST_TICKS = 7
 ROW, CELL = 90, 9  # characters in a line of a trace, and points for each
 
 
@@ -33,20 +34,21 @@ def drawn_lines(
     """
     lines = {name: tuple(np.asarray(of, float)[np.isfinite(x + y)] for of in (x, y)) for name, (x, y) in lines.items()}
     xs, ys = (np.concatenate([line[axis] for line in lines.values()] or [np.zeros(1)]) for axis in (0, 1))
-    (x_low, x_high), (y_low, y_high) = _limits(xs), _limits(ys)
+    x_ticks, y_ticks = _ticks(xs), _ticks(ys)
+    x_low, x_high, y_low, y_high = x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1]
     made = [f'<svg class=plot viewBox="0 0 {WIDE} {HIGH}" role=img aria-label="{html.escape(y_label)}">']
 
     def at(x: float, y: float) -> tuple[float, float]:
         across, up = (x - x_low) / (x_high - x_low), (y - y_low) / (y_high - y_low)
         return LEFT + across * (WIDE - LEFT - 20), HIGH - BELOW - up * (HIGH - BELOW - ABOVE)
 
-    for share in np.linspace(0, 1, TICKS):
-        x, y = x_low + share * (x_high - x_low), y_low + share * (y_high - y_low)
-        (px, _), (_, py) = at(x, y_low), at(x_low, y)
+    for y in y_ticks:
+        py = at(x_low, y)[1]
         made.append(f'<path class=grid d="M{LEFT} {py:.1f}H{WIDE - 20}"/>')
-        made.append(f'<text x="{LEFT - 6}" y="{py + 4:.1f}" text-anchor=end>{y:.3g}</text>')
-        shown = f"{x:,.0f}" if x_high - x_low > 2 * TICKS else f"{x:.3g}"
-        made.append(f'<text x="{px:.1f}" y="{HIGH - BELOW + 16}" text-anchor=middle>{shown}</text>')
+        made.append(f'<text x="{LEFT - 6}" y="{py + 4:.1f}" text-anchor=end>{y:.4g}</text>')
+    for x in x_ticks:
+        shown = f"{x:,.0f}" if x_high > 2 * MOST_TICKS else f"{x:.4g}"
+        made.append(f'<text x="{at(x, y_low)[0]:.1f}" y="{HIGH - BELOW + 16}" text-anchor=middle>{shown}</text>')
     for number, ((name, (x, y)), (colour, dashes)) in enumerate(zip(lines.items(), LINES, strict=False)):
         points = [at(float(a), float(b)) for a, b in zip(x, y, strict=True)]
         drawn = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
@@ -65,6 +67,17 @@ def drawn_lines(
 def _limits(values: np.ndarray) -> tuple[float, float]:
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _ticks(values: np.ndarray) -> list[float]:
+    """Round numbers, at most `MOST_TICKS`, from below the smallest value to above the largest."""
+    low, high = _limits(values)
+    power = 10.0 ** math.floor(math.log10((high - low) / MOST_TICKS))
+    for step in (power * factor for factor in (1, 2, 5, 10, 20)):
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        if last - first < MOST_TICKS:
+            break
+    return [k * step for k in range(first, last + 1)]
 
 
 def drawn_trace(text: str, values: np.ndarray, marked: Sequence[float] | np.ndarray) -> str:
