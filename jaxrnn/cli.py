@@ -1,4 +1,5 @@
-"""The command line: `jaxrnn train | resume | sample | evaluate | plot | export | corpus | runs | sweep | completion`.
+"""The command line: `jaxrnn train | resume | sample | evaluate | inspect | plot | export | corpus |
+runs | sweep | completion`.
 
 Nothing here imports JAX until the arguments are known to be good: `--help` and a mistyped option answer at once.
 """
@@ -14,11 +15,12 @@ from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, Parameter
 
-from jaxrnn.checks import flag, parse_devices
+from jaxrnn.checks import parse_devices
 from jaxrnn.config import CHANGEABLE, CHOICES, DEFAULT_TEXT, TrainConfig
 from jaxrnn.errors import EXIT_DONE
+from jaxrnn.inspect.look import LOOK, Look
 from jaxrnn.storage.runs_command import runs
-from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, read_settings, settings_of
+from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, presets, read_settings, settings_of
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number, write_output
 from jaxrnn.terminal.options import given_of, with_options
 from jaxrnn.terminal.progress import Progress
@@ -99,6 +101,10 @@ def train(
     return EXIT_OF_STOP[train_run(settings, run, corpus=corpus).stopped]
 
 
+TrainedPath = Annotated[Path, Parameter(help="the run directory, or a file of `jaxrnn export`.")]
+Checkpoint = Annotated[
+    str | None, Parameter(help="best (by its loss; if not given) or latest; a file holds one of them")
+]
 # Of a run that was trained with a cell of its own: nothing that its files name is imported.
 OwnCell = Annotated[str | None, Parameter(help="MODULE:CLASS, if it was trained with a cell of your own")]
 
@@ -110,13 +116,13 @@ def _use_own(cell: str | None) -> None:
         use_cell(cell)
 
 
-@app.command
-def presets() -> int:
-    """The recipes that `jaxrnn train --preset` knows: their options, and what they reach."""
-    for name, preset in PRESETS.items():
-        options = " ".join(f"{flag(option)} {value}" for option, value in preset.settings.items())
-        write_output(f"{name}: {preset.reaches}\n    {options or 'the defaults'}\n")
-    return EXIT_DONE
+def _opened(directory: Path, cell: str | None) -> Any:
+    from jaxrnn.devices.environment import use_compile_cache
+    from jaxrnn.run import open_run
+
+    use_compile_cache()
+    _use_own(cell)
+    return open_run(directory)
 
 
 @app.command
@@ -135,33 +141,26 @@ def resume(directory: Path, /, *, cell: OwnCell = None, **options: Any) -> int:
 
 @app.command
 def sample(
-    directory: Path,
+    directory: TrainedPath,
     /,
     *,
     length: Annotated[int, Parameter(converter=whole_number)] = 1000,
     temperature: float = 1.0,
     prime: str = "",
     seed: Annotated[int, Parameter(converter=whole_number)] = 0,
-    checkpoint: str | None = None,
+    checkpoint: Checkpoint = None,
     cell: OwnCell = None,
 ) -> int:
     """Let a trained model write.
 
     Args:
-      directory: the run directory, or a file of `jaxrnn export`.
       length: how many characters to generate.
       temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
       prime: text that the model reads first; it is not printed again. Without it, it begins as after a line end.
       seed: the same seed gives the same text.
-      checkpoint: best (lowest smoothed loss; if not given) or latest; a file holds one of them.
     """
-    from jaxrnn.devices.environment import use_compile_cache
-    from jaxrnn.run import open_run
-
-    use_compile_cache()
-    _use_own(cell)
     write_output("")  # a closed stdout is refused before the model is made
-    for part in open_run(directory).stream(
+    for part in _opened(directory, cell).stream(
         length=length, temperature=temperature, prime=prime, seed=seed, checkpoint=checkpoint
     ):
         write_output(part, escape=False)
@@ -171,21 +170,37 @@ def sample(
 
 
 @app.command
-def evaluate(directory: Path, text: str, /, *, checkpoint: str | None = None, cell: OwnCell = None) -> int:
+def evaluate(directory: TrainedPath, text: str, /, *, checkpoint: Checkpoint = None, cell: OwnCell = None) -> int:
     """Score a trained model on a text: every character but the first once. Prints one JSON object.
 
     Args:
-      directory: the run directory, or a file of `jaxrnn export`.
       text: a file, a directory, - (standard input) or a known text.
-      checkpoint: best (lowest smoothed loss; if not given) or latest; a file holds one of them.
     """
-    from jaxrnn.devices.environment import use_compile_cache
-    from jaxrnn.run import open_run
-
-    use_compile_cache()
-    _use_own(cell)
     write_output("")  # a closed stdout is refused before anything is scored
-    write_output(json.dumps(open_run(directory).evaluate(text, checkpoint=checkpoint)) + "\n")
+    write_output(json.dumps(_opened(directory, cell).evaluate(text, checkpoint=checkpoint)) + "\n")
+    return EXIT_DONE
+
+
+@app.command
+def inspect(
+    directory: TrainedPath, /, *, look: Annotated[Look, Parameter(name="*")] = LOOK, cell: OwnCell = None
+) -> int:
+    """See inside a trained model: a text coloured by its probabilities, gates, and units that track the text."""
+    if look.html is None:
+        write_output("")  # a closed stdout is refused before anything is read
+    opened = _opened(directory, cell)
+    from jaxrnn.devices.numerics import numerics
+    from jaxrnn.inspect.report_of_run import look_inside_run, show
+    from jaxrnn.inspect.report_page import page
+    from jaxrnn.storage.small_files import write_atomically
+
+    with numerics(opened.config.dtype):
+        inside = look_inside_run(opened, look, for_page=look.html is not None)
+    if look.html is None:
+        show(inside, beneath=look.beneath)
+    else:
+        write_atomically(look.html, page(inside, title=repr(opened), beneath=look.beneath))
+        Progress().message(str(look.html))
     return EXIT_DONE
 
 
@@ -197,10 +212,7 @@ def plot(directory: Path, /, *, output: Path | None = None, cell: OwnCell = None
       directory: the run directory.
       output: the picture; DIR/plots/learning_curve.png if not given.
     """
-    from jaxrnn.run import open_run
-
-    _use_own(cell)
-    Progress().message(str(open_run(directory).save_plot(output)))
+    Progress().message(str(_opened(directory, cell).save_plot(output)))
     return EXIT_DONE
 
 
@@ -216,10 +228,7 @@ def export(directory: Path, model: Path, /, *, checkpoint: str = "best", cell: O
       model: the file, whose name ends in .safetensors.
       checkpoint: best (lowest smoothed loss) or latest.
     """
-    from jaxrnn.run import open_run
-
-    _use_own(cell)
-    Progress().message(str(open_run(directory).export(model, checkpoint)))
+    Progress().message(str(_opened(directory, cell).export(model, checkpoint)))
     return EXIT_DONE
 
 
@@ -235,6 +244,7 @@ def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
     return EXIT_DONE
 
 
+app.command(presets)
 app.command(runs)
 
 
@@ -271,7 +281,12 @@ def completion(shell: str, /) -> int:
     """Print a script that completes commands, options and values in bash, zsh or fish: see the documentation."""
     from jaxrnn.terminal.completion import SHELLS, completion_script
 
-    choices = CHOICES | {"preset": tuple(PRESETS), "checkpoint": ("best", "latest"), "shell": SHELLS}
+    choices = CHOICES | {
+        "preset": tuple(PRESETS),
+        "checkpoint": ("best", "latest"),
+        "start": ("cold", "warm"),
+        "shell": SHELLS,
+    }
     write_output(completion_script(app, shell, choices))
     return EXIT_DONE
 

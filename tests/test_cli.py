@@ -18,7 +18,7 @@ from jaxrnn.terminal.command import exit_code_of
 
 SCRIPT = Path(sys.executable).with_name("jaxrnn")
 MAIN = [sys.executable, "-c", "from jaxrnn.cli import main; main()"]
-COMMANDS = ("train", "resume", "sample", "evaluate", "plot", "export", "corpus")
+COMMANDS = ("train", "resume", "sample", "evaluate", "inspect", "plot", "export", "corpus")
 
 
 def _seconds(command: list[str]) -> float:

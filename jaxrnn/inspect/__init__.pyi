@@ -5,6 +5,8 @@ from .activity import with_gates as with_gates
 from .calibration import Calibration as Calibration
 from .calibration import calibration_of as calibration_of
 from .calibration import calibration_sums as calibration_sums
+from .coloured_text import ColouredText as ColouredText
+from .coloured_text import coloured as coloured
 from .dependence import Span as Span
 from .dependence import depends_on as depends_on
 from .dependence import effect_of_replacing as effect_of_replacing
@@ -46,6 +48,9 @@ from .reading import activations as activations
 from .reading import guess as guess
 from .reading import read_windows as read_windows
 from .reading import summarise_layers as summarise_layers
+from .report import Inside as Inside
+from .report import look_inside as look_inside
+from .report_of_run import look_inside_run as look_inside_run
 from .sample_quality import SampleQuality as SampleQuality
 from .sample_quality import quality_of_sample as quality_of_sample
 from .sample_quality import read_training_text as read_training_text

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from jaxrnn.cells.initializers import SCALED
 from jaxrnn.cells.table import CELL_TABLE
-from jaxrnn.checks import choice_error
-from jaxrnn.errors import ConfigurationError
+from jaxrnn.checks import choice_error, flag
+from jaxrnn.errors import EXIT_DONE, ConfigurationError
 from jaxrnn.optim.table import CONSTANTS, OPTIMIZERS, USUAL_RATES
+from jaxrnn.terminal.command import write_output
 from jaxrnn.terminal.printable import printable
 
 MAX_FILE_BYTES = 1 << 20
@@ -161,3 +162,11 @@ def read_table(path: Path, option: str, other: str = "") -> Any:
         raise ConfigurationError(
             f"{option} expects a TOML file with lines such as hidden = 200{other}; {shown}: {why}"
         ) from error
+
+
+def presets() -> int:
+    """The recipes that `jaxrnn train --preset` knows: their options, and what they reach."""
+    for name, preset in PRESETS.items():
+        options = " ".join(f"{flag(option)} {value}" for option, value in preset.settings.items())
+        write_output(f"{name}: {preset.reaches}\n    {options or 'the defaults'}\n")
+    return EXIT_DONE

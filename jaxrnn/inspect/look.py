@@ -1,0 +1,37 @@
+"""What `jaxrnn inspect` is asked to look at; free of JAX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from jaxrnn.terminal.command import whole_number
+
+SHOWN_IN_TERMINAL, SHOWN_ON_PAGE = 2000, 20_000
+
+
+@dataclass(frozen=True)
+class Look:
+    """What to look at, and how to show it.
+
+    Args:
+      text: a file, a directory, - (standard input) or a known text; the run's own validation part if not given.
+      characters: how many are shown in colour; 2,000, on a page 20,000.
+      start: warm (after the text before it) or cold (from a fresh start).
+      beneath: whether the best guess stands beneath each character where it was wrong.
+      html: write one page with all of it to this file.
+      checkpoint: best (by its loss; if not given) or latest; a file holds one of them.
+    """
+
+    text: str | None = None
+    characters: Annotated[int | None, Parameter(converter=whole_number)] = None
+    start: str = "warm"
+    beneath: bool = False
+    html: Path | None = None
+    checkpoint: str | None = None
+
+
+LOOK = Look()
