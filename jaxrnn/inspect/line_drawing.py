@@ -49,8 +49,8 @@ def drawn_lines(
     for x in x_ticks:
         shown = f"{x:,.0f}" if x_high > 2 * MOST_TICKS else f"{x:.4g}"
         made.append(f'<text x="{at(x, y_low)[0]:.1f}" y="{HIGH - BELOW + 16}" text-anchor=middle>{shown}</text>')
-    for number, ((name, (x, y)), (colour, dashes)) in enumerate(zip(lines.items(), LINES, strict=False)):
-        points = [at(float(a), float(b)) for a, b in zip(x, y, strict=True)]
+    for number, ((name, (across, up)), (colour, dashes)) in enumerate(zip(lines.items(), LINES, strict=False)):
+        points = [at(float(a), float(b)) for a, b in zip(across, up, strict=True)]
         drawn = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         made.append(f'<polyline points="{drawn}" fill=none stroke="{colour}" stroke-dasharray="{dashes}"/>')
         made += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r=3 fill="{colour}"/>' for a, b in points if marks]
