@@ -42,15 +42,16 @@ def drawn_lines(
         across, up = (x - x_low) / (x_high - x_low), (y - y_low) / (y_high - y_low)
         return LEFT + across * (WIDE - LEFT - 20), HIGH - BELOW - up * (HIGH - BELOW - ABOVE)
 
-    for y in y_ticks:
-        py = at(x_low, y)[1]
+    for up in y_ticks:
+        py = at(x_low, up)[1]
         made.append(f'<path class=grid d="M{LEFT} {py:.1f}H{WIDE - 20}"/>')
-        made.append(f'<text x="{LEFT - 6}" y="{py + 4:.1f}" text-anchor=end>{y:.4g}</text>')
-    for x in x_ticks:
-        shown = f"{x:,.0f}" if x_high > 2 * MOST_TICKS else f"{x:.4g}"
-        made.append(f'<text x="{at(x, y_low)[0]:.1f}" y="{HIGH - BELOW + 16}" text-anchor=middle>{shown}</text>')
-    for number, ((name, (across, up)), (colour, dashes)) in enumerate(zip(lines.items(), LINES, strict=False)):
-        points = [at(float(a), float(b)) for a, b in zip(across, up, strict=True)]
+        made.append(f'<text x="{LEFT - 6}" y="{py + 4:.1f}" text-anchor=end>{up:.4g}</text>')
+    for across in x_ticks:
+        shown = f"{across:,.0f}" if x_high > 2 * MOST_TICKS else f"{across:.4g}"
+        px = at(across, y_low)[0]
+        made.append(f'<text x="{px:.1f}" y="{HIGH - BELOW + 16}" text-anchor=middle>{shown}</text>')
+    for number, ((name, (x, y)), (colour, dashes)) in enumerate(zip(lines.items(), LINES, strict=False)):
+        points = [at(float(a), float(b)) for a, b in zip(x, y, strict=True)]
         drawn = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         made.append(f'<polyline points="{drawn}" fill=none stroke="{colour}" stroke-dasharray="{dashes}"/>')
         made += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r=3 fill="{colour}"/>' for a, b in points if marks]

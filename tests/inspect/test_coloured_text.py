@@ -56,6 +56,11 @@ def test_html_of_markup_and_escape_sequences_is_their_text(beneath: bool) -> Non
     assert all(value is not None and value.isprintable() for _, value in page.attributes)
 
 
+def test_a_run_of_one_step_is_one_element_and_escaped() -> None:
+    page = Page(ColouredText(NASTY, np.full(len(NASTY), 0.5)).to_html())
+    assert page.text == printable(NASTY) and page.tags == ["style", "div", "span"]
+
+
 @pytest.mark.parametrize("beneath", [False, True])
 def test_a_terminal_gets_the_text_and_no_command_of_its(beneath: bool) -> None:
     seen = seen_of(NASTY * 20, beneath=beneath)
