@@ -18,9 +18,9 @@ LONGEST_QUOTE = 2000  # characters; a quote open for longer was not closed, and 
 def properties_of(text: str) -> dict[str, np.ndarray]:
     """Every property of a text by its name, (N,) float32; what the text has none of is left out.
 
-    `inside quotes` (double ones, straight or curved), `inside brackets`, `position in line` (characters since the line
-    feed), `indentation` (blanks at the line's start, so far), `position in word`, `inside a number`, `inside a URL`,
-    `capital` (the character is one), `after a full stop` (at most three characters ago).
+    `inside quotes` (double ones, straight or curved, to an empty line at the latest), `inside brackets`, `position in line`
+    (characters since the line feed), `indentation` (blanks at the line's start, so far), `position in word`, `inside a
+    number`, `inside a URL`, `capital` (the character is one), `after a full stop` (at most three characters ago).
 
     Example:
       >>> properties_of('a "bc" d')["inside quotes"].astype(int).tolist()
@@ -42,9 +42,12 @@ def properties_of(text: str) -> dict[str, np.ndarray]:
 
 
 def _inside_quotes(text: str) -> list[int]:
-    inside, since, marks = 0, 0, []
+    inside, since, before, marks = 0, 0, "", []
     for c in text:
         since += 1
+        if c == before == "\n":  # a paragraph has ended: the next one of a long speech has a mark of its own
+            inside = 0
+        before = c
         if c == "\N{LEFT DOUBLE QUOTATION MARK}" or (c == '"' and not inside):
             inside, since = 1, 0
         elif c in '"\N{RIGHT DOUBLE QUOTATION MARK}' or since > LONGEST_QUOTE:

@@ -22,6 +22,8 @@ def test_properties_are_what_a_reader_would_mark() -> None:
     assert [text[i] for i in np.flatnonzero(found["capital"])] == ["Z"]
     assert "after a full stop" in found and "inside brackets" not in properties_of("no")
     assert not any(properties_of('"' + "a" * 3000)["inside quotes"][2500:])  # never closed
+    paragraphs = properties_of('"One\n\n"two" x')["inside quotes"].astype(int).tolist()
+    assert paragraphs == [1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 0, 0, 0]
 
 
 def slow_noise(generator: np.random.Generator, n: int, units: int) -> np.ndarray:
