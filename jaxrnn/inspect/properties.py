@@ -18,9 +18,9 @@ LONGEST_QUOTE = 2000  # characters; a quote open for longer was not closed, and 
 def properties_of(text: str) -> dict[str, np.ndarray]:
     """Every property of a text by its name, (N,) float32; what the text has none of is left out.
 
-    `inside quotes` (double ones, straight or curved, to an empty line at the latest), `inside brackets`, `position in line`
-    (characters since the line feed), `indentation` (blanks at the line's start, so far), `position in word`, `inside a
-    number`, `inside a URL`, `capital` (the character is one), `after a full stop` (at most three characters ago).
+    `inside quotes` (double ones, straight or curved, to an empty line at the latest), `inside brackets`, `position in
+    line` (characters since the line feed), `indentation` (blanks at the line's start, so far), `position in word`,
+    `inside a number`, `inside a URL`, `capital` (the character is one), `after a full stop` (at most three ago).
 
     Example:
       >>> properties_of('a "bc" d')["inside quotes"].astype(int).tolist()
