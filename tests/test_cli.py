@@ -27,9 +27,17 @@ def _seconds(command: list[str]) -> float:
     return time.perf_counter() - began
 
 
+def _processor_seconds(command: list[str]) -> float:
+    """Of the processor, so that what else runs on the machine counts little."""
+    before = os.times()
+    subprocess.run(command, check=True, capture_output=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
 def test_help_takes_less_than_a_second() -> None:
     for arguments in (["--help"], ["train", "--help"]):
-        assert min(_seconds([*MAIN, *arguments]) for _ in range(2)) < 1
+        assert min(_processor_seconds([*MAIN, *arguments]) for _ in range(3)) < 1
 
 
 def test_import_costs_little_more_than_its_dependencies() -> None:
