@@ -79,15 +79,15 @@ def train(
     """
     given = given_of(options) | ({"text": text} if text else {})
     _use_own(given.get("cell"))
-    settings = TrainConfig(**settings_of(preset, config, given, TrainConfig.__dataclass_fields__))
+    from_file = read_settings(config, TrainConfig.__dataclass_fields__) if config else {}
+    settings = TrainConfig(**settings_of(preset, from_file, given))
     corpus = None
     if settings.task == "text":
         from jaxrnn.data.corpus import load_corpus
         from jaxrnn.tasks.small_text import fit_to_text
 
         corpus = load_corpus(settings.text, settings.reading_options())
-        asked = {*given, *(read_settings(config, TrainConfig.__dataclass_fields__) if config else ())}
-        fitted, note = fit_to_text(settings.to_json(), len(corpus), asked)
+        fitted, note = fit_to_text(settings.to_json(), len(corpus), {*from_file, *given})
         settings = TrainConfig(**fitted)
         if note:
             Progress().message(note)

@@ -60,7 +60,7 @@ def test_every_combination_is_a_run_with_the_settings_that_options_would_make(tm
     """
     base = {"text": "book.txt", "updates": 100}
     wanted = [
-        TrainConfig(**settings_of("minute", None, base | {"cell": cell, "optimizer": rule, "seed": seed} | bias))
+        TrainConfig(**settings_of("minute", {}, base | {"cell": cell, "optimizer": rule, "seed": seed} | bias))
         for (cell, bias), rule, seed in itertools.product(
             (("gru", {}), ("lstm", {"forget_bias": 2.0})), ("adam", "sgd"), range(3)
         )

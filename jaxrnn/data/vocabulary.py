@@ -138,9 +138,9 @@ class Vocabulary:
         An empty one is what ends a document, else the line feed: a text begins where another has ended. A vocabulary
         without either gives no symbol.
         """
-        if not text:
-            starts = [symbol for symbol in "\n" if symbol in self.symbols]
-            return self.encode("".join(starts)) if document_end is None else np.array([document_end], self.id_dtype)
+        if not text and document_end is not None:
+            return np.array([document_end], self.id_dtype)
+        text = text or ("\n" if "\n" in self.symbols else "")
         if self.bytes_mode:
             try:
                 text = text.encode("utf-8", "surrogateescape").decode("latin-1")

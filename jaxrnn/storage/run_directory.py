@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxrnn.checks import flag
 from jaxrnn.config import CHANGEABLE, TrainConfig
+from jaxrnn.data.several import STDIN
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.files_inside import open_new, refuse_linked_directory, writing
 from jaxrnn.storage.lock import RunLock
@@ -146,7 +147,7 @@ def default_run_path(config: TrainConfig) -> Path:
     """Where a run goes without --run: runs/TEXT-CELL-HIDDEN, or runs/TASK-LENGTH-CELL-HIDDEN."""
     first = config.text if isinstance(config.text, str) else config.text[0]
     data = Path(first).resolve().stem if config.task == "text" else f"{config.task}-{config.sequence_length}"
-    data = "stdin" if first in ("-", "/dev/stdin") else data
+    data = "stdin" if first in STDIN else data
     text = re.sub(r"[^A-Za-z0-9_.-]+", "-", data).strip("-.") or "text"
     layers = f"x{config.layers}" if config.layers > 1 else ""
     cell = config.cell.rpartition(":")[2]

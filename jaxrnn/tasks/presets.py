@@ -69,9 +69,7 @@ PRESETS = {
 }
 
 
-def settings_of(
-    preset: str | None, file: Path | None, given: Mapping[str, Any], known: Collection[str] = ()
-) -> dict[str, Any]:
+def settings_of(preset: str | None, from_file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a recipe, over them those of a file, over these single ones.
 
     What a setting contradicts in what lies below it is dropped: `updates` drops epochs, `optimizer` the constants of
@@ -80,22 +78,20 @@ def settings_of(
 
     Args:
       preset: a key of `PRESETS`; None is `DEFAULT_PRESET`, or the defaults for generated sequences.
-      file: flat TOML with the names of `TrainConfig`, or the config.json of a run.
+      from_file: what `read_settings` gave; empty if there is no file.
       given: single settings by name.
-      known: the names of all settings.
 
     Raises:
-      ConfigurationError: for an unknown recipe, or a file that cannot be read so.
+      ConfigurationError: for an unknown recipe.
 
     Example:
-      >>> settings = settings_of("minute", None, {"updates": 100})
+      >>> settings = settings_of("minute", {}, {"updates": 100})
       >>> settings["updates"], "epochs" in settings
       (100, False)
     """
     if preset not in (None, *PRESETS):
         raise choice_error("preset", preset, list(PRESETS))
-    from_file = read_settings(file, known) if file is not None else {}
-    task = (from_file | dict(given)).get("task", "text")
+    task = {**from_file, **given}.get("task", "text")
     settings = PRESETS[preset or (DEFAULT_PRESET if task == "text" else "book")].settings
     return with_given(with_given(settings, from_file), given, "learning_rate" in from_file)
 

@@ -82,6 +82,12 @@ class NextSymbol(Objective):
         return f"loss {mean_loss:.3f} nats {mean_loss / math.log(2):.3f} bits/char"
 
 
+def path_of(text: str | Path | Sequence[str]) -> Path | None:
+    """Where a text lies, if it is one file or directory."""
+    path = Path(text) if isinstance(text, str | Path) else None
+    return path.resolve() if path is not None and (path.is_file() or path.is_dir()) else None
+
+
 class Text(Task):
     """The next symbol of a text, at every step: B streams of it side by side, the carry passed on.
 
@@ -121,11 +127,7 @@ class Text(Task):
         reading: ReadingOptions | None = None,
     ):
         corpus = text if isinstance(text, Corpus) else load_corpus(text, reading)
-        self.path = (
-            Path(text).resolve()
-            if isinstance(text, str | Path) and (Path(text).is_file() or Path(text).is_dir())
-            else None
-        )
+        self.path = None if isinstance(text, Corpus) else path_of(text)
         self.corpus, self.batch_size = corpus, batch_size
         self.parts = split_text(corpus.ids, validation_fraction, test_fraction, fold, folds, retrain)
         T = bptt_length

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.tasks.sequences import Sequences
-from jaxrnn.tasks.text import NextSymbol, Text
+from jaxrnn.tasks.text import NextSymbol, Text, path_of
 from jaxrnn.training.early_stopping import fewest_validations
 from jaxrnn.training.judgement import with_candidate
 from jaxrnn.training.state import TrainState, initial_train_state
@@ -137,8 +136,7 @@ def task_of(config: TrainConfig, corpus: Corpus | None = None) -> Task:
     names = ("bptt_length", "batch_size", "validation_fraction", "test_fraction", "fold", "folds", "retrain")
     of_text = {name: getattr(config, name) for name in names}
     text = Text(corpus or config.text, reading=config.reading_options(), **of_text)
-    if isinstance(config.text, str) and (Path(config.text).is_file() or Path(config.text).is_dir()):
-        text.path = Path(config.text).resolve()
+    text.path = path_of(config.text)  # also where the text was read already
     return text
 
 

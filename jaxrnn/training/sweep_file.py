@@ -97,7 +97,7 @@ def sweep_path(file: Path, run: Path | None) -> Path:
 
 def _config(shown: str, preset: str | None, base: Mapping[str, Any], point: dict[str, Any]) -> TrainConfig:
     try:
-        return TrainConfig(**settings_of(preset, None, with_given(base, point, keeps_rate=True)))
+        return TrainConfig(**settings_of(preset, {}, with_given(base, point, keeps_rate=True)))
     except ConfigurationError as error:
         at = ", ".join(f"{name} = {_said(value)}" for name, value in point.items())
         raise ConfigurationError(f"{shown}, at {at}: {error}", error.details) from error

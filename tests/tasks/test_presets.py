@@ -11,7 +11,7 @@ import pytest
 from jaxrnn.cli import app
 from jaxrnn.config import TrainConfig
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.tasks.presets import PRESETS, settings_of
+from jaxrnn.tasks.presets import PRESETS, read_settings, settings_of
 from jaxrnn.tasks.small_text import fit_to_text
 from jaxrnn.terminal.command import exit_code_of
 
@@ -20,18 +20,18 @@ FIELDS = TrainConfig.__dataclass_fields__
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_each_recipe_is_one_that_can_be_trained(name: str) -> None:
-    config = TrainConfig(**settings_of(name, None, {}))
+    config = TrainConfig(**settings_of(name, {}, {}))
     assert (config == TrainConfig()) == (name == "book")
 
 
 def test_a_setting_lies_over_the_file_and_the_file_over_the_recipe(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('hidden = 64\nlearning_rate = 1\ncell = "lstm"\n', encoding="utf-8")
-    config = TrainConfig(**settings_of("minute", file, {"hidden": 32}, FIELDS))
+    config = TrainConfig(**settings_of("minute", read_settings(file, FIELDS), {"hidden": 32}))
     assert (config.hidden, config.learning_rate, config.cell, config.batch_size) == (32, 1, "lstm", 32)
     stored = tmp_path / "config.json"
     stored.write_text(json.dumps({"format": 1, "config": config.to_json(), "data": {}}), encoding="utf-8")
-    assert TrainConfig(**settings_of("book", stored, {}, FIELDS)) == config
+    assert TrainConfig(**settings_of("book", read_settings(stored, FIELDS), {})) == config
 
 
 DROPPED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -44,15 +44,15 @@ DROPPED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("preset", "given", "expected"), DROPPED)
 def test_what_a_setting_contradicts_is_dropped(preset: str, given: dict, expected: dict) -> None:
-    config = TrainConfig(**settings_of(preset, None, given))
+    config = TrainConfig(**settings_of(preset, {}, given))
     assert {name: getattr(config, name) for name in expected} == expected
 
 
 def test_constants_of_another_rule_are_dropped(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('optimizer = "rmsprop"\nrmsprop_decay = 0.9\nmomentum = 0.5\n', encoding="utf-8")
-    assert TrainConfig(**settings_of("book", file, {"optimizer": "sgd"}, FIELDS)).momentum == 0.5
-    assert TrainConfig(**settings_of("book", file, {"optimizer": "adam"}, FIELDS)).rmsprop_decay == 0.95
+    assert TrainConfig(**settings_of("book", read_settings(file, FIELDS), {"optimizer": "sgd"})).momentum == 0.5
+    assert TrainConfig(**settings_of("book", read_settings(file, FIELDS), {"optimizer": "adam"})).rmsprop_decay == 0.95
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_file_that_is_no_table_of_settings_is_refused(content: str | None, sai
     if content is not None:
         file.write_text(content, encoding="utf-8")
     with pytest.raises(ConfigurationError, match=said):
-        settings_of("book", file, {}, FIELDS)
+        settings_of("book", read_settings(file, FIELDS), {})
 
 
 def test_the_command_trains_what_its_options_say_and_else_its_recipe(
