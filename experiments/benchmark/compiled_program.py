@@ -31,7 +31,7 @@ platform_name: "CUDA"
 dnn_version_info { major: 9 minor: 10 patch: 0 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
-# Target -> (what `jax.default_backend` says on such a machine, modules that the compiler needs, what to install).
+# Target -> (its platform, modules that the compiler needs, what to install).
 TARGETS = {
     "h100": (
         "gpu",
@@ -132,13 +132,12 @@ def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, 
 
     from jaxrnn import TrainConfig
     from jaxrnn.data import corpus_from_text
+    from jaxrnn.engines.platforms import tracing_for
     from jaxrnn.training import make_job
     from jaxrnn.training.job import model_structure, settings_of, template_of
     from jaxrnn.training.step import train_chunk_of
 
     sharding = SingleDeviceSharding(described_device(target))
-    backend = TARGETS[target][0]
-    jax.default_backend = lambda: backend  # the engines still ask it while tracing
     config = TrainConfig(
         text="x",
         cell=cell,
@@ -161,7 +160,9 @@ def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, 
     arguments = (state, streams, jax.ShapeDtypeStruct((), jnp.int32))
     placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)
     started = time.perf_counter()
-    program = jax.jit(chunk, donate_argnums=0).lower(*placed).compile()
+    with tracing_for(TARGETS[target][0]):
+        lowered = jax.jit(chunk, donate_argnums=0).lower(*placed)
+    program = lowered.compile()
     memory = program.memory_analysis()
     assert memory is not None
     loops = loops_of(program.as_text() or "")

@@ -50,12 +50,3 @@ def _delete_entries(module: str) -> None:
     if directory and re.fullmatch(r"\w+", module):
         for entry in Path(directory).glob(f"{module}-*"):
             entry.unlink(missing_ok=True)
-
-
-def compiler_options() -> dict[str, bool] | None:
-    """XLA's own tanh and exp on a CPU, in place of the platform's.
-
-    The book recipe ran 1.18 times as fast (90 against 106 us an update; an LSTM or GRU with a batch no faster), and
-    fewer things outside the program decide its bits.
-    """
-    return {"xla_cpu_enable_platform_dependent_math": False} if jax.default_backend() == "cpu" else None

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxrnn.devices.compile_cache import compiler_options
+from jaxrnn.engines.platforms import platform
 from jaxrnn.errors import ConfigurationError
 
 MEMBER_AXIS, BATCH_AXIS = "members", "batch"
@@ -95,7 +95,7 @@ def jit_on(
     function: Callable, layout: Layout, in_specs: tuple, out_specs: Any, donate_argnums: int | None = None
 ) -> Any:
     """Jits a function: on each device of the layout it sees the part of its arguments that lies there."""
-    options: dict[str, Any] = {"donate_argnums": donate_argnums, "compiler_options": compiler_options()}
+    options: dict[str, Any] = {"donate_argnums": donate_argnums, "compiler_options": platform().compiler_options}
     if layout.devices == 1 and jax.process_count() == 1:
         return jax.jit(function, **options)
     mesh = mesh_of(layout)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.engines.platforms import platform
 
 
 class Window(NamedTuple):
@@ -167,13 +168,12 @@ def recurrent_product(W_h: jax.Array, b_h: jax.Array | None, h: jax.Array, mask:
 
 
 def multiplies_first(batch_size: int) -> bool:
-    """Whether all input products of a window are made before the loop, as one gather or one large product.
+    """Whether all input products of a window are made before the loop: by the platform, and always for a batch of 1.
 
-    Inside the loop they stay in the cache and no array of T B G numbers is written: with a batch of 100 on 2 CPU
-    cores three LSTM layers of 128 ran 1.1 times as fast. With a batch of 1 one gather before the loop is faster
-    (vanilla 100, T 25: 94 against 98 us an update). On an accelerator the fewer launches should count; not measured.
+    With a batch of 1 one gather before the loop is faster (vanilla 100, T 25, on 2 CPU cores: 94 against 98 us an
+    update).
     """
-    return batch_size == 1 or jax.default_backend() != "cpu"
+    return batch_size == 1 or platform().multiplies_first
 
 
 def reset_carry(carry: Carry, reset: jax.Array, fresh: Carry | None) -> Carry:

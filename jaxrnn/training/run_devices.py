@@ -10,6 +10,7 @@ import jax
 from jaxrnn.checks import parse_devices
 from jaxrnn.config import TrainConfig
 from jaxrnn.devices.mesh import Layout, automatic_devices, cores, layout_for, use_cpu_devices
+from jaxrnn.engines.platforms import platform
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory
 
@@ -45,12 +46,13 @@ def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Lay
       ConfigurationError: if a batch cannot be split so.
     """
     config, members = configs[0], len(configs)
-    on_cpu = jax.default_backend() == "cpu"
     asked = devices or parse_devices(config.devices)
     if members > 1:
-        return layout_for(members, asked or jax.device_count(), config.batch_size, batched=not on_cpu)
+        return layout_for(members, asked or jax.device_count(), config.batch_size, batched=platform().batches_members)
     if asked is None:
-        asked = automatic_devices(config.hidden, config.batch_size, jax.device_count()) if on_cpu else 1
+        asked = (
+            automatic_devices(config.hidden, config.batch_size, jax.device_count()) if platform().name == "cpu" else 1
+        )
     if config.batch_size % asked:
         raise ConfigurationError(
             f"--devices {asked} cannot share --batch-size {config.batch_size} evenly; give a divisor of it"
