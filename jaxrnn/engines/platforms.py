@@ -41,8 +41,8 @@ class Platform(NamedTuple):
 # CPU: inside the loop the input products stay in the cache and no array of T B G numbers is written; three LSTM layers
 # of 128, batch 100, ran 1.1 times as fast. With blocks of ten steps an LSTM of 128 ran 1.17 times as fast as with the
 # whole window of 100. Products of several members at once are poor there. XLA's own tanh and exp in place of the
-# platform's: the book recipe ran 1.18 times as fast, an LSTM or GRU with a batch no faster, and fewer things outside the
-# program decide its bits.
+# platform's: the book recipe ran 1.18 times as fast, an LSTM or GRU with a batch no faster, and fewer things outside
+# the program decide its bits.
 _CPU_OPTIONS = {"xla_cpu_enable_platform_dependent_math": False}
 PLATFORMS = {
     "cpu": Platform("cpu", False, 16, False, False, _CPU_OPTIONS, "measured on 2 cores of an AMD EPYC, jax 0.10.2"),
