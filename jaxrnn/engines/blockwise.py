@@ -95,6 +95,53 @@ def blockwise(function: Callable[..., Any], H: int, rows: int, math: str, *shape
         like = next(b for x in flat if isinstance(x, list) for b in x if b is not None)
         return jax.tree.unflatten(tree, evaluate(closed.jaxpr, closed.consts, flat, like))
 
+    def early(late: int, *arguments):
+        """What does not need the first `late` arrays, as far as the rest needs it: the state of `finish`."""
+        flat = [None] * late + jax.tree.leaves(arguments, is_leaf=lambda x: isinstance(x, list))
+        like = next(b for x in flat if isinstance(x, list) for b in x)
+        values: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+        values |= dict(zip(closed.jaxpr.invars[late:], flat[late:], strict=True))
+        for e in closed.jaxpr.eqns:
+            if all(hasattr(v, "val") or v in values for v in e.invars):
+                xs = [v.val if hasattr(v, "val") else values[v] for v in e.invars]
+                values.update(zip(e.outvars, equation(e, xs, like), strict=True))
+        return [values[v] for v in needed(late)]
+
+    def needed(late: int):
+        known, made, found = set(closed.jaxpr.invars[late:]) | set(closed.jaxpr.constvars), set(), {}
+        for e in closed.jaxpr.eqns:
+            variables = [v for v in e.invars if not hasattr(v, "val")]
+            if all(v in known for v in variables):
+                known |= set(e.outvars)
+                made |= set(e.outvars) if variables else set()
+            else:
+                found |= dict.fromkeys(v for v in variables if v in known)
+        found |= dict.fromkeys(v for v in closed.jaxpr.outvars if not hasattr(v, "val") and v in known)
+        return [v for v in found if v in made or v in closed.jaxpr.invars]
+
+    def finish(saved, *arguments):
+        flat = jax.tree.leaves(arguments, is_leaf=lambda x: isinstance(x, list))
+        like = next(b for x in flat if isinstance(x, list) for b in x if b is not None)
+        ready = dict(zip(needed(len(flat)), saved, strict=True))
+        return jax.tree.unflatten(tree, late_part(ready, flat, like))
+
+    def late_part(ready, flat, like):
+        """Evaluates what the outputs need and `ready` has not."""
+        wanted, equations = {v for v in closed.jaxpr.outvars if not hasattr(v, "val")}, []
+        for e in reversed(closed.jaxpr.eqns):
+            if any(v in wanted and v not in ready for v in e.outvars):
+                equations.append(e)
+                wanted |= {v for v in e.invars if not hasattr(v, "val")}
+        values = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True)) | dict(
+            zip(closed.jaxpr.invars, flat, strict=False)
+        )
+        values |= ready
+        for e in reversed(equations):
+            xs = [v.val if hasattr(v, "val") else values[v] for v in e.invars]
+            values.update(zip(e.outvars, equation(e, xs, like), strict=True))
+        return [v.val if hasattr(v, "val") else values[v] for v in closed.jaxpr.outvars]
+
+    run.early, run.finish = early, finish
     return run
 
 

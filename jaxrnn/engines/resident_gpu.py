@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.resident_gpu_kernels import Setting, Sizes, as_tf32, backward, fits, forward, padded
+from jaxrnn.engines.resident_gpu_mma import order_of_columns
 from jaxrnn.engines.window import Window, input_product, input_weights
 
 
@@ -68,12 +69,20 @@ class _Resident:
         self.run = run
 
     def unroll(self, ps, W_h, b_h, carry):
-        H, U, (T, B) = self.sizes.H, self.sizes.U, ps.shape[:2]
-        more = padded(B, self.sizes.N) - B
-        ps = jnp.pad(jnp.transpose(ps.reshape(T, B, -1, H), (2, 3, 0, 1)), ((0, 0), (0, U - H), (0, 0), (0, more)))
+        H, U, N, (T, B) = self.sizes.H, self.sizes.U, self.sizes.N, ps.shape[:2]
+        more = padded(B, N) - B
         carry = jax.tree.map(lambda leaf: jnp.pad(leaf.T, ((0, U - H), (0, more))), carry)
+        if self.setting.tiled:
+            ps = jnp.pad(ps.reshape(T, B, -1, H), ((0, 0), (0, more), (0, 0), (0, U - H)))
+            ps = jnp.moveaxis(ps.reshape(T, -1, N, *ps.shape[2:]), 2, 4)
+        else:
+            ps = jnp.transpose(ps.reshape(T, B, -1, H), (2, 3, 0, 1))
+            ps = jnp.pad(ps, ((0, 0), (0, U - H), (0, 0), (0, more)))
         last, ys = self.run(ps, W_h, b_h, carry)
-        return jax.tree.map(lambda leaf: leaf[:H, :B].T, last), jnp.transpose(ys[:H, :, :B], (1, 2, 0))
+        last = jax.tree.map(lambda leaf: leaf[:H, :B].T, last)
+        if self.setting.tiled:
+            return last, jnp.swapaxes(ys, 2, 3).reshape(T, B + more, U)[:, :B, :H]
+        return last, jnp.transpose(ys[:H, :, :B], (1, 2, 0))
 
     def _weights(self, W_h, order):
         H, K, U = self.sizes.H, self.sizes.K, self.sizes.U
@@ -82,6 +91,7 @@ class _Resident:
         rows = jnp.pad(rows, ((0, U - K), (0, 0)))
         if self.setting.dtype == jnp.float32 and self.setting.interpret is None:
             rows = as_tf32(rows)
+            rows = rows if self.sizes.held is None else order_of_columns(rows)
         return rows.astype(self.setting.dtype)
 
     def _forward(self, ps, W_h, b_h, carry):
@@ -90,13 +100,23 @@ class _Resident:
             b = jnp.pad(b_h.reshape(self.gates, -1, 1), ((0, 0), (0, self.sizes.U - self.sizes.H), (0, 0)))
             bias = jnp.broadcast_to(b, (*b.shape[:2], self.sizes.N))
         carries, ys, kept = forward(self.cell, self.setting, ps, bias, self._weights(W_h, (1, 2, 0)), carry)
-        return (jax.tree.map(lambda leaf: leaf[:, -1], carries), ys), (ps, W_h, b_h, carries, kept)
+        if self.setting.tiled:
+            last = jax.tree.map(lambda leaf: jnp.swapaxes(leaf[-1], 0, 1).reshape(self.sizes.U, -1), carries)
+        else:
+            last = jax.tree.map(lambda leaf: leaf[:, -1], carries)
+        return (last, ys), (ps, W_h, b_h, carries, kept)
 
     def _backward(self, residuals, cotangents):
         ps, W_h, b_h, carries, kept = residuals
         weights = self._weights(W_h, (1, 0, 2))
         d_ps, d_rs, d_first = backward(self.cell, self.setting, ps, kept, weights, carries, *cotangents)
-        d_sums = (d_ps if d_rs is None else d_rs)[:, : self.sizes.H]
+        d_sums = d_ps if d_rs is None else d_rs
+        if self.setting.tiled:
+            H = self.sizes.H
+            d_sums = jnp.moveaxis(d_sums, 4, 2)[..., :H].reshape(-1, self.gates * H)
+            d_W_h = jnp.swapaxes(carries.h[:-1], 2, 3)[..., :H].reshape(-1, H).T @ d_sums
+            return d_ps, d_W_h, None if b_h is None else d_sums.sum(0).reshape(b_h.shape), d_first
+        d_sums = d_sums[:, : self.sizes.H]
         h = carries.h[: self.sizes.H, :-1]
         d_W_h = jnp.einsum("htb,gutb->hgu", h, d_sums).reshape(W_h.shape)
         d_b_h = None if b_h is None else d_sums.sum((2, 3)).reshape(b_h.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from jaxrnn.cells.base import Cell
+from jaxrnn.engines import resident_gpu_mma as mma
 from jaxrnn.engines.blockwise import is_block, traced
 
 UNITS = 64  # rows of a tensor-core product: the units of a warpgroup
@@ -30,6 +32,10 @@ class Setting:
       rows: rows of the batch that a program has, a multiple of 8.
       math: "exact"; "close", exp and square root of the hardware, off by 3e-7 of a gate; "fast", its tanh, by 5e-4.
       ahead: steps whose inputs are on their way from device memory while one is computed.
+      tiled: the arrays of device memory have the numbers of a step and a program side by side.
+      early: what a step need not wait for is done while the tensor cores work: writes, and the part of the
+        derivative that needs no gradient; and all warps wait at one barrier.
+      held: None, or gates whose weights stay in registers, the others' in shared memory, for `mma.sync` of 8 rows.
       interpret: parameters of Pallas's interpreter, where there is no GPU.
     """
 
@@ -37,6 +43,9 @@ class Setting:
     rows: int = 8
     math: str = "exact"
     ahead: int = 2
+    tiled: bool = False
+    early: bool = False
+    held: int | None = None
     interpret: Any = None
 
 
@@ -51,13 +60,19 @@ class Sizes:
     def __init__(self, H: int, gates: int, setting: Setting):
         item = jnp.dtype(setting.dtype).itemsize
         self.H, self.gates, self.N = H, gates, setting.rows
-        self.K, self.U = padded(H, 32 // item), padded(H, UNITS)
+        self.held = None if setting.held is None else min(setting.held, gates)
+        self.K, self.U = padded(H, (32 if self.held is None else 128) // item), padded(H, UNITS)
         self.warpgroups = self.U // UNITS
         self.swizzle = next(s for s in (128, 64, 32) if self.K * item % s == 0)
         self.rows_of_weights = gates * self.K + self.U - self.K
+        self.stored = None if self.held is None else (gates - self.held) * self.K * item // 32
         self.weights = self.rows_of_weights * self.K * item
+        if self.stored is not None:
+            self.weights = max(self.stored, 1) * 128 * self.warpgroups * 16
         self.block = self.N * self.U * item
-        self.fits = self.buffers(gates) > 0 and self.warpgroups <= 4
+        held = 0 if self.held is None else self.held * self.K * item // 4
+        self.fits = self.buffers(gates) > 0 and self.warpgroups <= 4 and held * max(self.warpgroups, 2) <= 320
+        self.fits = self.fits and (self.held is None or setting.rows == 8)
 
     def buffers(self, blocks: int) -> int:
         """How many buffers of so many exchanged blocks there is room for: two spare a wait, none is too few."""
@@ -94,15 +109,28 @@ class _Program:
         self.units = pl.ds(self.warpgroup * UNITS, UNITS)
         self.columns = pl.ds(jax.lax.axis_index("tile") * sizes.N, sizes.N)
 
-        @pl.when(self.warpgroup == 0)
-        def _():
-            plgpu.copy_gmem_to_smem(weights_g, weights, copied)
+        if sizes.held is None:
 
-        plgpu.barrier_wait(copied)
+            @pl.when(self.warpgroup == 0)
+            def _():
+                plgpu.copy_gmem_to_smem(weights_g, weights, copied)
+
+            plgpu.barrier_wait(copied)
+            return
+        self.held = {}
+        for g in range(sizes.gates):
+            rows = weights_g.at[pl.ds(g * sizes.K + self.warpgroup * UNITS, UNITS), :]
+            block = plgpu.load(rows, *_INDEX, layout=plgpu.Layout.WGMMA, optimized=False)
+            if g < sizes.held:
+                self.held[g] = block
+            else:
+                mma.store(block, g - sizes.held, weights)
 
     def place(self, *index):
-        """Of a warpgroup's block in an array (..., U, B) or (..., U, T, B)."""
+        """Of a warpgroup's block in an array (..., U, B) or (..., U, T, B), or in a tiled one (T, tiles, ..., U, N)."""
         block, t = (index[:-1], index[-1:]) if index else ((), ())
+        if t and self.setting.tiled:
+            return (*t, jax.lax.axis_index("tile"), *block, self.units, slice(None))
         return (*block, self.units, *t, self.columns)
 
     def read(self, ref, *index, whole=False):
@@ -122,6 +150,9 @@ class _Program:
                 value = as_tf32(value)
             value = plgpu.layout_cast(value.astype(self.setting.dtype), plgpu.Layout.WGMMA_TRANSPOSED)
             _transposed(self.exchanged.at[buffer, block, :, self.units])[...] = value
+        if (self.setting.early or self.sizes.held is not None) and self.setting.interpret is None:
+            mma.all_warps_wait(for_wgmma=self.sizes.held is None)
+            return
         plgpu.commit_smem()
         if self.sizes.warpgroups > 1:
             self.wait()
@@ -143,6 +174,9 @@ class _Program:
         """
         K, N, buffer = self.sizes.K, self.sizes.N, self.buffer(step)
 
+        if self.sizes.held is not None:
+            return self._warp_products(buffer, pairs, sums), meanwhile()
+
         def multiply(*totals):
             for total, gate, block in pairs:
                 rows = pl.ds(gate * K + self.warpgroup * UNITS, UNITS)
@@ -152,6 +186,16 @@ class _Program:
             return [total[...] for total in totals], done
 
         return pl.run_scoped(multiply, *[plgpu.ACC((UNITS, N), jnp.float32)] * sums)
+
+    def _warp_products(self, buffer, pairs, sums: int):
+        results: list[Any] = [None] * sums
+        for shared in sorted({block for *_, block in pairs}):
+            totals, gates = zip(*[(total, gate) for total, gate, block in pairs if block == shared], strict=True)
+            exchanged = self.exchanged.at[buffer, shared]
+            found = mma.products(self.held, self.weights, list(gates), exchanged, self.setting, self.sizes.K)
+            for total, result in zip(totals, found, strict=True):
+                results[total] = result if results[total] is None else results[total] + result
+        return results
 
 
 def _transposed(ref):
@@ -165,8 +209,11 @@ def as_tf32(x):
 
 
 def _kernel(body, sizes: Sizes, setting: Setting, tiles: int, exchanged: int, outs):
+    weights = sizes.memory(setting.dtype, rows=sizes.rows_of_weights, columns=sizes.K)
+    if sizes.stored is not None:
+        weights = plgpu.SMEM((max(sizes.stored, 1), 128 * sizes.warpgroups, 4), jnp.int32)
     scratch = [
-        sizes.memory(setting.dtype, rows=sizes.rows_of_weights, columns=sizes.K),
+        weights,
         sizes.memory(setting.dtype, sizes.buffers(exchanged), exchanged, rows=sizes.N, columns=sizes.U),
         plgpu.Barrier(num_arrivals=sizes.warpgroups),
         plgpu.Barrier(),
@@ -185,6 +232,20 @@ def _out(*shape):
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
+def _array(setting: Setting, U: int, T: int, B: int, *blocks: int):
+    if setting.tiled:
+        return _out(T, B // setting.rows, *blocks, U, setting.rows)
+    return _out(*blocks, U, T, B)
+
+
+def _shape(setting: Setting, ps) -> tuple[int, int, int, int]:
+    """(blocks, U, T, B) of ps, or of (T, tiles, blocks, U, rows) where it is tiled."""
+    if setting.tiled:
+        T, tiles, blocks, U, rows = ps.shape
+        return blocks, U, T, tiles * rows
+    return ps.shape
+
+
 def forward(cell: Cell, setting: Setting, ps, b_h, weights, carry):
     """The carries before and after each step, (U, T + 1, B), ys, (U, T, B), and r or p + r, (gates, U, T, B).
 
@@ -196,7 +257,7 @@ def forward(cell: Cell, setting: Setting, ps, b_h, weights, carry):
     """
     gates = cell.W_h.shape[1] // cell.hidden_features
     sizes = Sizes(cell.hidden_features, gates, setting)
-    blocks, U, T, B = ps.shape
+    blocks, U, T, B = _shape(setting, ps)
     first, tree = jax.tree.flatten(carry)
     n, at_h = len(first), type(carry)._fields.index("h")
     update, _, y_is_h = traced(cell, carry, setting.rows, setting.math)
@@ -208,38 +269,56 @@ def forward(cell: Cell, setting: Setting, ps, b_h, weights, carry):
         program = _Program(sizes, setting, weights_g, *scratch)
         state = [program.read(ref) for ref in firsts]
         bias = None if b_g is None else [program.read(b_g, g, whole=True) for g in range(gates)]
-        for ref, leaf in zip(carries_g, state, strict=True):
-            program.write(ref, leaf, 0)
         program.exchange(jnp.int32(0), [state[at_h]])
+        zeros = [plgpu.layout_cast(jnp.zeros((UNITS, sizes.N), jnp.float32), plgpu.Layout.WGMMA)]
 
         def inputs(t):
             return [program.read(p_g, block, jnp.minimum(t, T - 1)) for block in range(blocks)]
 
+        def write(t, state, kept, y):
+            """Of step t, and the carry after it; before the first step only the carry is right, the rest comes later."""
+            now = jnp.maximum(t, 0)
+            for g, value in enumerate(kept):
+                program.write(kept_g, value, g, now)
+            for ref, leaf in zip(carries_g, state, strict=True):
+                program.write(ref, leaf, t + 1)
+            if not y_is_h:
+                program.write(y_g, y[0], now)
+
         def step(t, loop):
-            state, (p, *queue) = loop
-            places = [(g, g, 0) for g in range(gates)]
-            kept, new_inputs = program.products(t, places, gates, lambda: inputs(t + setting.ahead))
+            state, (p, *queue), pending = loop
+
+            def meanwhile():
+                if setting.early:
+                    write(t - 1, state, *pending)
+                return inputs(t + setting.ahead)
+
+            kept, new_inputs = program.products(t, [(g, g, 0) for g in range(gates)], gates, meanwhile)
             for addend in [bias] + [p] * cell.sums_products:
                 kept = kept if addend is None else [a + b for a, b in zip(kept, addend, strict=True)]
             given = (kept,) if cell.sums_products else (p, kept)
             new, y = update(*given, jax.tree.unflatten(tree, [[leaf] for leaf in state]), t)
             state = [leaf[0] for leaf in jax.tree.leaves(new, is_leaf=is_block)]
             program.exchange(t + 1, [state[at_h]])
-            for g, value in enumerate(kept):
-                program.write(kept_g, value, g, t)
+            if not setting.early:
+                write(t, state, kept, y)
+            return state, [*queue, new_inputs], (kept, [] if y_is_h else y) if setting.early else ()
+
+        pending = (zeros * gates, [] if y_is_h else zeros) if setting.early else ()
+        if not setting.early:
             for ref, leaf in zip(carries_g, state, strict=True):
-                program.write(ref, leaf, t + 1)
-            if not y_is_h:
-                program.write(y_g, y[0], t)
-            return state, [*queue, new_inputs]
+                program.write(ref, leaf, 0)
+        state, _, pending = jax.lax.fori_loop(0, T, step, (state, [inputs(t) for t in range(setting.ahead)], pending))
+        if setting.early:
+            write(T - 1, state, *pending)
 
-        jax.lax.fori_loop(0, T, step, (state, [inputs(t) for t in range(setting.ahead)]))
-
-    outs = [_out(gates, U, T, B), *[_out(U, T + 1, B)] * n, *([] if y_is_h else [_out(U, T, B)])]
+    of = functools.partial(_array, setting, U)
+    outs = [of(T, B, gates), *[of(T + 1, B)] * n, *([] if y_is_h else [of(T, B)])]
     given = (weights, ps, *([] if b_h is None else [b_h]), *first)
     kept, *rest = _kernel(body, sizes, setting, B // sizes.N, 1, outs)(*given)
     carries = jax.tree.unflatten(tree, rest[:n])
-    return carries, carries.h[:, 1:] if y_is_h else rest[n], kept
+    ys = rest[n] if not y_is_h else carries.h[1:] if setting.tiled else carries.h[:, 1:]
+    return carries, ys, kept
 
 
 def backward(cell: Cell, setting: Setting, ps, kept, weights, carries, d_last, d_ys):
@@ -249,7 +328,7 @@ def backward(cell: Cell, setting: Setting, ps, kept, weights, carries, d_last, d
     """
     gates = cell.W_h.shape[1] // cell.hidden_features
     sizes = Sizes(cell.hidden_features, gates, setting)
-    blocks, U, T, B = ps.shape
+    blocks, U, T, B = _shape(setting, ps)
     last, tree = jax.tree.flatten(d_last)
     n, at_h, sums = len(last), type(carries)._fields.index("h"), cell.sums_products
     _, pullback, _ = traced(cell, carries, setting.rows, setting.math)
@@ -262,16 +341,26 @@ def backward(cell: Cell, setting: Setting, ps, kept, weights, carries, d_last, d
         dr_g, dp_g, d_first_g = outs[0], outs[1 : 2 - sums], outs[2 - sums :]
         program = _Program(sizes, setting, weights_g, *scratch)
 
+        counts = [(ref, blocks) for ref in p_g] + [(kept_g, gates)]
+
         def inputs(index):
             t = jnp.maximum(T - 1 - index, 0)
-            products = [[program.read(ref, g, t) for g in range(ref.shape[0])] for ref in (*p_g, kept_g)]
+            products = [[program.read(ref, g, t) for g in range(count)] for ref, count in counts]
             return products, [[program.read(ref, t)] for ref in befores_g], [program.read(dy_g, t)]
 
+        def early(index, products, state, d_y):
+            t = jnp.maximum(T - 1 - index, 0)
+            return pullback.early(n + 1, *products, jax.tree.unflatten(tree, state), t), d_y
+
         def step(index, loop):
-            d_state, ((products, state, d_y), *queue) = loop
+            d_state, ((products, state, d_y), *queue), saved = loop
             t = T - 1 - index
             d_carry = jax.tree.unflatten(tree, [[d] for d in d_state])
-            *d_products, d_carry = pullback(d_carry, d_y, *products, jax.tree.unflatten(tree, state), t)
+            if setting.early:
+                queue = [(products, state, d_y), *queue]
+                *d_products, d_carry = pullback.finish(saved[0], d_carry, saved[1])
+            else:
+                *d_products, d_carry = pullback(d_carry, d_y, *products, jax.tree.unflatten(tree, state), t)
             zeros = jnp.zeros((UNITS, sizes.N), jnp.float32)
             d_products = [[zeros if d is None else d for d in blocks] for blocks in d_products]
             d_state = [zeros if d[0] is None else d[0] for d in jax.tree.leaves(d_carry, is_leaf=is_block)]
@@ -281,18 +370,23 @@ def backward(cell: Cell, setting: Setting, ps, kept, weights, carries, d_last, d
                 for ref, values in zip((*dp_g, dr_g), d_products, strict=True):
                     for g, value in enumerate(values):
                         program.write(ref, value, g, t)
-                return inputs(index + setting.ahead)
+                if setting.early:
+                    new = inputs(index + 1 + setting.ahead)
+                    return new, early(index + 1, *queue[0])
+                return inputs(index + setting.ahead), ()
 
-            (d_h,), new_inputs = program.products(index, [(0, g, g) for g in range(gates)], 1, meanwhile)
+            (d_h,), (new_inputs, saved) = program.products(index, [(0, g, g) for g in range(gates)], 1, meanwhile)
             d_state[at_h] = d_state[at_h] + d_h
-            return d_state, [*queue, new_inputs]
+            return d_state, [*queue[setting.early :], new_inputs], saved
 
-        start = [program.read(ref) for ref in lasts_g], [inputs(index) for index in range(setting.ahead)]
-        d_state, _ = jax.lax.fori_loop(0, T, step, start)
+        queue = [inputs(index) for index in range(setting.ahead + setting.early)]
+        saved = early(0, *queue[0]) if setting.early else ()
+        start = [program.read(ref) for ref in lasts_g], queue[setting.early :], saved
+        d_state, *_ = jax.lax.fori_loop(0, T, step, start)
         for ref, d in zip(d_first_g, d_state, strict=True):
             program.write(ref, d)
 
-    outs = [_out(gates, U, T, B), *([] if sums else [_out(*ps.shape)]), *[_out(U, B)] * n]
+    outs = [_array(setting, U, T, B, gates), *([] if sums else [_out(*ps.shape)]), *[_out(U, B)] * n]
     given = (weights, kept, *([] if sums else [ps]), *before, d_ys, *last)
     d_r, *rest = _kernel(body, sizes, setting, B // sizes.N, gates, outs)(*given)
     d_first = jax.tree.unflatten(tree, rest[1 - sums :])

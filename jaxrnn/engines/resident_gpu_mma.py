@@ -1,0 +1,143 @@
+"""Products of weights that stay in registers, by the warp-level `mma.sync` of the tensor cores.
+
+`wgmma` reads its 64 rows of weights from shared memory each step, 128 bytes a cycle: with few columns that is what a
+step costs. Here a warp keeps its 16 rows of each gate in registers, in the order that `mma.sync` wants, and reads only
+the exchanged columns, four 8 x 16-byte matrices an `ldmatrix`. The exchanged block is the one of `wgmma`: rows of
+128 bytes whose 16-byte pieces are swapped by the number of the row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.experimental.mosaic.gpu as mgpu
+import jax.experimental.pallas.mosaic_gpu as plgpu
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.mosaic.gpu import fragmented_array as fa
+from jax.experimental.mosaic.gpu import utils as mgpu_utils
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import arith, gpu, llvm, nvvm, vector
+
+ROWS, UNITS, LINE = 8, 64, 128  # columns of a product; rows of a warpgroup's; bytes of a row of an exchanged tile
+
+
+def order_of_columns(rows: jax.Array) -> jax.Array:
+    """The columns of float32 weights in the order of the registers: a thread has columns t and t + 4 of each 8."""
+    *lead, K = rows.shape
+    return jnp.swapaxes(rows.reshape(*lead, K // 8, 2, 4), -1, -2).reshape(rows.shape)
+
+
+def all_warps_wait(for_wgmma: bool) -> None:
+    """One barrier for all threads of a program: what they wrote to shared memory is seen by all, or also by `wgmma`."""
+
+    @plgpu.inline_mgpu()
+    def wait(_ctx):
+        if for_wgmma:
+            nvvm.fence_proxy(nvvm.ProxyKind.async_shared, space=nvvm.SharedSpace.shared_cta)
+        gpu.barrier()
+
+    wait()
+
+
+def store(block: jax.Array, gate: int, stored: Any) -> None:
+    """Puts the registers of a (64, K) of weights into shared memory, for the same threads to read them there."""
+
+    @plgpu.inline_mgpu(arg_types=(plgpu.Layout.WGMMA, plgpu.RefType()))
+    def put(_ctx, block, ref):
+        K, k = block.shape[1], 8 if block.mlir_dtype == ir.F32Type.get() else 16
+        for step in range(K // k):
+            _asm(
+                [_place(ref, gate * (K // k) + step), *_rows(block, step)],
+                "st.shared.v4.b32 [$0], {$1,$2,$3,$4};",
+                "r,r,r,r,r",
+            )
+
+    put(block, stored)
+
+
+def products(
+    held: dict[int, jax.Array], stored: Any, gates: list[int], exchanged: Any, setting: Any, K: int
+) -> list[jax.Array]:
+    """Of each (64, K) of weights, `held` in registers or `stored`, with the K x 8 of an exchanged block: (64, 8) each."""
+    layout, blocks = plgpu.Layout.WGMMA, [held[g] for g in gates if g in held]
+    k, name, item = (8, "tf32", 4) if setting.dtype == jnp.float32 else (16, "bf16", 2)
+    transforms = plgpu.TilingTransform((8, LINE // item)), plgpu.SwizzleTransform(LINE)
+
+    @plgpu.inline_mgpu(
+        arg_types=([layout] * len(blocks), plgpu.RefType(), plgpu.RefType(transforms)),
+        return_type=[plgpu.ShapeDtypeStruct((UNITS, ROWS), jnp.float32, layout=layout)] * len(gates),
+    )
+    def multiply(_ctx, blocks, stored, ref):
+        f32 = ir.F32Type.get()
+        found = dict(zip([g for g in gates if g in held], blocks, strict=True))
+        base = llvm.ptrtoint(ir.IntegerType.get_signless(32), mgpu_utils.memref_ptr(ref))
+        lane = arith.andi(mgpu_utils.thread_idx(), _number(31))
+        row, matrix = arith.andi(lane, _number(7)), arith.shrui(lane, _number(3))
+        line = arith.addi(base, arith.muli(row, _number(LINE)))
+        columns = []
+        for first in range(0, K * item // 16, 4):
+            # A tile has 8 pieces of 16 bytes a row; piece c of row r is at c ^ r.
+            piece = arith.xori(arith.addi(matrix, _number(first % 8)), row)
+            place = arith.addi(line, arith.addi(arith.shli(piece, _number(4)), _number(first // 8 * 8 * LINE)))
+            columns += _asm([place], "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0,$1,$2,$3}, [$4];", "r", 4)
+        text = f"mma.sync.aligned.m16n8k{k}.row.col.f32.{name}.{name}.f32"
+        text += " {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
+        results = {g: [arith.constant(f32, ir.FloatAttr.get(f32, 0.0))] * 4 for g in gates}
+        for step in range(K // k):
+            for g in gates:
+                if g in found:
+                    rows = _rows(found[g], step)
+                else:
+                    place = _place(stored, (g - setting.held) * (K // k) + step)
+                    rows = _asm([place], "ld.shared.v4.b32 {$0,$1,$2,$3}, [$4];", "r", 4)
+                given = [*rows, *columns[2 * step : 2 * step + 2], *results[g]]
+                results[g] = _asm(given, text, "r,r,r,r,r,r,f,f,f,f", 4, f32)
+        zeros = mgpu.FragmentedArray.splat(mgpu_utils.c(0.0, f32), (UNITS, ROWS), layout=fa.WGMMA_LAYOUT)
+        return [_fragment(zeros, results[g]) for g in gates]
+
+    return multiply(blocks, stored, exchanged)
+
+
+def _number(x: int) -> ir.Value:
+    i32 = ir.IntegerType.get_signless(32)
+    return arith.constant(i32, ir.IntegerAttr.get(i32, x))
+
+
+def _asm(given, text: str, constraints: str, results: int = 0, kind=None):
+    """One instruction; those that touch memory stay in their order, those of numbers (f) need not."""
+    kind = ir.IntegerType.get_signless(32) if kind is None else kind
+    outs = ["=f" if kind == ir.F32Type.get() else "=r"] * results
+    memory = [] if "f" in constraints else ["~{memory}"]
+    type_ = llvm.StructType.get_literal([kind] * results) if results else None
+    out = llvm.inline_asm(type_, given, text, ",".join([*outs, constraints, *memory]), has_side_effects=bool(memory))
+    return [llvm.extractvalue(kind, out, [i]) for i in range(results)]
+
+
+def _place(ref: ir.Value, index: int) -> ir.Value:
+    """The address of the 16 bytes of this thread in the index-th (threads, 4) of an array (n, threads, 4)."""
+    threads = ir.MemRefType(ref.type).shape[1]
+    base = llvm.ptrtoint(ir.IntegerType.get_signless(32), mgpu_utils.memref_ptr(ref))
+    mine = arith.addi(base, arith.shli(mgpu_utils.thread_idx(), _number(4)))
+    return arith.addi(mine, _number(index * threads * 16))
+
+
+def _rows(block: mgpu.FragmentedArray, step: int) -> list[ir.Value]:
+    """The four registers of the weights of a step of the sum."""
+    i32, wide = ir.IntegerType.get_signless(32), block.mlir_dtype == ir.F32Type.get()
+    k = 8 if wide else 16
+    registers = list(block[:, step * k : (step + 1) * k].registers.flatten())
+    if wide:  # two numbers of a row a register: columns t and t + 4
+        registers = [vector.extract(r, [], ir.DenseI64ArrayAttr.get([i])) for i in (0, 1) for r in registers]
+    return [mgpu_utils.bitcast(r, i32) for r in registers]
+
+
+def _fragment(like: mgpu.FragmentedArray, numbers: list[ir.Value]) -> mgpu.FragmentedArray:
+    registers = like.registers.copy()
+    pairs = []
+    for pair in (numbers[:2], numbers[2:]):
+        pairs.append(vector.from_elements(ir.VectorType.get((2,), ir.F32Type.get()), pair))
+    for index, pair in zip(np.ndindex(registers.shape), pairs, strict=True):
+        registers[index] = pair
+    return mgpu.FragmentedArray(_registers=registers, _layout=like.layout, _is_signed=None)
