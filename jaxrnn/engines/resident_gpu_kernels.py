@@ -70,9 +70,9 @@ class Sizes:
         if self.stored is not None:
             self.weights = max(self.stored, 1) * 128 * self.warpgroups * 16
         self.block = self.N * self.U * item
-        held = 0 if self.held is None else self.held * self.K * item // 4
-        self.fits = self.buffers(gates) > 0 and self.warpgroups <= 4 and held * max(self.warpgroups, 2) <= 320
-        self.fits = self.fits and (self.held is None or setting.rows == 8)
+        self.fits = self.buffers(gates) > 0 and self.warpgroups <= 4
+        if self.held is not None:  # a thread has 255 registers, or less with more warpgroups, and 120 for the rest
+            self.fits &= setting.rows == 8 and self.held * self.K * item // 8 + 120 <= 512 // max(self.warpgroups, 2)
 
     def buffers(self, blocks: int) -> int:
         """How many buffers of so many exchanged blocks there is room for: two spare a wait, none is too few."""
@@ -276,7 +276,7 @@ def forward(cell: Cell, setting: Setting, ps, b_h, weights, carry):
             return [program.read(p_g, block, jnp.minimum(t, T - 1)) for block in range(blocks)]
 
         def write(t, state, kept, y):
-            """Of step t, and the carry after it; before the first step only the carry is right, the rest comes later."""
+            """Of step t, with the carry after it; t = -1 is the first carry (kept and y are written anew)."""
             now = jnp.maximum(t, 0)
             for g, value in enumerate(kept):
                 program.write(kept_g, value, g, now)

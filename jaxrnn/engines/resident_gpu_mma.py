@@ -60,7 +60,7 @@ def store(block: jax.Array, gate: int, stored: Any) -> None:
 def products(
     held: dict[int, jax.Array], stored: Any, gates: list[int], exchanged: Any, setting: Any, K: int
 ) -> list[jax.Array]:
-    """Of each (64, K) of weights, `held` in registers or `stored`, with the K x 8 of an exchanged block: (64, 8) each."""
+    """Of each (64, K) of weights, `held` in registers or `stored`, with K x 8 exchanged: (64, 8) each."""
     layout, blocks = plgpu.Layout.WGMMA, [held[g] for g in gates if g in held]
     k, name, item = (8, "tf32", 4) if setting.dtype == jnp.float32 else (16, "bf16", 2)
     transforms = plgpu.TilingTransform((8, LINE // item)), plgpu.SwizzleTransform(LINE)
@@ -76,7 +76,7 @@ def products(
         lane = arith.andi(mgpu_utils.thread_idx(), _number(31))
         row, matrix = arith.andi(lane, _number(7)), arith.shrui(lane, _number(3))
         line = arith.addi(base, arith.muli(row, _number(LINE)))
-        columns = []
+        columns: list[Any] = []
         for first in range(0, K * item // 16, 4):
             # A tile has 8 pieces of 16 bytes a row; piece c of row r is at c ^ r.
             piece = arith.xori(arith.addi(matrix, _number(first % 8)), row)
@@ -84,7 +84,7 @@ def products(
             columns += _asm([place], "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0,$1,$2,$3}, [$4];", "r", 4)
         text = f"mma.sync.aligned.m16n8k{k}.row.col.f32.{name}.{name}.f32"
         text += " {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
-        results = {g: [arith.constant(f32, ir.FloatAttr.get(f32, 0.0))] * 4 for g in gates}
+        results: dict[int, list[Any]] = {g: [mgpu_utils.c(0.0, f32)] * 4 for g in gates}
         for step in range(K // k):
             for g in gates:
                 if g in found:
@@ -101,17 +101,18 @@ def products(
 
 
 def _number(x: int) -> ir.Value:
-    i32 = ir.IntegerType.get_signless(32)
-    return arith.constant(i32, ir.IntegerAttr.get(i32, x))
+    return mgpu_utils.c(x, ir.IntegerType.get_signless(32))
 
 
-def _asm(given, text: str, constraints: str, results: int = 0, kind=None):
+def _asm(given: list[Any], text: str, constraints: str, results: int = 0, kind: Any = None) -> list[Any]:
     """One instruction; those that touch memory stay in their order, those of numbers (f) need not."""
     kind = ir.IntegerType.get_signless(32) if kind is None else kind
     outs = ["=f" if kind == ir.F32Type.get() else "=r"] * results
     memory = [] if "f" in constraints else ["~{memory}"]
     type_ = llvm.StructType.get_literal([kind] * results) if results else None
-    out = llvm.inline_asm(type_, given, text, ",".join([*outs, constraints, *memory]), has_side_effects=bool(memory))
+    out: Any = llvm.inline_asm(
+        type_, given, text, ",".join([*outs, constraints, *memory]), has_side_effects=bool(memory)
+    )
     return [llvm.extractvalue(kind, out, [i]) for i in range(results)]
 
 
@@ -133,11 +134,8 @@ def _rows(block: mgpu.FragmentedArray, step: int) -> list[ir.Value]:
     return [mgpu_utils.bitcast(r, i32) for r in registers]
 
 
-def _fragment(like: mgpu.FragmentedArray, numbers: list[ir.Value]) -> mgpu.FragmentedArray:
+def _fragment(like: mgpu.FragmentedArray, numbers: list[Any]) -> mgpu.FragmentedArray:
     registers = like.registers.copy()
-    pairs = []
-    for pair in (numbers[:2], numbers[2:]):
-        pairs.append(vector.from_elements(ir.VectorType.get((2,), ir.F32Type.get()), pair))
-    for index, pair in zip(np.ndindex(registers.shape), pairs, strict=True):
-        registers[index] = pair
+    for index, pair in zip(np.ndindex(registers.shape), (numbers[:2], numbers[2:]), strict=True):
+        registers[index] = vector.from_elements(ir.VectorType.get((2,), ir.F32Type.get()), pair)
     return mgpu.FragmentedArray(_registers=registers, _layout=like.layout, _is_signed=None)
