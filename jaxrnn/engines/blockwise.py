@@ -97,7 +97,7 @@ def blockwise(function: Callable[..., Any], H: int, rows: int, math: str, *shape
 
     def early(late: int, *arguments):
         """What does not need the first `late` arrays, as far as the rest needs it: the state of `finish`."""
-        flat = [None] * late + jax.tree.leaves(arguments, is_leaf=lambda x: isinstance(x, list))
+        flat: list[Any] = [None] * late + jax.tree.leaves(arguments, is_leaf=lambda x: isinstance(x, list))
         like = next(b for x in flat if isinstance(x, list) for b in x)
         values: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
         values |= dict(zip(closed.jaxpr.invars[late:], flat[late:], strict=True))
@@ -108,7 +108,8 @@ def blockwise(function: Callable[..., Any], H: int, rows: int, math: str, *shape
         return [values[v] for v in needed(late)]
 
     def needed(late: int):
-        known, made, found = set(closed.jaxpr.invars[late:]) | set(closed.jaxpr.constvars), set(), {}
+        known, made = set(closed.jaxpr.invars[late:]) | set(closed.jaxpr.constvars), set()
+        found: dict[Any, None] = {}
         for e in closed.jaxpr.eqns:
             variables = [v for v in e.invars if not hasattr(v, "val")]
             if all(v in known for v in variables):
@@ -141,8 +142,9 @@ def blockwise(function: Callable[..., Any], H: int, rows: int, math: str, *shape
             values.update(zip(e.outvars, equation(e, xs, like), strict=True))
         return [v.val if hasattr(v, "val") else values[v] for v in closed.jaxpr.outvars]
 
-    run.early, run.finish = early, finish
-    return run
+    parts: Any = run
+    parts.early, parts.finish = early, finish
+    return parts
 
 
 def _is_zero(x) -> bool:

@@ -90,8 +90,8 @@ def products(
                 if g in found:
                     rows = _rows(found[g], step)
                 else:
-                    place = _place(stored, (g - setting.held) * (K // k) + step)
-                    rows = _asm([place], "ld.shared.v4.b32 {$0,$1,$2,$3}, [$4];", "r", 4)
+                    where = _place(stored, (g - setting.held) * (K // k) + step)
+                    rows = _asm([where], "ld.shared.v4.b32 {$0,$1,$2,$3}, [$4];", "r", 4)
                 given = [*rows, *columns[2 * step : 2 * step + 2], *results[g]]
                 results[g] = _asm(given, text, "r,r,r,r,r,r,f,f,f,f", 4, f32)
         zeros = mgpu.FragmentedArray.splat(mgpu_utils.c(0.0, f32), (UNITS, ROWS), layout=fa.WGMMA_LAYOUT)
