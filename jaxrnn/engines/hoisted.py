@@ -18,9 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.cells.inner_product import is_inner_product
 from jaxrnn.engines.platforms import platform, tracing_for  # noqa: F401 - for the example
-from jaxrnn.engines.step import step_function
+from jaxrnn.engines.step import pointwise_of, step_function
 from jaxrnn.engines.window import (
     Window,
     input_product,
@@ -54,10 +53,7 @@ def unroll_hoisted(
     cell: Cell, window: Window, carry: Carry, fresh: Carry | None = None, clip_backward: jax.Array | None = None
 ) -> tuple[Carry, jax.Array]:
     """Unrolls with a gradient of its own, built from each step's pullback."""
-    pointwise = cell.pointwise()
-    if any(map(is_inner_product, jax.tree.leaves(pointwise, is_leaf=is_inner_product))):
-        name = type(cell).__name__
-        raise ValueError(f"{name}.pointwise() holds an InnerProduct; set `inner_products = True` in {name}")
+    pointwise = pointwise_of(cell)
     weights: Any = input_weights(cell, window)
     ps = None
     if multiplies_first(carry.h.shape[0]):

@@ -22,6 +22,7 @@ class Platform(NamedTuple):
       multiplies_first: whether all input products of a window are made before the loop, as one large product or gather;
         on every platform they are with a batch of 1.
       largest_block: so many steps at most share one product for the weight gradients; None is the whole window.
+      unrolled: so many steps at most are one turn of the loop over time, see `steps_a_turn`.
       keeps_carry_alone: whether the forward loop keeps the carries only, in one array, and the backward pass makes the
         recurrent products again, all steps in one product. Else it keeps what is costly to compute again.
       batches_members: whether members of a population run at once by `vmap`, or one after another.
@@ -32,6 +33,7 @@ class Platform(NamedTuple):
     name: str
     multiplies_first: bool
     largest_block: int | None
+    unrolled: int
     keeps_carry_alone: bool
     batches_members: bool
     compiler_options: dict[str, bool]
@@ -45,9 +47,9 @@ class Platform(NamedTuple):
 # the program decide its bits.
 _CPU_OPTIONS = {"xla_cpu_enable_platform_dependent_math": False}
 PLATFORMS = {
-    "cpu": Platform("cpu", False, 16, False, False, _CPU_OPTIONS, "measured on 2 cores of an AMD EPYC, jax 0.10.2"),
-    "gpu": Platform("gpu", True, None, True, True, {}, "compiled for an H100, not measured"),
-    "tpu": Platform("tpu", True, None, True, True, {}, "compiled for a v5e, not measured"),
+    "cpu": Platform("cpu", False, 16, 1, False, False, _CPU_OPTIONS, "measured on 2 cores of an AMD EPYC, jax 0.10.2"),
+    "gpu": Platform("gpu", True, None, 16, True, True, {}, "compiled for an H100, not measured"),
+    "tpu": Platform("tpu", True, None, 1, True, True, {}, "compiled for a v5e, not measured"),
 }
 _TRACED_FOR: ContextVar[str | None] = ContextVar("platform", default=None)
 
@@ -73,3 +75,21 @@ def tracing_for(name: str) -> Iterator[None]:
         yield
     finally:
         _TRACED_FOR.reset(token)
+
+
+def steps_a_turn(steps: int) -> int:
+    """How many steps are one turn of the loop over time: the largest divisor of T up to the platform's limit.
+
+    A turn's writes are then one write, its counter one addition, and a GPU launches it as one graph. A T without a
+    divisor from 4 on takes the limit: the rest is a turn of its own.
+
+    Example:
+      >>> with tracing_for("gpu"):
+      ...     steps_a_turn(100), steps_a_turn(512), steps_a_turn(97), steps_a_turn(5)
+      (10, 16, 16, 5)
+    """
+    limit = platform().unrolled
+    if limit == 1:
+        return 1
+    largest = max(length for length in range(1, limit + 1) if steps % length == 0)
+    return largest if largest >= min(4, steps) else min(limit, steps)
