@@ -25,6 +25,8 @@ class Platform(NamedTuple):
       unrolled: so many steps at most are one turn of the loop over time, see `steps_a_turn`.
       keeps_carry_alone: whether the forward loop keeps the carries only, in one array, and the backward pass makes the
         recurrent products again, all steps in one product. Else it keeps what is costly to compute again.
+      largest_one_hot: with so many symbols at most the gradient of looked-up rows is a product with one-hot rows. On a
+        GPU a scatter adds in whatever order its threads come, so that no two runs need give the same bits.
       batches_members: whether members of a population run at once by `vmap`, or one after another.
       compiler_options: of XLA, for training programs.
       evidence: what was measured, or "compiled, not measured".
@@ -35,6 +37,7 @@ class Platform(NamedTuple):
     largest_block: int | None
     unrolled: int
     keeps_carry_alone: bool
+    largest_one_hot: int
     batches_members: bool
     compiler_options: dict[str, bool]
     evidence: str
@@ -47,9 +50,11 @@ class Platform(NamedTuple):
 # the program decide its bits.
 _CPU_OPTIONS = {"xla_cpu_enable_platform_dependent_math": False}
 PLATFORMS = {
-    "cpu": Platform("cpu", False, 16, 1, False, False, _CPU_OPTIONS, "measured on 2 cores of an AMD EPYC, jax 0.10.2"),
-    "gpu": Platform("gpu", True, None, 16, True, True, {}, "compiled for an H100, not measured"),
-    "tpu": Platform("tpu", True, None, 1, True, True, {}, "compiled for a v5e, not measured"),
+    "cpu": Platform(
+        "cpu", False, 16, 1, False, 0, False, _CPU_OPTIONS, "measured on 2 cores of an AMD EPYC, jax 0.10.2"
+    ),
+    "gpu": Platform("gpu", True, None, 16, True, 2048, True, {}, "compiled for an H100, not measured"),
+    "tpu": Platform("tpu", True, None, 1, True, 2048, True, {}, "compiled for a v5e, not measured"),
 }
 _TRACED_FOR: ContextVar[str | None] = ContextVar("platform", default=None)
 
