@@ -69,12 +69,12 @@ def of_jaxrnn(
     import jax.numpy as jnp
     from flax import nnx
 
-    from jaxrnn import unroll
-    from jaxrnn.cells.by_name import CELLS
+    from jaxrnn import GRUCell, LSTMCell, VanillaCell, unroll
 
     dtype = jnp.bfloat16 if precision == "bf16" else jnp.float32
     hidden = xs.shape[2]
-    cell = CELLS[cell_name](hidden, hidden, rngs=nnx.Rngs(0))
+    made: Any = {"vanilla": VanillaCell, "lstm": LSTMCell, "gru": GRUCell}[cell_name]
+    cell = made(hidden, hidden, rngs=nnx.Rngs(0))
     graphdef, state = nnx.split(cell)
     state = nnx.State({**state, **{name: nnx.Param(jnp.asarray(w, dtype)) for name, w in weights.items()}})
     state = jax.tree.map(lambda a: a.astype(dtype), state)

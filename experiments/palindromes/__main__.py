@@ -51,7 +51,6 @@ from experiments.palindromes.recipe import Count, LongRecipe, OneHotRecipe, Reci
 from jaxrnn import TrainConfig, use_cpu_devices
 from jaxrnn.checks import check_choice, check_count, parse_devices
 from jaxrnn.devices import cores, use_compile_cache
-from jaxrnn.engines.platforms import platform
 from jaxrnn.storage import read_json
 from jaxrnn.terminal import EXIT_OF_STOP, run_app, whole_number
 
@@ -237,7 +236,7 @@ def _trained(run: Path, devices: str, configs: list[TrainConfig]):
 
     from experiments.palindromes.runs import PalindromeRuns
 
-    runs = PalindromeRuns(run, number if platform().name == "cpu" else jax.device_count(), sys.stdout)
+    runs = PalindromeRuns(run, number if jax.default_backend() == "cpu" else jax.device_count(), sys.stdout)
     return runs, runs.train(configs)
 
 
