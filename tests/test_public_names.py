@@ -42,6 +42,7 @@ INNER = {
         "jaxrnn.sample.sample_ids",
     },
     "experiments/benchmark/compiled_program.py": {
+        "jaxrnn.engines.platforms.steps_a_turn",
         "jaxrnn.engines.platforms.tracing_for",
         "jaxrnn.training.job.model_structure",
         "jaxrnn.training.job.settings_of",
