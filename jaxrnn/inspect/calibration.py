@@ -92,8 +92,9 @@ def sums_of_guesses(
     """Counts one chunk by each character's best guess, its probability and whether it was right; all (T,)."""
     confidence = np.asarray(confidence, np.float64)
     bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    counted = (np.bincount(bin_of, weights, bins) for weights in (None, confidence, right))
-    return CalibrationSums(*counted, *(float(of.sum(dtype=np.float64)) for of in (entropy, loss)))
+    characters, sure, correct = (np.bincount(bin_of, weights, bins) for weights in (None, confidence, right))
+    entropy_nats, loss_nats = (float(of.sum(dtype=np.float64)) for of in (entropy, loss))
+    return CalibrationSums(characters, sure, correct, entropy_nats, loss_nats)
 
 
 def calibration_of(sums: CalibrationSums) -> Calibration:

@@ -12,8 +12,9 @@ import numpy as np
 from flax import nnx
 
 from jaxrnn.errors import ConfigurationError, DataError
-from jaxrnn.evaluate import read_window, windows_of
+from jaxrnn.evaluate import PIECES, read_window, windows_of
 from jaxrnn.inspect.activity import Activity, observing
+from jaxrnn.models.loss import loss_nats
 
 WINDOW = 256
 LOW, HIGH = 0.1, 0.9  # outside of these a gate is called saturated
@@ -127,7 +128,7 @@ def _guesses_of(best: int) -> Summary:
         log_p = jax.nn.log_softmax(logits[:, 0].astype(jnp.promote_types(logits.dtype, jnp.float32)))
         true = jnp.take_along_axis(log_p, targets, axis=1)[:, 0]
         p, ids = jax.lax.top_k(log_p, best)
-        return Guesses(true, ids, jnp.exp(p), -(jnp.exp(log_p) * log_p).sum(-1)), ()
+        return (true, ids, jnp.exp(p), -(jnp.exp(log_p) * log_p).sum(-1)), ()
 
     return guesses
 
@@ -160,7 +161,7 @@ def guess(
     """
     if not 1 <= best:
         raise ConfigurationError(f"guess expects at least 1 best guess, got {best}")
-    return _gather(model, ids, _guesses_of(best), before=before, document_end=document_end)[0]
+    return Guesses(*_gather(model, ids, _guesses_of(best), before=before, document_end=document_end)[0])
 
 
 def activations(model: Any, ids: np.ndarray, *, document_end: int | None = None, part: str = "h") -> list[np.ndarray]:
@@ -250,4 +251,44 @@ def read_once(
     """What `guess`, `activations` and `summarise_layers` give, in one pass, all three after the same start."""
     options: dict[str, Any] = {"before": before, "document_end": document_end}
     (guesses, h), sums = _gather(model, ids, _everything(best), **options)
-    return guesses, h, _layers_of(sums, len(ids) - 1)
+    return Guesses(*guesses), h, _layers_of(sums, len(ids) - 1)
+
+
+class LossAlong(NamedTuple):
+    """The loss of pieces of a text, evenly spaced, each read from a fresh start.
+
+    Attributes:
+      places: where each begins, symbols from the text's start, (P,).
+      losses: mean of - log p over a piece without its first fifth, nats a symbol, (P,).
+    """
+
+    places: np.ndarray
+    losses: np.ndarray
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _losses(graphdef, document_end, state, pieces):
+    model = nnx.merge(graphdef, state)
+    logits, _ = read_window(model, document_end, model.initial_carry(pieces.shape[1]), pieces[0], pieces)
+    return loss_nats(logits, pieces[1:])[len(pieces) // 5 :].mean(0)
+
+
+def loss_along(model: Any, ids: np.ndarray, pieces: int, *, document_end: int | None = None) -> LossAlong:
+    """The loss along a text of any length, from a few pieces of `WINDOW` symbols.
+
+    Args:
+      model: a language model.
+      ids: the text, (N,), N at least 2.
+      pieces: P, or fewer where they would overlap.
+      document_end: see `read_windows`.
+    """
+    model.eval()
+    graphdef, state = nnx.split(model)
+    steps = min(WINDOW, len(ids) - 1)
+    places = np.linspace(0, len(ids) - 1 - steps, min(pieces, (len(ids) - 1) // steps)).astype(np.int64)
+    losses = []
+    for start in range(0, len(places), PIECES):
+        of = np.resize(places[start : start + PIECES], min(PIECES, len(places)))  # filled up: one program serves all
+        read = np.asarray(ids[of + np.arange(steps + 1)[:, None]], np.int32)
+        losses.append(np.asarray(_losses(graphdef, document_end, state, read)))
+    return LossAlong(places, np.concatenate(losses)[: len(places)])
