@@ -16,7 +16,7 @@ from jaxrnn.evaluate import evaluate_ids
 from jaxrnn.inspect import reading
 from jaxrnn.inspect.activity import GATES, observing
 from jaxrnn.inspect.dependence import depends_on, effect_of_replacing, response, similar_spans
-from jaxrnn.inspect.reading import activations, guess, summarise_layers
+from jaxrnn.inspect.reading import activations, guess, loss_along, read_once, summarise_layers
 from jaxrnn.inspect.setting_units import WithUnitSet, effect_of_setting
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.sample import sample_ids
@@ -102,6 +102,27 @@ def test_activations_and_saturation_are_those_of_a_loop(model: Any) -> None:
         np.testing.assert_allclose(summary.deviation["c"], rows["c"][:, number].std(0), rtol=1e-6)
     with pytest.raises(ConfigurationError, match="has no 'x'; it has c, h"):
         activations(model, IDS, part="x")
+
+
+def test_one_pass_after_other_text_gives_guesses_activations_and_gates(model: Any) -> None:
+    rows, (guesses, h, layers) = by_hand(model, IDS), read_once(model, IDS[20:], best=3, before=IDS[:20])
+    np.testing.assert_allclose(guesses.log_p, rows["log_p"][np.arange(20, N - 1), 0, IDS[21:]], rtol=1e-9)
+    for number, summary in enumerate(layers):
+        np.testing.assert_allclose(h[number], rows["h"][20:, number], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(summary.gates["forget"].mean, rows["forget"][20:, number].mean(0), rtol=1e-9)
+
+
+def test_the_loss_along_a_text_is_that_of_pieces_of_it_from_a_fresh_start(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PIECES", 2)  # at a time
+    along = loss_along(model, IDS, 3)
+    assert along.places.tolist() == [0, 26, 53]  # the last one ends where the text ends
+    for place, loss in zip(*along, strict=True):
+        piece = IDS[place : place + 17]
+        expected = -by_hand(model, piece)["log_p"][np.arange(16), 0, piece[1:]]
+        np.testing.assert_allclose(loss, expected[3:].mean(), rtol=1e-9)
+    assert len(loss_along(model, IDS[:20], 3).places) == 1
 
 
 @pytest.mark.parametrize("name", CELLS)
