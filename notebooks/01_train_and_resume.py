@@ -31,7 +31,8 @@ quiet = Progress(quiet=True)
 # ## Train in one go
 #
 # The settings are those of the book reports: windows of 25 characters, AdaGrad at 0.1, gradients clipped to [-5, 5],
-# the carry passed from window to window.
+# the carry passed from window to window. (The warning: parameters with the lowest smoothed loss may work on the carry
+# of training only, so the best ones are chosen by how they score from fresh starts.)
 
 # %% tags=["volatile"]
 settings = dict(text="python-reference", hidden=64, seed=SEED, sample_every=2000, checkpoint_every="1000")

@@ -287,6 +287,6 @@ draw_learned()
 #   left.
 # - **What it is good for.** Where it is known when to look, but not at what: under a noise that covers 18 of 24 steps
 #   the LSTM stays at chance, and the gated one is right nearly always. Its answer depends on the clean steps alone.
-# - **What it is not.** Not every unit finds the true gate. Four of 32 do, nearly; these read the input, with weights four
-#   times as large as those of the others, which are open in noise as well and hardly read it. And the periods began near
-#   the true one: from far away it does not learn this (`experiments/temporal_gate`).
+# - **What it is not.** Not every unit finds the true gate. Four of 32 do, nearly; these read the input, with weights
+#   four times as large as those of the others, which are open in noise as well and hardly read it. And the periods
+#   began near the true one: from far away it does not learn this (`experiments/temporal_gate`).

@@ -24,10 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-import jaxrnn
+from jaxrnn import inspect
 from jaxrnn.models import hidden_size_for, model_parameters
 
-sys.path += ["..", ".", str(Path(jaxrnn.__file__).parents[1])]  # where experiments/ is, seen from here
+sys.path += ["..", ".", str(Path(inspect.__file__).parents[2])]  # where experiments/ is, seen from here
 
 import experiments
 from experiments.language_model_grid import drawings

@@ -23,9 +23,11 @@ def cells(notebook):
 
 
 def said(cell):
-    """The kinds of a cell's outputs, and their text; a picture has none."""
+    """The kinds of a cell's outputs, and their text; a picture has none. Warnings, on stderr, are not looked at."""
     kinds, texts = [], []
     for output in cell.get("outputs", ()):
+        if output.get("name") == "stderr":
+            continue
         if output.output_type == "stream":
             if not kinds or kinds[-1] != output.name:  # one stream may come in several parts
                 kinds.append(output.name)
