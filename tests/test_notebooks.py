@@ -24,7 +24,8 @@ def cells(notebook):
 
 def said(cell):
     """The kinds of a cell's outputs, and their text; a picture has none. Warnings, on stderr, are not looked at."""
-    kinds, texts = [], []
+    kinds: list[object] = []
+    texts: list[str] = []
     for output in cell.get("outputs", ()):
         if output.get("name") == "stderr":
             continue
