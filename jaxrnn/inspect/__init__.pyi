@@ -39,6 +39,7 @@ from .ngrams import ngram_log_p as ngram_log_p
 from .ngrams import train_ngrams as train_ngrams
 from .novelty import known_word_share as known_word_share
 from .novelty import words_of as words_of
+from .plots import STYLES as STYLES
 from .plots import Figure as Figure
 from .properties import properties_of as properties_of
 from .reading import GateShares as GateShares
@@ -56,5 +57,6 @@ from .sample_quality import quality_of_sample as quality_of_sample
 from .sample_quality import read_training_text as read_training_text
 from .setting_units import WithUnitSet as WithUnitSet
 from .setting_units import effect_of_setting as effect_of_setting
+from .setting_units import sample_from as sample_from
 from .tracking_units import TrackingUnit as TrackingUnit
 from .tracking_units import find_tracking_units as find_tracking_units

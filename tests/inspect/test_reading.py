@@ -17,9 +17,8 @@ from jaxrnn.inspect import reading
 from jaxrnn.inspect.activity import GATES, observing
 from jaxrnn.inspect.dependence import depends_on, effect_of_replacing, response, similar_spans
 from jaxrnn.inspect.reading import activations, guess, loss_along, read_once, summarise_layers
-from jaxrnn.inspect.setting_units import WithUnitSet, effect_of_setting
+from jaxrnn.inspect.setting_units import WithUnitSet, effect_of_setting, sample_from
 from jaxrnn.models.language_model import LanguageModel
-from jaxrnn.sample import sample_ids
 from tests.reference.lstm import lstm_gates, lstm_step
 from tests.reference.stack_loop import random_values
 
@@ -164,12 +163,18 @@ def test_setting_a_unit_is_what_a_loop_with_it_set_gives(model: Any) -> None:
     graphdef, state = nnx.split(changed)
     loss = evaluate_ids(graphdef, nnx.to_pure_dict(state), IDS).loss_nats
     np.testing.assert_allclose(loss - base, effects[2], atol=1e-9)
-    options: dict[str, Any] = {"length": 30, "key": jax.random.key(0), "temperature": 5.0}
-    written = np.concatenate(list(sample_ids(graphdef, nnx.to_pure_dict(state), **options)))
-    plain = np.concatenate(list(sample_ids(nnx.split(model)[0], nnx.to_pure_dict(nnx.state(model)), **options)))
-    assert written.shape == plain.shape == (30,) and (written != plain).any()
+    written = sample_from(changed, 30, temperature=5.0)
+    assert written.shape == (30,) and (written != sample_from(model, 30, temperature=5.0)).any()
     with pytest.raises(ConfigurationError, match="no unit 4 in layer 0"):
         WithUnitSet(model, 0, H, 0.0)
+
+
+def test_what_a_model_writes_greedily_is_what_a_loop_with_the_unit_set_finds_most_probable(model: Any) -> None:
+    prime = IDS[:3]
+    written = sample_from(WithUnitSet(model, 0, 2, 0.9), 12, prime=prime, temperature=0.0)
+    text = np.concatenate([prime, written])
+    guessed = by_hand(model, text, (0, 2, 0.9))["log_p"][:, 0].argmax(axis=-1)
+    assert written.tolist() == guessed[len(prime) - 1 :].tolist()
 
 
 def test_what_a_guess_depends_on_is_what_replacing_changes(model: Any) -> None:
