@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.inspect import figures
+from jaxrnn.inspect import figures, plots
 from jaxrnn.inspect.calibration import Calibration
 from jaxrnn.inspect.errors_by_kind import ErrorKind, ErrorKinds
 from jaxrnn.inspect.reading import GateShares, LayerSummary
@@ -51,6 +52,20 @@ def test_a_picture_has_title_and_labels_and_nothing_lies_outside(name: str) -> N
         for text in axes.texts:
             box = text.get_window_extent()
             assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+
+
+def test_a_band_over_seeds_goes_from_the_lowest_to_the_highest_and_counts_them() -> None:
+    axes: Any = plots.Figure().add_subplot()
+    values = np.array([[0.5, 1.0, 0.2], [0.7, 1.0, 0.9], [0.9, 0.1, 1.0]])
+    plots.draw_seeds(axes, np.array([1, 2, 4]), values, "$a", plots.STYLES[1])
+    plots.draw_seeds(axes, np.array([1, 2, 4]), values[:1], "b", plots.STYLES[2])
+    first, second = axes.get_lines()
+    assert (first.get_label(), second.get_label()) == (r"\$a, 3 seeds", "b, one seed")
+    np.testing.assert_allclose(first.get_ydata(), [0.7, 0.7, 0.7])
+    corners = axes.collections[0].get_paths()[0].vertices
+    assert {(x, y) for x, y in corners} == {(1, 0.5), (2, 0.1), (4, 0.2), (1, 0.9), (2, 1.0), (4, 1.0)}
+    for a, b in itertools.combinations(plots.STYLES, 2):
+        assert all(of_a != of_b for of_a, of_b in zip(a, b, strict=True))  # colour, line and mark tell them apart
 
 
 def test_windows_running_mean_and_borders_are_those_of_a_loop() -> None:
