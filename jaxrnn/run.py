@@ -33,6 +33,7 @@ from jaxrnn.training.job import state_template
 from jaxrnn.training.part_records import refuse_other_cell
 from jaxrnn.training.parts import structure_of_own, template_of_own
 from jaxrnn.training.record import refuse_other_run
+from jaxrnn.training.run_files import NORMS
 from jaxrnn.training.state import TrainState
 
 
@@ -77,6 +78,11 @@ class Run(TrainedModel):
     def metrics(self) -> dict[str, np.ndarray]:
         """The columns of metrics.jsonl as arrays, by name; NaN where a row does not have it or it was not measured."""
         return columns_of(read_metrics(self.directory.metrics_path))
+
+    @property
+    def norms(self) -> dict[str, np.ndarray]:
+        """The columns of norms.jsonl, which `--log-norms` writes, as those of `metrics`; empty without it."""
+        return columns_of(read_metrics(self.directory.path / NORMS))
 
     @property
     def state(self) -> TrainState:

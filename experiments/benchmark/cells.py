@@ -215,7 +215,7 @@ def target_lines(results: list[dict[str, Any]]) -> list[str]:
 
 def save_figure(results: list[dict[str, Any]], path: Path) -> None:
     """Bars of ours / torch malloc, a row each, colour and hatching by cell, and a line at 1."""
-    from jaxrnn.inspect.plots import STYLES, Figure
+    from jaxrnn.inspect import STYLES, Figure
 
     shown = [result for result in results if "torch malloc" in result["ours_over"]]
     figure = Figure(figsize=(max(5.0, 1.5 + 0.7 * len(shown)), 4.5), layout="constrained")

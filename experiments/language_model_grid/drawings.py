@@ -10,7 +10,7 @@ from matplotlib import colormaps
 
 from experiments.language_model_grid.published import KJL, of_thesis, published
 from experiments.language_model_grid.results import IDENTITY, best_by_validation
-from jaxrnn.inspect.plots import STYLES, Figure, plain
+from jaxrnn.inspect import STYLES, Figure, plain_label
 
 MARKERS = "osD^v<>P"
 Row = dict[str, Any]
@@ -282,7 +282,7 @@ def _size_axis(axes: Any, sizes: Iterable[int]) -> None:
 
 def _figure(title: str, panels: int = 1, sharey: bool = False) -> tuple[Figure, list[Any]]:
     figure = Figure(figsize=(6.4 if panels == 1 else 4.6 * panels, 4.5), layout="constrained")
-    figure.suptitle(plain(title))  # it comes from a file
+    figure.suptitle(plain_label(title))  # it comes from a file
     grid = figure.subplots(1, panels, sharey=sharey, squeeze=False)
     return figure, list(grid[0])
 

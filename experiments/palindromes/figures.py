@@ -70,7 +70,7 @@ def draw_lengths(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def _draw(lines: dict[str, tuple[np.ndarray, np.ndarray]], path: Path, title: str, x: str, y: str) -> None:
-    from jaxrnn.inspect.plots import STYLES, Figure, draw_seeds, plain
+    from jaxrnn.inspect import STYLES, Figure, draw_seeds, plain_label
 
     figure = Figure(figsize=(9.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -78,7 +78,7 @@ def _draw(lines: dict[str, tuple[np.ndarray, np.ndarray]], path: Path, title: st
         draw_seeds(axes, at, values, name, style)
     axes.axhline(NEAR_PERFECT, color="0.3", linestyle="--", linewidth=0.8, label=f"{NEAR_PERFECT:g}, report D's line")
     axes.axhline(CHANCE, color="0.5", linestyle=":", label="chance")
-    axes.set(title=plain(title), xlabel=x, ylabel=y, ylim=(0, 1.02))
+    axes.set(title=plain_label(title), xlabel=x, ylabel=y, ylim=(0, 1.02))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     bands = "line: mean;\nband: lowest to highest seed"
     figure.legend(frameon=False, loc="outside right center", title=bands, title_fontsize="medium")

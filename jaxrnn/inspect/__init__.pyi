@@ -20,6 +20,7 @@ from .figures import draw_effects as draw_effects
 from .figures import draw_error_kinds as draw_error_kinds
 from .figures import draw_loss_along_text as draw_loss_along_text
 from .figures import draw_loss_by_order as draw_loss_by_order
+from .figures import draw_norms as draw_norms
 from .figures import draw_saturation as draw_saturation
 from .figures import draw_unit as draw_unit
 from .gradient_check import Method as Method
@@ -39,7 +40,10 @@ from .ngrams import ngram_log_p as ngram_log_p
 from .ngrams import train_ngrams as train_ngrams
 from .novelty import known_word_share as known_word_share
 from .novelty import words_of as words_of
+from .plots import STYLES as STYLES
 from .plots import Figure as Figure
+from .plots import draw_seeds as draw_seeds
+from .plots import plain_label as plain_label
 from .properties import properties_of as properties_of
 from .reading import GateShares as GateShares
 from .reading import Guesses as Guesses

@@ -87,7 +87,7 @@ def learning_curves(runs: Mapping[str, dict[str, np.ndarray]], loss_name: str, i
     axes = figure.add_subplot()
     for (name, metrics), (color, line, mark) in zip(runs.items(), STYLES, strict=False):
         style: dict[str, Any] = {"color": color, "linestyle": line}
-        shown = plain(name if len(name) <= 50 else f"...{name[-47:]}")
+        shown = plain_label(name if len(name) <= 50 else f"...{name[-47:]}")
         mean = metrics[next(n for n in (f"train/mean_{loss_name}", f"train/smooth_{loss_name}") if n in metrics)]
         # A label that begins with an underscore would be left out.
         axes.plot(metrics["update"], mean, label=f"training, {shown}", linewidth=1.2, **style)
@@ -110,7 +110,7 @@ def draw_seeds(axes: Any, at: np.ndarray, values: np.ndarray, label: str, style:
     """
     color, line, mark = style
     every = -(-len(at) // MARKS_A_LINE)
-    label = plain(f"{label}, {len(values)} seeds" if len(values) > 1 else f"{label}, one seed")
+    label = plain_label(f"{label}, {len(values)} seeds" if len(values) > 1 else f"{label}, one seed")
     marks: dict[str, Any] = {"marker": mark, "markersize": 4, "markevery": every}
     axes.plot(at, values.mean(axis=0), color=color, linestyle=line, linewidth=1.4, label=label, **marks)
     axes.fill_between(at, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
@@ -160,11 +160,11 @@ def _finished(figure: Figure, title: str) -> Figure:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.margins(x=0.01)
         axes.legend(frameon=False)
-    figure.suptitle(plain(title))
+    figure.suptitle(plain_label(title))
     return figure
 
 
-def plain(text: str) -> str:
+def plain_label(text: str) -> str:
     """Text from outside as a figure shows it: printable, and no formula."""
     return printable(text, keep="").replace("$", r"\$")
 
