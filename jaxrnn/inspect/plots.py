@@ -116,6 +116,40 @@ def draw_seeds(axes: Any, at: np.ndarray, values: np.ndarray, label: str, style:
     axes.fill_between(at, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
 
 
+def draw_distinct_words(
+    counts: Mapping[str, np.ndarray],
+    every: int,
+    borders: Mapping[str, Mapping[str, int]] | None = None,
+    title: str = "Different words along the text",
+) -> Figure:
+    """Above how many different words texts have had, below how many new ones each window brings.
+
+    Args:
+      counts: of `distinct_words` by name; at most as many as there are `STYLES`.
+      every: characters a window.
+      borders: of each text, by name, the character at which a part of it begins.
+      title: the figure's title.
+    """
+    figure = Figure(figsize=(8.0, 6.0), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for (name, count), (color, line, mark) in zip(counts.items(), STYLES, strict=False):
+        at = every * (np.arange(len(count)) + 1)
+        marks: dict[str, Any] = {"marker": mark, "markevery": -(-len(at) // MARKS_A_LINE), "markersize": 4}
+        above.plot(at, count, color=color, linestyle=line, label=plain_label(name), **marks)
+        below.plot(at, np.diff(count, prepend=0), color=color, linewidth=0.7, alpha=0.8, **marks)
+        for part, start in (borders or {}).get(name, {}).items():
+            for axes in (above, below):
+                axes.axvline(start, color=color, linestyle=line, linewidth=1)
+            style: dict[str, Any] = {"color": color, "fontsize": 8, "rotation": 40, "rotation_mode": "anchor"}
+            above.text(start, 1.02, plain_label(part), transform=above.get_xaxis_transform(), **style)
+    above.set(ylabel="different words so far")
+    below.set(xlabel="place in the text (characters)", ylabel=f"new words in {every:,} characters")
+    below.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    above.legend(frameon=False)
+    figure.suptitle(plain_label(title))
+    return figure
+
+
 def picture_name(path: Path) -> Path:
     """The path, if its ending is that of a picture.
 

@@ -39,6 +39,7 @@ MADE = {
     ),
     "effects": lambda: figures.draw_effects({"layer 0": NOISE.random(6), "layer 1": NOISE.random(6)}, ("layer 1", 3)),
     "order": lambda: figures.draw_loss_by_order(np.array([3.0, 1.5, 1.6]), {"network": 1.25}),
+    "words": lambda: plots.draw_distinct_words({"a$": np.array([4, 5, 9])}, 10, {"a$": {"test": 20}}),
     "norms": lambda: figures.draw_norms(NORMS),
     "kinds": lambda: figures.draw_error_kinds(KINDS),
 }

@@ -51,7 +51,7 @@ def advance(trainer, updates, state=None):
     state = trainer.initial_state() if state is None else state
     streams = row_numbers(trainer.batch_size)
     state, metrics = advance_chunk(trainer.graphdef, trainer.settings, state, streams, updates)
-    return state, {name: values[:updates] for name, values in metrics._asdict().items()}
+    return state, {name: values[:updates] for name, values in metrics._asdict().items() if values is not None}
 
 
 # ---- one update, written out ----
