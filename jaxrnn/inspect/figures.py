@@ -270,7 +270,9 @@ def draw_norms(norms: Mapping[str, np.ndarray], *, title: str = "Norms by layer 
         axes = figure.add_subplot(1, 3, place + 1, xlabel="update", ylabel=label)
         for layer, (color, line, mark) in zip(layers, itertools.cycle(STYLES), strict=False):
             values = norms[f"{('gradient', 'parameters', 'step')[place]}/{layer}"].astype(float)
-            values = values / norms[f"parameters/{layer}"] if place == 2 else values
+            if place == 2:
+                of = norms[f"parameters/{layer}"].astype(float)
+                values = np.divide(values, of, out=np.zeros_like(values), where=of > 0)  # biases begin at 0
             shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)  # a logarithm of 0 has no place
             style: dict[str, Any] = {"color": color, "linestyle": line, "marker": mark, "markersize": 3}
             axes.plot(norms["update"], shown, label=plain_label(layer), markevery=-(-len(shown) // 12), **style)
