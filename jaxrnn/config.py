@@ -65,16 +65,8 @@ CHOICES = {
 }
 
 SWITCHES = (
-    "cell_bias",
-    "init_biases",
-    "skip_connections",
-    "bidirectional",
-    "tie_embedding",
-    "learned_initial_carry",
-    "nesterov",
-    "bytes",
-    "accuracy",
-    "retrain",
+    *("cell_bias", "init_biases", "skip_connections", "bidirectional", "tie_embedding", "learned_initial_carry"),
+    *("nesterov", "bytes", "accuracy", "retrain", "log_norms"),
 )
 COUNTS_FROM_0 = (
     *("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every", "fold"),
@@ -86,7 +78,7 @@ SHARES = ("validation_fraction", "test_fraction", *DECAYS, *DROPOUT_SITES)  # fr
 
 # What `jaxrnn resume` and a repeated `jaxrnn train` may change: totals and intervals. Nothing else, since anything
 # else would make another run of it.
-CHANGEABLE = frozenset({"updates", "epochs", "sample_every", "log_every", "checkpoint_every"})
+CHANGEABLE = frozenset({"updates", "epochs", "sample_every", "log_every", "log_norms", "checkpoint_every"})
 
 
 def setting(default: Any, help: str) -> Any:
@@ -180,6 +172,7 @@ class TrainConfig:
     sample_every: int = setting(10_000, "updates between text samples; 0 writes none")
     sample_length: int = setting(200, "characters of each sample")
     log_every: int = setting(100, "updates between rows of metrics.jsonl")
+    log_norms: bool = setting(False, "log norms of gradient, parameters and steps by layer too, in norms.jsonl")
     checkpoint_every: str = setting("30s", "updates (1000) or seconds (30s) between checkpoints")
     encoding: str | None = setting(None, "encoding of the text")
     newlines: str | None = setting(None, "keep them, or universal: every line end read as a line feed")

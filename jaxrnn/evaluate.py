@@ -15,6 +15,7 @@ from flax import nnx
 from jaxrnn.data.windows import scored_streams
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.structure import model_with
+from jaxrnn.terminal.table import Shown
 
 EVALUATION_STEPS = 256
 PIECES = 32
@@ -32,6 +33,14 @@ class Evaluation(NamedTuple):
     loss_nats: float
     accuracy: float
     characters: int
+
+    def _repr_html_(self) -> str:
+        return self.numbers()._repr_html_()
+
+    def numbers(self) -> Shown:
+        """All of them by name."""
+        names = ("loss_nats", "bits_per_char", "perplexity", "accuracy", "characters")
+        return Shown({name: getattr(self, name) for name in names})
 
     @property
     def bits_per_char(self) -> float:

@@ -12,8 +12,10 @@ import numpy as np
 
 from jaxrnn.errors import CheckpointError, DataError
 from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.table import html_table
 
 _BLOCK = 1 << 20
+MOST_IN_NOTEBOOKS = 1000
 
 
 def code_points(text: str) -> np.ndarray:
@@ -81,6 +83,10 @@ class Vocabulary:
     def __repr__(self) -> str:
         shown = printable("".join(self.symbols[:20]), keep="") + ("..." if len(self) > 20 else "")
         return f"Vocabulary({len(self)} {'bytes' if self.bytes_mode else 'characters'}: '{shown}')"
+
+    def _repr_html_(self) -> str:
+        shown = printable("".join(self.symbols[:MOST_IN_NOTEBOOKS]), keep="") + "..." * (len(self) > MOST_IN_NOTEBOOKS)
+        return html_table([["bytes" if self.bytes_mode else "characters", len(self)], ["in order of their ids", shown]])
 
     @property
     def id_dtype(self) -> type[np.unsignedinteger[Any]]:

@@ -20,6 +20,7 @@ from .figures import draw_effects as draw_effects
 from .figures import draw_error_kinds as draw_error_kinds
 from .figures import draw_loss_along_text as draw_loss_along_text
 from .figures import draw_loss_by_order as draw_loss_by_order
+from .figures import draw_norms as draw_norms
 from .figures import draw_saturation as draw_saturation
 from .figures import draw_unit as draw_unit
 from .gradient_check import Method as Method
@@ -33,14 +34,20 @@ from .gradients_through_time import hidden_gradients as hidden_gradients
 from .gradients_through_time import jacobian_norms as jacobian_norms
 from .gradients_through_time import spectral_radius as spectral_radius
 from .gradients_through_time import with_spectral_radius as with_spectral_radius
+from .hardness import Hardness as Hardness
+from .hardness import hard_places as hard_places
 from .ngrams import NgramModel as NgramModel
 from .ngrams import ngram_distribution as ngram_distribution
 from .ngrams import ngram_log_p as ngram_log_p
 from .ngrams import train_ngrams as train_ngrams
+from .novelty import distinct_words as distinct_words
 from .novelty import known_word_share as known_word_share
 from .novelty import words_of as words_of
 from .plots import STYLES as STYLES
 from .plots import Figure as Figure
+from .plots import draw_distinct_words as draw_distinct_words
+from .plots import draw_seeds as draw_seeds
+from .plots import plain_label as plain_label
 from .properties import properties_of as properties_of
 from .reading import GateShares as GateShares
 from .reading import Guesses as Guesses
@@ -54,6 +61,7 @@ from .report import look_inside as look_inside
 from .report_of_run import look_inside_run as look_inside_run
 from .sample_quality import SampleQuality as SampleQuality
 from .sample_quality import quality_of_sample as quality_of_sample
+from .sample_quality import quality_table as quality_table
 from .sample_quality import read_training_text as read_training_text
 from .setting_units import WithUnitSet as WithUnitSet
 from .setting_units import effect_of_setting as effect_of_setting

@@ -270,6 +270,7 @@ def settings_of(job: TrainJob, devices: int = 1) -> StepSettings:
         devices=devices,
         accuracy=job.measures_accuracy,
         stop_at_accuracy=float(config.stop_at_accuracy),
+        norms=config.log_norms,
         options=job.options,
         begins_anew=job.parts is not None,
     )
