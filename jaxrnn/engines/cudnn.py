@@ -14,37 +14,31 @@ from jax.experimental import rnn
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
-from jaxrnn.engines.platforms import platform
+from jaxrnn.engines.platforms import members_at_once, platform
 from jaxrnn.engines.window import Window, keep_finished
 
 
-def why_not_cudnn(cell: Cell) -> str | None:
-    """Why the library cannot run this cell here, or None."""
+def why_not_cudnn(cell: Cell, window: Window | None, clip_backward: jax.Array | None) -> str | None:
+    """Why the library cannot run this here, or None; without a window, what the cell says alone."""
     if platform().name != "gpu":
         return "it needs an NVIDIA GPU"
     if type(cell) is not LSTMCell:
         return f"the library has an LSTM without peepholes, not {type(cell).__name__}"
     if cell.W_h[...].dtype != jnp.float32:
         return f"it is made for float32, not {cell.W_h[...].dtype}"
-    return None
+    if members_at_once():
+        return "the library runs one model, not several members at once"
+    if window is None:
+        return None
+    given = {"resets": window.resets, "a recurrent_mask": window.recurrent_mask, "clip_backward": clip_backward}
+    named = [name for name, array in given.items() if array is not None]
+    return f"it takes no {' and no '.join(named)}" if named else None
 
 
 def unroll_cudnn(
     cell: Cell, window: Window, carry: Carry, fresh: Carry | None = None, clip_backward: jax.Array | None = None
 ) -> tuple[Carry, jax.Array]:
-    """Unrolls by one call of the library; the input is dense, so ids become one-hot rows.
-
-    Raises:
-      ValueError: if the window has what the library cannot do: resets, a recurrent mask, clipping in the backward pass.
-    """
-    refused = {
-        "resets": window.resets is not None,
-        "recurrent_mask": window.recurrent_mask is not None,
-        "clip_backward": clip_backward is not None,
-    }
-    if any(refused.values()):
-        names = ", ".join(name for name, given in refused.items() if given)
-        raise ValueError(f"the engine 'cudnn' cannot do {names}; use another engine, or 'auto'")
+    """Unrolls by one call of the library, where `why_not_cudnn` has no reason; ids become one-hot rows."""
     W_x, W_h = cell.W_x[...], cell.W_h[...]
     F, H = W_x.shape[0], W_h.shape[0]
     b = jnp.zeros((4 * H,), W_h.dtype) if cell.b is None else cell.b[...]

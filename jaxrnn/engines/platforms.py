@@ -53,10 +53,11 @@ PLATFORMS = {
     "cpu": Platform(
         "cpu", False, 16, 1, False, 0, False, _CPU_OPTIONS, "measured on 2 cores of an AMD EPYC, jax 0.10.2"
     ),
-    "gpu": Platform("gpu", True, None, 16, True, 2048, True, {}, "compiled for an H100, not measured"),
+    "gpu": Platform("gpu", True, None, 32, True, 2048, True, {}, "measured on an H100, jax 0.11.2, 2026-11-26"),
     "tpu": Platform("tpu", True, None, 1, True, 2048, True, {}, "compiled for a v5e, not measured"),
 }
 _TRACED_FOR: ContextVar[str | None] = ContextVar("platform", default=None)
+_MEMBERS: ContextVar[bool] = ContextVar("members", default=False)
 
 
 def platform() -> Platform:
@@ -82,6 +83,21 @@ def tracing_for(name: str) -> Iterator[None]:
         _TRACED_FOR.reset(token)
 
 
+@contextlib.contextmanager
+def tracing_members() -> Iterator[None]:
+    """What is traced inside runs for several members at once, by `vmap`: some kernels cannot."""
+    token = _MEMBERS.set(True)
+    try:
+        yield
+    finally:
+        _MEMBERS.reset(token)
+
+
+def members_at_once() -> bool:
+    """Whether the program that is being traced is one of `tracing_members`."""
+    return _MEMBERS.get()
+
+
 def steps_a_turn(steps: int) -> int:
     """How many steps are one turn of the loop over time: the largest divisor of T up to the platform's limit.
 
@@ -91,7 +107,7 @@ def steps_a_turn(steps: int) -> int:
     Example:
       >>> with tracing_for("gpu"):
       ...     steps_a_turn(100), steps_a_turn(512), steps_a_turn(97), steps_a_turn(5)
-      (10, 16, 16, 5)
+      (25, 32, 32, 5)
     """
     limit = platform().unrolled
     if limit == 1:

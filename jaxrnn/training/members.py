@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec
 from jaxrnn.devices.compile_cache import compiled
 from jaxrnn.devices.hosts import on_this_host
 from jaxrnn.devices.mesh import BATCH_AXIS, MEMBER_AXIS, Layout, jit_on, place
+from jaxrnn.engines.platforms import tracing_members
 from jaxrnn.random_streams import run_key_from_data
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import ChunkMetrics
@@ -45,7 +46,8 @@ def lift(train_chunk: Chunk, batched: bool, several_streams: bool = False) -> Ca
 
     def advance(states: TrainState, streams: jax.Array, folds: jax.Array, updates: jax.Array) -> Any:
         if batched:
-            return jax.vmap(one, in_axes=(0, None, 0, 0))(states, streams, folds, updates)
+            with tracing_members():
+                return jax.vmap(one, in_axes=(0, None, 0, 0))(states, streams, folds, updates)
         return jax.lax.map(lambda member: one(member[0], streams, *member[1:]), (states, folds, updates))
 
     return advance

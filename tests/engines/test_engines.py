@@ -246,7 +246,7 @@ def test_one_rule_chooses_the_engine_and_says_why_not_the_others(cell_type, batc
 @pytest.mark.parametrize(("cell_type", "batch_size", "engine"), ON_A_GPU)
 def test_the_choice_is_the_platforms_that_is_traced_for(cell_type, batch_size, engine):
     cell = cell_type(3, 2, rngs=nnx.Rngs(0))
-    with tracing_for("gpu"):
+    with tracing_for("gpu"), jax.default_matmul_precision("float32"):
         assert choose_engine(cell, batch_size).engine == engine
         assert ("cudnn" in engines_of(cell)) == (cell_type is LSTMCell)
     assert "it needs an NVIDIA GPU" in choose_engine(cell, batch_size).rejected["cudnn"]
@@ -265,7 +265,7 @@ def test_auto_is_the_chosen_engine(batch_size, float64):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"engine": "best"}, r"engine out of auto, scan, hoisted, recompute, cudnn, reference; got 'best'"),
+        ({"engine": "best"}, r"engine out of auto, scan, hoisted, recompute, resident, cudnn, reference; got 'best'"),
         ({"engine": "cudnn"}, "cannot use the engine 'cudnn': it needs an NVIDIA GPU"),
         ({"xs": np.zeros(6, np.uint8)}, r"ids of shape \(steps, batch\), got \(6,\); add or drop the batch axis"),
         ({"xs": np.zeros((6, 2, 1), np.int32)}, r"ids of shape \(steps, batch\), got \(6, 2, 1\)"),
