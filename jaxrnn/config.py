@@ -60,21 +60,14 @@ CHOICES = {
     "best_by": ("fresh", "smoothed"),
     "dtype": ("float32", "float64"),
     "engine": ENGINE_NAMES,
+    "stream_from": ("auto", "memory", "disk"),
     "newlines": ("keep", "universal", None),
     "byte_order_mark": ("strip", "keep", None),
 }
 
 SWITCHES = (
-    "cell_bias",
-    "init_biases",
-    "skip_connections",
-    "bidirectional",
-    "tie_embedding",
-    "learned_initial_carry",
-    "nesterov",
-    "bytes",
-    "accuracy",
-    "retrain",
+    *("cell_bias", "init_biases", "skip_connections", "bidirectional", "tie_embedding", "learned_initial_carry"),
+    *("nesterov", "bytes", "accuracy", "retrain"),
 )
 COUNTS_FROM_0 = (
     *("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every", "fold"),
@@ -84,9 +77,9 @@ DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_
 DECAYS = ("rmsprop_decay", "momentum", "adam_b1", "adam_b2", "weight_decay")
 SHARES = ("validation_fraction", "test_fraction", *DECAYS, *DROPOUT_SITES)  # from 0 up to, but not, 1
 
-# What `jaxrnn resume` and a repeated `jaxrnn train` may change: totals and intervals. Nothing else, since anything
-# else would make another run of it.
-CHANGEABLE = frozenset({"updates", "epochs", "sample_every", "log_every", "checkpoint_every"})
+# What `jaxrnn resume` and a repeated `jaxrnn train` may change: totals, intervals, and where the ids lie, which changes
+# no bit. Nothing else, since anything else would make another run of it.
+CHANGEABLE = frozenset({"updates", "epochs", "sample_every", "log_every", "checkpoint_every", "stream_from"})
 
 
 def setting(default: Any, help: str) -> Any:
@@ -177,6 +170,9 @@ class TrainConfig:
     dtype: str = setting("float32", "float32 or float64")
     engine: str = setting("auto", "how the cell is unrolled; auto chooses")
     devices: str = setting("auto", "how many devices share the work: auto or a number")
+    stream_from: str = setting(
+        "auto", "where a text's ids lie: memory, disk (read a block ahead), or auto by their size"
+    )
     sample_every: int = setting(10_000, "updates between text samples; 0 writes none")
     sample_length: int = setting(200, "characters of each sample")
     log_every: int = setting(100, "updates between rows of metrics.jsonl")

@@ -142,7 +142,7 @@ def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Pro
     corpus = None
     # Resumed from another folder than it was begun in.
     if path is not None and isinstance(config.text, str) and not Path(config.text).exists():
-        corpus = load_corpus(path, config.reading_options())
+        corpus = load_corpus(path, config.reading_options(), stream_from=config.stream_from)
     return train(config, directory.path, progress, corpus)
 
 

@@ -13,15 +13,17 @@ import numpy as np
 import optax
 
 from jaxrnn.devices.hosts import on_this_host
+from jaxrnn.devices.memory import free_memory
 from jaxrnn.devices.mesh import on_first_device
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.models.structure import joined
 from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict
 from jaxrnn.tasks.protocol import FRESH, Score, Task
+from jaxrnn.training.blocks import feed_of, most_updates
 from jaxrnn.training.job import TrainJob, model_structure, settings_of, start_state, template_of
 from jaxrnn.training.judgement import judged, shown
-from jaxrnn.training.members import Alone, Members
+from jaxrnn.training.members import Alone, Members, place_streams
 from jaxrnn.training.parts import jobs_of_parts, with_injected
 from jaxrnn.training.run_devices import layout_of
 from jaxrnn.training.state import TrainState
@@ -90,6 +92,9 @@ class Trainer:
         configs = [job.config for job in jobs]
         refuse_other_structures(configs)
         self.jobs, self.layout = list(jobs), layout_of(configs, devices)
+        self._tasks = list({id(job.task): job.task for job in jobs}.values())  # one a fold
+        for task in self._tasks:
+            task.fit_into(free_memory(self.layout.share) // len(self._tasks))
         self.settings = settings_of(jobs[0], self.layout.share)
         self.batch_size, self.dtype = jobs[0].task.batch_size, configs[0].dtype
         self.graphdef = model_structure(jobs[0].make_model, self.dtype)[0]
@@ -117,20 +122,20 @@ class Trainer:
         """Compiles the program and puts the states in place; None stands for one before its first update."""
         given = list(states) if states is not None else self._held
         with numerics(self.dtype):
-            chunk, tasks = train_chunk_of(self.graphdef, self.settings), [job.task for job in self.jobs]
-            fed = {"split": tasks[0].objective.split, "feed": tasks[0].streams if tasks[0].fed else None}
+            chunk, tasks = train_chunk_of(self.graphdef, self.settings), self._tasks
+            split = tasks[0].objective.split
+            fed = {"split": split, "feed": feed_of(tasks, functools.partial(place_streams, self.layout, split))}
             if len(self.jobs) == 1 and jax.process_count() == 1:
                 state = given[0]
                 start = self.initial_state if state is None else lambda: state
                 streams = tasks[0].streams(0 if state is None else int(state.update))
                 self._states = Alone(chunk, self.layout, streams, self.template(), start, **fed)
                 return
-            distinct = list({id(task): task for task in tasks}.values())
-            folds = [next(i for i, task in enumerate(distinct) if task is of) for of in tasks]
+            folds = [next(i for i, task in enumerate(tasks) if task is job.task) for job in self.jobs]
             started = [self.initial_state(k) if state is None else state for k, state in enumerate(given)]
             keyed = [state._replace(seed=jax.random.key_data(state.seed)) for state in started]
             stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *keyed)
-            streams = [task.streams(int(stacked.update.min())) for task in distinct]
+            streams = [task.streams(int(stacked.update.min())) for task in tasks]
             self._states = Members(chunk, self.layout, streams, folds, stacked, **fed)
 
     def hold(self, states: Sequence[TrainState | None]) -> None:
@@ -148,10 +153,10 @@ class Trainer:
         """
         left = np.broadcast_to(np.asarray(updates, np.int64), (len(self.jobs),)).copy()
         parts: list[list[ChunkMetrics]] = []
-        most = self.jobs[0].task.fed or MAX_CHUNK_UPDATES
         with numerics(self.dtype):
             while (left > 0).any():
-                now = np.minimum(left, most)
+                update = int(self.updates[left > 0].min()) if self._tasks[0].block else 0
+                now = np.minimum(left, min(most_updates(self._tasks[0], update), MAX_CHUNK_UPDATES))
                 parts.append(self._running.advance(now))
                 left = np.where([len(part.loss) < n for part, n in zip(parts[-1], now, strict=True)], 0, left - now)
         if len(parts) == 1:
