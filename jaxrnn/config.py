@@ -71,15 +71,15 @@ SWITCHES = (
 )
 COUNTS_FROM_0 = (
     *("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every", "fold"),
-    "plateau_patience",
+    *("plateau_patience", "profile"),
 )
 DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_recurrent")
 DECAYS = ("rmsprop_decay", "momentum", "adam_b1", "adam_b2", "weight_decay")
 SHARES = ("validation_fraction", "test_fraction", *DECAYS, *DROPOUT_SITES)  # from 0 up to, but not, 1
 
-# What `jaxrnn resume` and a repeated `jaxrnn train` may change: totals, intervals, and where the ids lie, which changes
-# no bit. Nothing else, since anything else would make another run of it.
-CHANGEABLE = frozenset({"updates", "epochs", "sample_every", "log_every", "checkpoint_every", "stream_from"})
+# What `jaxrnn resume` and a repeated `jaxrnn train` may change: totals, intervals, and what changes no bit. Nothing
+# else, since anything else would make another run of it.
+CHANGEABLE = frozenset({"updates", "epochs", "sample_every", "log_every", "checkpoint_every", "stream_from", "profile"})
 
 
 def setting(default: Any, help: str) -> Any:
@@ -177,6 +177,7 @@ class TrainConfig:
     sample_length: int = setting(200, "characters of each sample")
     log_every: int = setting(100, "updates between rows of metrics.jsonl")
     checkpoint_every: str = setting("30s", "updates (1000) or seconds (30s) between checkpoints")
+    profile: int = setting(0, "updates, a few after the first, that are traced into RUN/profile for Perfetto")
     encoding: str | None = setting(None, "encoding of the text")
     newlines: str | None = setting(None, "keep them, or universal: every line end read as a line feed")
     byte_order_mark: str | None = setting(None, "strip or keep")
