@@ -59,6 +59,7 @@ CHOICES = {
     "early_stopping": EARLY_STOPPING_NAMES,
     "best_by": ("fresh", "smoothed"),
     "dtype": ("float32", "float64"),
+    "precision": ("float32", "tf32", "bf16"),
     "engine": ENGINE_NAMES,
     "stream_from": ("auto", "memory", "disk"),
     "newlines": ("keep", "universal", None),
@@ -67,7 +68,7 @@ CHOICES = {
 
 SWITCHES = (
     *("cell_bias", "init_biases", "skip_connections", "bidirectional", "tie_embedding", "learned_initial_carry"),
-    *("nesterov", "bytes", "accuracy", "retrain"),
+    *("nesterov", "bytes", "accuracy", "retrain", "deterministic"),
 )
 COUNTS_FROM_0 = (
     *("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every", "fold"),
@@ -168,6 +169,8 @@ class TrainConfig:
     accuracy: bool = setting(False, "measure the share of right answers on a text too; other tasks always do")
     stop_at_accuracy: float = setting(0.0, "stop when the mean accuracy of the last 100 updates reaches it; 0: never")
     dtype: str = setting("float32", "float32 or float64")
+    precision: str = setting("float32", "of the matrix products: float32, tf32 or bf16; all else is float32")
+    deterministic: bool = setting(False, "a GPU gives the same bits each time, at a price; a CPU always does")
     engine: str = setting("auto", "how the cell is unrolled; auto chooses")
     devices: str = setting("auto", "how many devices share the work: auto or a number")
     stream_from: str = setting(

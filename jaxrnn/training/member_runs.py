@@ -131,7 +131,7 @@ def opened(
             files[number] = RunFiles(jobs[number], run, trainer.layout.devices)
         if rounds is not None:
             options["rounds"] = Rounds(rounds, [path.name for path in directories])
-        stack.enter_context(numerics(jobs[0].config.dtype))
+        stack.enter_context(numerics(jobs[0].config.dtype, jobs[0].config.precision))
         yield stack.enter_context(contextlib.closing(Loop(jobs, trainer, files, progress, stop, **options)))
 
 
