@@ -20,6 +20,9 @@ from jaxrnn.errors import ConfigurationError, DataError
 LONGEST_STREAM = 2**31 - 2
 
 
+ROWS_AT_ONCE = 2048  # that are turned while they are in the cache: twice as fast as a whole stream at a time
+
+
 class WindowCounts(NamedTuple):
     """How a text falls into windows.
 
@@ -188,8 +191,10 @@ def block_of_streams(ids: np.ndarray, batch_size: int, bptt_length: int, windows
     start, rows = first * bptt_length - 1, windows * bptt_length + 2
     skipped, end = max(-start, 0), min(start + rows, stream_length + 1)
     block = np.zeros((rows, batch_size), ids.dtype)
-    for b in range(batch_size):
-        block[skipped : end - start, b] = ids[b * stream_length + start + skipped : b * stream_length + end]
+    for row in range(start + skipped, end, ROWS_AT_ONCE):
+        last = min(row + ROWS_AT_ONCE, end)
+        parts = [ids[b * stream_length + row : b * stream_length + last] for b in range(batch_size)]
+        block[row - start : last - start] = np.stack(parts).T
     if skipped:
         block[0] = block[1]
     let_go(ids)

@@ -161,7 +161,7 @@ class Task(Protocol):
     goes_on: Any = True
 
     def fit_into(self, free: int) -> None:
-        """Takes blocks where the streams are too large for so many bytes of the devices; before anything is compiled.
+        """Takes blocks if the streams are too large for so many bytes of the devices; before anything is compiled.
 
         A task that cannot does nothing.
         """

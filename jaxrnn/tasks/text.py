@@ -164,17 +164,16 @@ class Text(Task):
         self.validates, self._counts = len(self.parts.valid) > 0, count_windows(len(self.parts.train), T, batch_size)
         self.windows_per_epoch = self._counts.windows
         self.stream_from = stream_from
-        if stream_from != "memory" and (stream_from == "disk" or isinstance(corpus.ids, np.memmap)):
-            self._take_blocks()
+        self._take_blocks(stream_from == "disk" or (stream_from == "auto" and isinstance(corpus.ids, np.memmap)))
 
-    def _take_blocks(self) -> None:
+    def _take_blocks(self, are_wanted: bool) -> None:
         of_window = self.objective.steps * self.batch_size * self.parts.train.itemsize
-        self.block = min(max(BLOCK_BYTES // of_window, 1), self.windows_per_epoch)
-        self.objective = replace(self.objective, block=self.block, epoch=self.windows_per_epoch)
+        self.block = min(max(BLOCK_BYTES // of_window, 1), self.windows_per_epoch) if are_wanted else 0
+        self.objective = replace(self.objective, block=self.block, epoch=self.windows_per_epoch if are_wanted else 0)
 
     def fit_into(self, free: int) -> None:
-        if self.stream_from == "auto" and self.parts.train.nbytes * SHARE_OF_DEVICE > free:
-            self._take_blocks()
+        if self.stream_from == "auto":
+            self._take_blocks(self.parts.train.nbytes * SHARE_OF_DEVICE > free)
 
     def streams(self, update: int = 0, updates: int = 0) -> np.ndarray:
         if not self.block:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrnn.devices.hosts import on_this_host
+from jaxrnn.devices.hosts import of_writer, on_this_host
 from jaxrnn.devices.memory import free_memory
 from jaxrnn.devices.mesh import on_first_device
 from jaxrnn.devices.numerics import numerics
@@ -93,8 +93,8 @@ class Trainer:
         refuse_other_structures(configs)
         self.jobs, self.layout = list(jobs), layout_of(configs, devices)
         self._tasks = list({id(job.task): job.task for job in jobs}.values())  # one a fold
-        for task in self._tasks:
-            task.fit_into(free_memory(self.layout.share) // len(self._tasks))
+        for task in self._tasks:  # on all processes alike
+            task.fit_into(of_writer(0 if task.block else free_memory(self.layout.share) // len(self._tasks)))
         self.settings = settings_of(jobs[0], self.layout.share)
         self.batch_size, self.numbers = jobs[0].task.batch_size, (configs[0].dtype, configs[0].precision)
         self.graphdef = model_structure(jobs[0].make_model, configs[0].dtype)[0]

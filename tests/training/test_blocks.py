@@ -95,6 +95,9 @@ def test_members_of_several_folds_take_blocks_where_the_device_is_small(document
         assert found.loss.tolist() == expected.loss.tolist()
     monkeypatch.setattr(module, "free_memory", lambda devices: free + 2)
     assert trainer_of("auto", documents, (0, 1)).jobs[0].task.block == 0
+    task = small.jobs[0].task  # as another process decides
+    task.fit_into(free)
+    assert task.block == 0 and task.objective == trainer_of("memory", documents, (0, 1)).jobs[0].task.objective
 
 
 @pytest.mark.slow  # three runs, each compiled; the test above goes on at every update in memory
