@@ -14,7 +14,7 @@ def test_the_table_has_a_curve_for_each_precision_and_seed(tmp_path, capsys):
     output = tmp_path / "results" / "curves.csv"
     options = ["--text", str(tmp_path / "text.txt"), "--updates", "20", "--output", str(output)]
     assert exit_code_of(app, options) == 0
-    rows = list(csv.DictReader(output.open()))
+    rows = list(csv.DictReader(output.read_text().splitlines()))
     assert [row["update"] for row in rows] == ["10", "20"]
     assert list(rows[0])[1:] == [f"{of}_seed_{seed}_loss_nats" for of in ("float32", "bf16") for seed in (0, 1)]
     for seed in "01":
