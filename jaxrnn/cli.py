@@ -86,7 +86,7 @@ def train(
         from jaxrnn.data.corpus import load_corpus
         from jaxrnn.tasks.small_text import fit_to_text
 
-        corpus = load_corpus(settings.text, settings.reading_options())
+        corpus = load_corpus(settings.text, settings.reading_options(), stream_from=settings.stream_from)
         fitted, note = fit_to_text(settings.to_json(), len(corpus), {*from_file, *given})
         settings = TrainConfig(**fitted)
         if note:

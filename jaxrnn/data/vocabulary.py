@@ -120,9 +120,7 @@ class Vocabulary:
 
     def look_up(self, codes: np.ndarray) -> np.ndarray:
         """The id of each code point as int32, -1 where it is unknown. The caller must refuse those."""
-        if codes.dtype != np.uint8:
-            codes = np.minimum(codes, len(self._table) - 1)
-        return self._table[codes]
+        return self._table.take(codes, mode="clip")  # what is beyond the table is its last, which is unknown
 
     def encode(self, text: str) -> np.ndarray:
         """The ids of a text's characters, in `id_dtype`.

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.platforms import steps_a_turn
+from jaxrnn.engines.products import contract
 from jaxrnn.engines.step import pointwise_of, step_function
 from jaxrnn.engines.window import Window, input_product, input_weights, recurrent_product, reset_carry
 
@@ -83,7 +84,7 @@ class _Recompute:
             d_carry, d_fresh = state
             p_and_r, before, d_y, t, reset, is_valid, step_mask = now
             (d_p, d_r), d_before, _ = pullback(p_and_r, before, t, is_valid, pointwise)((d_carry, d_y))
-            d_h = jnp.einsum("bg,hg->bh", d_p if d_r is None else d_r, W_h)
+            d_h = contract("bg,hg->bh", d_p if d_r is None else d_r, W_h)
             d_h = d_h if mask is None else d_h * (mask[0] if step_mask is None else step_mask)
             d_before = d_before._replace(h=d_before.h + d_h)
             if reset is not None:
@@ -108,11 +109,11 @@ class _Recompute:
             given = (p_and_r, before, d_ys, times, valid, unpacked(d_carries, first))
             d_pointwise = jax.tree.map(lambda d: d.sum(0), jax.vmap(of_step)(*given))
         d_sums = d_ps if d_rs is None else d_rs
-        d_W_h = jnp.einsum("tbh,tbg->hg", masked, d_sums)
+        d_W_h = contract("tbh,tbg->hg", masked, d_sums)
         d_b_h = None if b_h is None else d_sums.sum((0, 1))
         d_mask = None
         if mask is not None:
-            d_mask = before.h * jnp.einsum("tbg,hg->tbh", d_sums, W_h)
+            d_mask = before.h * contract("tbg,hg->tbh", d_sums, W_h)
             d_mask = d_mask.sum(0)[None] if mask.shape[0] == 1 else d_mask
         return (d_ps, d_W_h, d_b_h, d_pointwise, d_first, d_fresh, d_mask), None, None
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.engines.products import contract
 from jaxrnn.engines.resident_gpu_kernels import Setting, Sizes, as_tf32, backward, fits, forward, padded
 from jaxrnn.engines.window import Window, input_product, input_weights
 
@@ -99,6 +100,6 @@ class _Resident:
         d_ps, d_rs, d_first = backward(self.cell, self.setting, ps, kept, weights, carries, *cotangents)
         d_sums = (d_ps if d_rs is None else d_rs)[:, : self.sizes.H]
         h = carries.h[: self.sizes.H, :-1]
-        d_W_h = jnp.einsum("htb,gutb->hgu", h, d_sums).reshape(W_h.shape)
+        d_W_h = contract("htb,gutb->hgu", h, d_sums).reshape(W_h.shape)
         d_b_h = None if b_h is None else d_sums.sum((2, 3)).reshape(b_h.shape)
         return d_ps, d_W_h, d_b_h, d_first

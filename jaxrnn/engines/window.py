@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.platforms import platform
+from jaxrnn.engines.products import contract, product
 
 
 class Window(NamedTuple):
@@ -168,7 +169,7 @@ def input_product(weights: InputWeights, features: Any, ids: Any, scale: Any) ->
         if scale is not None:
             p = p * scale[..., None]
     if features is not None:
-        dense = features @ weights.features
+        dense = product(features, weights.features)
         p = dense if p is None else p + dense
     return p if weights.b is None else p + jnp.expand_dims(weights.b, tuple(range(p.ndim - 1)))
 
@@ -179,8 +180,8 @@ def input_product_gradients(
     """Gradients of `input_product` over steps and batch, (T, B, ...): by weights, and by the features."""
     d_features = d_table = d_x = None
     if features is not None:
-        d_features = jnp.einsum("tbf,tbg->fg", features, d_p)
-        d_x = jnp.einsum("tbg,fg->tbf", d_p, weights.features)
+        d_features = contract("tbf,tbg->fg", features, d_p)
+        d_x = contract("tbg,fg->tbf", d_p, weights.features)
     if ids is not None:
         d_rows = d_p if scale is None else d_p * scale[:, :, None]
         assert weights.table is not None
@@ -190,7 +191,7 @@ def input_product_gradients(
 
 def recurrent_product(W_h: jax.Array, b_h: jax.Array | None, h: jax.Array, mask: jax.Array | None) -> jax.Array:
     """r = (mask * h) W_h + b_h for one step, (B, ...)."""
-    r = (h if mask is None else h * mask) @ W_h
+    r = product(h if mask is None else h * mask, W_h)
     return r if b_h is None else r + jnp.expand_dims(b_h, tuple(range(r.ndim - 1)))
 
 
