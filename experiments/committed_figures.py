@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark.cells import save_figure
+from experiments.benchmark.cells_figure import save_figure
 from experiments.language_model_grid.drawings import loss_by_depth
 from experiments.palindromes.figures import draw_lengths
 from jaxrnn.terminal import run_app

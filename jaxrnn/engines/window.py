@@ -169,6 +169,7 @@ def input_product(weights: InputWeights, features: Any, ids: Any, scale: Any) ->
         if scale is not None:
             p = p * scale[..., None]
     if features is not None:
+        assert weights.features is not None
         dense = product(features, weights.features)
         p = dense if p is None else p + dense
     return p if weights.b is None else p + jnp.expand_dims(weights.b, tuple(range(p.ndim - 1)))
@@ -180,6 +181,7 @@ def input_product_gradients(
     """Gradients of `input_product` over steps and batch, (T, B, ...): by weights, and by the features."""
     d_features = d_table = d_x = None
     if features is not None:
+        assert weights.features is not None
         d_features = contract("tbf,tbg->fg", features, d_p)
         d_x = contract("tbg,fg->tbf", d_p, weights.features)
     if ids is not None:

@@ -87,8 +87,8 @@ def test_nothing_is_compiled_again_inside_and_all_is_restored(dtype: str) -> Non
 def test_each_precision_can_be_had_on_each_platform(monkeypatch, platform: str, precision: str) -> None:
     """JAX's default, None, is float32 on a CPU only."""
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    names = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "bfloat16"}
-    names["auto"] = "tensorfloat32" if platform == "gpu" else None
+    auto = "tensorfloat32" if platform == "gpu" else None
+    names = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "bfloat16", "auto": auto}
     expected = None if platform == "cpu" and precision != "bf16" else names[precision]
     with jax.default_matmul_precision("high"), numerics("float32", precision):  # whatever the environment asks
         assert jax.config.values["jax_default_matmul_precision"] == expected
