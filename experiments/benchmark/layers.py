@@ -26,7 +26,7 @@ import numpy as np
 from experiments.benchmark.timing import in_rounds, median_ratio
 from jaxrnn.checks import check_choice
 
-PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bf16": "tensorfloat32"}
+PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bf16": "bfloat16"}
 ROWS = [f"{cell}-{hidden}" for cell in ("lstm", "gru") for hidden in (64, 128, 256, 512, 1024)]
 SECONDS, ROUNDS = 0.1, 5
 
@@ -71,21 +71,19 @@ def of_jaxrnn(
 
     from jaxrnn import GRUCell, LSTMCell, VanillaCell, unroll
 
-    dtype = jnp.bfloat16 if precision == "bf16" else jnp.float32
     hidden = xs.shape[2]
     made: Any = {"vanilla": VanillaCell, "lstm": LSTMCell, "gru": GRUCell}[cell_name]
     cell = made(hidden, hidden, rngs=nnx.Rngs(0))
     graphdef, state = nnx.split(cell)
-    state = nnx.State({**state, **{name: nnx.Param(jnp.asarray(w, dtype)) for name, w in weights.items()}})
-    state = jax.tree.map(lambda a: a.astype(dtype), state)
-    inputs, cotangent = jnp.asarray(xs, dtype), jnp.asarray(d_ys, dtype)
-    carry = jax.tree.map(lambda c: c.astype(dtype), cell.initial_carry(xs.shape[1]))
+    state = nnx.State({**state, **{name: nnx.Param(jnp.asarray(w, jnp.float32)) for name, w in weights.items()}})
+    inputs, cotangent = jnp.asarray(xs, jnp.float32), jnp.asarray(d_ys, jnp.float32)
+    carry = cell.initial_carry(xs.shape[1])
 
     def outputs(state: Any, xs: Any, carry: Any) -> Any:
         return unroll(nnx.merge(graphdef, state), xs, carry, engine=engine)[1]
 
     def loss(state: Any, xs: Any, carry: Any) -> Any:
-        return jnp.sum(outputs(state, xs, carry).astype(jnp.float32) * cotangent.astype(jnp.float32))
+        return jnp.sum(outputs(state, xs, carry) * cotangent)
 
     with jax.default_matmul_precision(PRECISIONS[precision]):
         forward = jax.jit(outputs).lower(state, inputs, carry).compile()
@@ -192,7 +190,7 @@ def time_layers(
       only: rows such as lstm-64,gru-512 (cell, H); all if not given.
       batch_size: B.
       steps: T.
-      precisions: of the products, float32, tf32 or bf16 (bf16: all arrays of the layer).
+      precisions: of the products, float32, tf32 or bf16; with bf16 all arrays of PyTorch's layer are bfloat16.
       engines: those of `jaxrnn.unroll`.
       json_file: where to write all numbers.
     """

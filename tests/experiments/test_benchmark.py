@@ -147,7 +147,7 @@ def test_a_process_that_fails_is_reported(tmp_path, capfd):
 class FakeWorker:
     """Rates by stack: ours twice as fast as PyTorch with the settings, products at ten million characters a second."""
 
-    def __init__(self, stack, setting, text, environment):
+    def __init__(self, stack, setting, text, environment, precision):
         malloc = bool(environment)
         self.rate = {"torch": 1e5 + 2e5 * malloc, "jaxrnn": 5e5 + 1e5 * malloc, "flax": 2e5, "product": 1e7}.get(
             stack, 4e5
