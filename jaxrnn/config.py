@@ -42,7 +42,7 @@ SMALLEST_EPSILON = 1e-30  # a float32 below 1e-38 is flushed to 0, and 0 / 0 fol
 CELL_NAMES = tuple(CELL_TABLE)
 LSTM_NAMES = tuple(name for name, cell in CELL_TABLE.items() if cell.forget_bias)
 OPTIMIZER_NAMES = tuple(OPTIMIZERS)
-ENGINE_NAMES = ("auto", "scan", "hoisted", "recompute", "cudnn", "reference")
+ENGINE_NAMES = ("auto", "scan", "hoisted", "recompute", "resident_tpu", "cudnn", "reference")
 EARLY_STOPPING_NAMES = ("none", "patience", "thesis")
 CHOICES = {
     "task": (*TASK_NAMES, OWN_TASK),

@@ -13,6 +13,7 @@ from jaxrnn.engines.hoisted import unroll_hoisted
 from jaxrnn.engines.platforms import platform
 from jaxrnn.engines.recompute import unroll_recompute
 from jaxrnn.engines.reference import unroll_reference
+from jaxrnn.engines.resident_tpu import unroll_resident_tpu, why_not_resident_tpu
 from jaxrnn.engines.scan import unroll_scan
 from jaxrnn.engines.window import make_window
 
@@ -21,6 +22,7 @@ ENGINES: dict[str, Engine] = {
     "scan": unroll_scan,
     "hoisted": unroll_hoisted,
     "recompute": unroll_recompute,
+    "resident_tpu": unroll_resident_tpu,
     "cudnn": unroll_cudnn,
     "reference": unroll_reference,
 }
@@ -42,8 +44,11 @@ def unable(cell) -> dict[str, str]:
     if cell.inner_products:
         why = f"the update of {type(cell).__name__} makes products of its own, whose weights each pullback would hold"
         found = {"hoisted": why, "recompute": why}
-    without = why_not_cudnn(cell)
-    return found if without is None else found | {"cudnn": without}
+    for name, why_not in (("cudnn", why_not_cudnn), ("resident_tpu", why_not_resident_tpu)):
+        without = why_not(cell)
+        if without is not None:
+            found[name] = without
+    return found
 
 
 def engines_of(cell) -> tuple[str, ...]:
@@ -76,6 +81,7 @@ _SLOWER = {
     "scan": "slower or equal here, but has forward mode too",
     "hoisted": "slower here; it pays on a CPU, for cells that only add their products or from 512 hidden features on",
     "recompute": "slower here: it makes what it did not keep again, which pays where writing costs more than computing",
+    "resident_tpu": "compiled, not measured; its loop over time is one kernel that keeps W_h on the chip",
     "cudnn": "slower here",
     "reference": "slower: it makes one-hot products and keeps every intermediate result",
 }
