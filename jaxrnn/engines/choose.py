@@ -89,9 +89,8 @@ _SLOWER = {
 
 
 def _preferred(cell, batch_size: int) -> tuple[str, ...]:
-    if platform().keeps_carry_alone:
-        # An H100, LSTM of 64 units, B 64, T 512, TF32, forward and gradients: 1.5 ms resident, 4.5 with `recompute`.
-        return ("resident", "recompute", "scan", "reference")
+    if platform().engines:
+        return (*platform().engines, "reference")
     # Two CPU cores, jax 0.10.2. Vanilla 100, batch 1, T 25: 94 us an update against 124 with `scan`. Batch and window
     # of 100: LSTM 1.04 times as fast at 128 and 256 hidden features, 1.08 at 512, three layers 1.04; GRU 0.97 at 128
     # and 1.03 at 512, since dp and dr are two arrays there.

@@ -19,6 +19,10 @@ def unroll_resident(
     cell: Cell, window: Window, carry: Carry, fresh: Carry | None = None, clip_backward: jax.Array | None = None
 ) -> tuple[Carry, jax.Array]:
     """Unrolls by the kernels of the platform that is traced for; `why_not_resident` says whether they can."""
+    if platform().name == "tpu":
+        from jaxrnn.engines.resident_tpu import unroll_resident_tpu
+
+        return unroll_resident_tpu(cell, window, carry, fresh, clip_backward)
     from jaxrnn.engines import resident_gpu
 
     return resident_gpu.unroll_resident(cell, window, carry, fresh, clip_backward, setting=_setting())
@@ -26,16 +30,21 @@ def unroll_resident(
 
 def why_not_resident(cell: Cell, window: Window | None, clip_backward: jax.Array | None) -> str | None:
     """Why no kernel can run this, or None; without a window, what the cell and the device say alone."""
-    if platform().name != "gpu":
-        return "it needs an NVIDIA GPU of the Hopper generation"
+    name = platform().name
+    if name == "cpu":
+        return "it needs a TPU, or an NVIDIA GPU of the Hopper generation"
+    if cell.W_h[...].dtype != jnp.float32:
+        return f"its state is float32, not {cell.W_h[...].dtype}"
+    if name == "tpu":
+        from jaxrnn.engines.resident_tpu import why_not_resident_tpu
+
+        return why_not_resident_tpu(cell)
     if (card := _capability()) not in (None, HOPPER):
         return f"it needs a GPU of compute capability {HOPPER}; this one has {card}"
     if jax.__version_info__ < (0, 11):
         return f"its kernels were made for JAX 0.11; this is {jax.__version__}"
     if members_at_once():
         return "its kernels run one model, not several members at once"
-    if cell.W_h[...].dtype != jnp.float32:
-        return f"its state is float32, not {cell.W_h[...].dtype}"
     if jax.config.values["jax_default_matmul_precision"] in ("float32", "highest"):
         return "its products are of TF32 or bfloat16; the precision asked for is float32"
     from jaxrnn.engines import resident_gpu
