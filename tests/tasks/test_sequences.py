@@ -263,6 +263,7 @@ OTHER_VALUES: dict[str, Any] = {
     "newlines": "keep",
     "byte_order_mark": "keep",
     "bytes": True,
+    "stream_from": "disk",
 }
 
 

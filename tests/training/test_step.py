@@ -53,7 +53,7 @@ def book_trainer(engine, dtype="float64"):
 
 
 def book_state(trainer, params, learning_rate, **changes):
-    rate = jnp.asarray(learning_rate, trainer.numbers[0])
+    rate = jnp.asarray(learning_rate, trainer.dtype)
     state = trainer.state(**changes)
     return state._replace(
         params=from_reference(params, state.params),
