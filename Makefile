@@ -41,9 +41,9 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m experiments.benchmark book $(ARGS)
 	$(BIN)/python -m experiments.benchmark cells $(ARGS)
 
-# Runs each notebook's text form and writes its .ipynb anew.
+# Runs each notebook's text form and writes its .ipynb anew; ARGS="05 06" those two.
 notebooks: $(VENV)/.installed
-	$(BIN)/python notebooks/write.py
+	$(BIN)/python notebooks/write.py $(ARGS)
 
 # The documentation, as docs/_build/html/index.html. A warning is an error.
 docs: $(VENV)/.installed-docs

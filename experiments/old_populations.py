@@ -134,7 +134,8 @@ def settings_of_then(config: TrainConfig) -> dict[str, Any]:
     """The settings that there were in versions that kept populations so."""
     new = (
         *("recurrent_init", "test_fraction", "folds", "fold", "retrain"),
-        *("weight_decay", "decay_shape", "plateau_patience", "bidirectional", "best_by"),
+        *("weight_decay", "decay_shape", "plateau_patience", "bidirectional", "best_by", "log_norms"),
+        *("stream_from", "profile", "precision", "deterministic"),
     )
     return {name: value for name, value in config.to_json().items() if name not in new}
 

@@ -1,5 +1,4 @@
-"""The command line: `jaxrnn train | resume | sample | evaluate | inspect | plot | export | corpus |
-runs | sweep | completion`.
+"""The command line: `jaxrnn train | resume | sample | evaluate | inspect | plot | export | corpus | ...`.
 
 Nothing here imports JAX until the arguments are known to be good: `--help` and a mistyped option answer at once.
 """
@@ -17,6 +16,7 @@ from cyclopts import App, Parameter
 
 from jaxrnn.checks import parse_devices
 from jaxrnn.config import CHANGEABLE, CHOICES, DEFAULT_TEXT, TrainConfig
+from jaxrnn.devices.doctor_command import PLATFORM_NAMES, doctor
 from jaxrnn.errors import EXIT_DONE
 from jaxrnn.inspect.look import LOOK, Look
 from jaxrnn.storage.runs_command import runs
@@ -86,7 +86,7 @@ def train(
         from jaxrnn.data.corpus import load_corpus
         from jaxrnn.tasks.small_text import fit_to_text
 
-        corpus = load_corpus(settings.text, settings.reading_options())
+        corpus = load_corpus(settings.text, settings.reading_options(), stream_from=settings.stream_from)
         fitted, note = fit_to_text(settings.to_json(), len(corpus), {*from_file, *given})
         settings = TrainConfig(**fitted)
         if note:
@@ -246,6 +246,7 @@ def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
 
 app.command(presets)
 app.command(runs)
+app.command(doctor)
 
 
 @app.command
@@ -285,6 +286,7 @@ def completion(shell: str, /) -> int:
         "preset": tuple(PRESETS),
         "checkpoint": ("best", "latest"),
         "start": ("cold", "warm"),
+        "platform": PLATFORM_NAMES,
         "shell": SHELLS,
     }
     write_output(completion_script(app, shell, choices))

@@ -42,8 +42,7 @@ SMALLEST_EPSILON = 1e-30  # a float32 below 1e-38 is flushed to 0, and 0 / 0 fol
 CELL_NAMES = tuple(CELL_TABLE)
 LSTM_NAMES = tuple(name for name, cell in CELL_TABLE.items() if cell.forget_bias)
 OPTIMIZER_NAMES = tuple(OPTIMIZERS)
-ENGINE_NAMES = ("auto", "scan", "hoisted", "reference")
-EARLY_STOPPING_NAMES = ("none", "patience", "thesis")
+ENGINE_NAMES = ("auto", "scan", "hoisted", "recompute", "resident", "cudnn", "reference")
 CHOICES = {
     "task": (*TASK_NAMES, OWN_TASK),
     "cell": CELL_NAMES,
@@ -56,37 +55,32 @@ CHOICES = {
     "clip_norm": ("l1", "l2", "linf"),
     "loss_reduction": ("sum", "mean"),
     "decay_shape": ("steps", "cosine"),
-    "early_stopping": EARLY_STOPPING_NAMES,
+    "early_stopping": ("none", "patience", "thesis"),
     "best_by": ("fresh", "smoothed"),
     "dtype": ("float32", "float64"),
+    "precision": ("auto", "float32", "tf32", "bf16"),
     "engine": ENGINE_NAMES,
+    "stream_from": ("auto", "memory", "disk"),
     "newlines": ("keep", "universal", None),
     "byte_order_mark": ("strip", "keep", None),
 }
 
 SWITCHES = (
-    "cell_bias",
-    "init_biases",
-    "skip_connections",
-    "bidirectional",
-    "tie_embedding",
-    "learned_initial_carry",
-    "nesterov",
-    "bytes",
-    "accuracy",
-    "retrain",
+    *("cell_bias", "init_biases", "skip_connections", "bidirectional", "tie_embedding", "learned_initial_carry"),
+    *("nesterov", "bytes", "accuracy", "retrain", "log_norms", "deterministic"),
 )
 COUNTS_FROM_0 = (
     *("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every", "fold"),
-    "plateau_patience",
+    *("plateau_patience", "profile"),
 )
 DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_recurrent")
 DECAYS = ("rmsprop_decay", "momentum", "adam_b1", "adam_b2", "weight_decay")
 SHARES = ("validation_fraction", "test_fraction", *DECAYS, *DROPOUT_SITES)  # from 0 up to, but not, 1
 
-# What `jaxrnn resume` and a repeated `jaxrnn train` may change: totals and intervals. Nothing else, since anything
-# else would make another run of it.
-CHANGEABLE = frozenset({"updates", "epochs", "sample_every", "log_every", "checkpoint_every"})
+# What `jaxrnn resume` and a repeated `jaxrnn train` may change: what makes no other run of it.
+CHANGEABLE = frozenset(
+    {"updates", "epochs", "sample_every", "log_every", "log_norms", "checkpoint_every", "stream_from", "profile"}
+)
 
 
 def setting(default: Any, help: str) -> Any:
@@ -175,12 +169,19 @@ class TrainConfig:
     accuracy: bool = setting(False, "measure the share of right answers on a text too; other tasks always do")
     stop_at_accuracy: float = setting(0.0, "stop when the mean accuracy of the last 100 updates reaches it; 0: never")
     dtype: str = setting("float32", "float32 or float64")
+    precision: str = setting("auto", "of products: float32, tf32, bf16, or auto: float32 on a CPU, tf32 on a GPU")
+    deterministic: bool = setting(False, "a GPU gives the same bits each time, at a price; a CPU always does")
     engine: str = setting("auto", "how the cell is unrolled; auto chooses")
     devices: str = setting("auto", "how many devices share the work: auto or a number")
+    stream_from: str = setting(
+        "auto", "where a text's ids lie: memory, disk (read a block ahead), or auto by their size"
+    )
     sample_every: int = setting(10_000, "updates between text samples; 0 writes none")
     sample_length: int = setting(200, "characters of each sample")
     log_every: int = setting(100, "updates between rows of metrics.jsonl")
+    log_norms: bool = setting(False, "log norms of gradient, parameters and steps by layer too, in norms.jsonl")
     checkpoint_every: str = setting("30s", "updates (1000) or seconds (30s) between checkpoints")
+    profile: int = setting(0, "updates, a few after the first, that are traced into RUN/profile for Perfetto")
     encoding: str | None = setting(None, "encoding of the text")
     newlines: str | None = setting(None, "keep them, or universal: every line end read as a line feed")
     byte_order_mark: str | None = setting(None, "strip or keep")

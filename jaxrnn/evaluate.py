@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from flax import nnx
 from jaxrnn.data.windows import scored_streams
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.structure import model_with
+from jaxrnn.terminal.table import Shown
 
 EVALUATION_STEPS = 256
 PIECES = 32
@@ -32,6 +34,14 @@ class Evaluation(NamedTuple):
     accuracy: float
     characters: int
 
+    def _repr_html_(self) -> str:
+        return self.numbers()._repr_html_()
+
+    def numbers(self) -> Shown:
+        """All of them by name."""
+        names = ("loss_nats", "bits_per_char", "perplexity", "accuracy", "characters")
+        return Shown({name: getattr(self, name) for name in names})
+
     @property
     def bits_per_char(self) -> float:
         """loss_nats / ln 2."""
@@ -43,16 +53,37 @@ class Evaluation(NamedTuple):
         return float(np.exp(np.float64(min(self.loss_nats, 1e4)))) if self.loss_nats < 700 else math.inf
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _score_window(graphdef, document_end, params, carry, before, window, scored):
-    model = model_with(graphdef, params)
-    inputs, targets = window[:-1], window[1:]
-    options = {}
+def read_window(
+    model: Any, document_end: int | None, carry: Any, before: jax.Array, window: jax.Array, **options: Any
+) -> tuple[jax.Array, Any]:
+    """What a model says of a window (T + 1, B) before each symbol but the first: logits (T, B, V), and the carry.
+
+    Args:
+      model: a `LanguageModel`, or another with ids in and logits out.
+      document_end: id after which the carry is that of a fresh start.
+      carry: at the window's start.
+      before: the symbols that stand before the window, (B,).
+      window: ids.
+      options: more of what the model's call takes.
+    """
+    inputs = window[:-1]
     if document_end is not None:
         options["resets"] = jnp.concatenate([before[None], inputs[:-1]]) == document_end
-    logits, carry = model(inputs, carry, **options)
-    losses = jnp.where(scored, loss_nats(logits, targets), 0.0)
-    hits = jnp.where(scored, jnp.argmax(logits, axis=-1) == targets, False)
+    return model(inputs, carry, **options)
+
+
+def windows_of(ids: np.ndarray, batch_size: int, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """A text window by window: the symbols before it (B,), its own (steps + 1, B), and which are scored (steps, B)."""
+    streams, scored = scored_streams(ids, batch_size, steps)
+    for start in range(0, len(scored), steps):
+        yield streams[max(start - 1, 0)], streams[start : start + steps + 1], scored[start : start + steps]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _score_window(graphdef, document_end, params, carry, before, window, scored):
+    logits, carry = read_window(model_with(graphdef, params), document_end, carry, before, window)
+    losses = jnp.where(scored, loss_nats(logits, window[1:]), 0.0)
+    hits = jnp.where(scored, jnp.argmax(logits, axis=-1) == window[1:], False)
     return carry, losses.sum(), hits.sum()
 
 
@@ -79,13 +110,10 @@ def evaluate_ids(
     Raises:
       DataError: if there is nothing to predict.
     """
-    streams, scored = scored_streams(ids, batch_size, EVALUATION_STEPS)
     carry = model_with(graphdef, params).initial_carry(batch_size)
     scores = []
-    for start in range(0, len(scored), EVALUATION_STEPS):
-        end = start + EVALUATION_STEPS
-        window, before = streams[start : end + 1], streams[max(start - 1, 0)]
-        carry, *score = _score_window(graphdef, document_end, params, carry, before, window, scored[start:end])
+    for window in windows_of(ids, batch_size, EVALUATION_STEPS):
+        carry, *score = _score_window(graphdef, document_end, params, carry, *window)
         scores.append(score)
     characters = len(ids) - 1
     # Added on the host, in double precision.

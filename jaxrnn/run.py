@@ -27,12 +27,14 @@ from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.terminal.table import Shown
 from jaxrnn.trained import ExportedModel, TrainedModel, with_first_carry
 from jaxrnn.training.formats import readers
 from jaxrnn.training.job import state_template
 from jaxrnn.training.part_records import refuse_other_cell
 from jaxrnn.training.parts import structure_of_own, template_of_own
 from jaxrnn.training.record import refuse_other_run
+from jaxrnn.training.run_files import NORMS
 from jaxrnn.training.state import TrainState
 
 
@@ -76,7 +78,12 @@ class Run(TrainedModel):
     @property
     def metrics(self) -> dict[str, np.ndarray]:
         """The columns of metrics.jsonl as arrays, by name; NaN where a row does not have it or it was not measured."""
-        return columns_of(read_metrics(self.directory.metrics_path))
+        return Shown(columns_of(read_metrics(self.directory.metrics_path)))
+
+    @property
+    def norms(self) -> dict[str, np.ndarray]:
+        """The columns of norms.jsonl, which `--log-norms` writes, as those of `metrics`; empty without it."""
+        return Shown(columns_of(read_metrics(self.directory.path / NORMS)))
 
     @property
     def state(self) -> TrainState:

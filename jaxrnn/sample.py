@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -14,9 +15,17 @@ from flax import nnx
 
 from jaxrnn.errors import ConfigurationError, NumericError
 from jaxrnn.models.structure import model_with
+from jaxrnn.terminal.printable import printable
 
 CHUNK = 1024
 FREE = -1
+
+
+class Sample(str):
+    """A text that was written. A notebook shows it as it would be printed: as text, whatever stands in it."""
+
+    def _repr_html_(self) -> str:
+        return f'<pre style="white-space: pre-wrap">{html.escape(printable(self))}</pre>'
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -22,7 +22,7 @@ from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.evaluate import evaluate_ids
 from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
-from jaxrnn.sample import sample_ids
+from jaxrnn.sample import Sample, sample_ids
 from jaxrnn.storage.checkpoint import Shapes
 from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_shapes, to_leaves
 from jaxrnn.storage.model_file import CHECKPOINTS, read_model
@@ -30,6 +30,7 @@ from jaxrnn.tasks.answering import Answering
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.table import html_table
 from jaxrnn.training.job import make_model, model_structure, objective_of
 from jaxrnn.training.record import identity
 from jaxrnn.training.report import name_of_model
@@ -69,6 +70,15 @@ class TrainedModel:
     def __repr__(self) -> str:
         parameters = f"{self.record['parameters']:,} parameters"
         return f"{type(self).__name__}({str(self.path)!r}: {self._name_of_model()}, {parameters})"
+
+    def _repr_html_(self) -> str:
+        told = {
+            type(self).__name__: self.path.name,
+            "model": self._name_of_model(),
+            "data": self.record["data"]["name"],
+        }
+        told |= {"parameters": f"{self.record['parameters']:,}", "checkpoints": " and ".join(self.checkpoints)}
+        return html_table(told.items())
 
     def _name_of_model(self) -> str:
         return printable(name_of_model(self.config, self.record.get("parts")), keep="")
@@ -181,7 +191,7 @@ class TrainedModel:
           seed: the same seed gives the same text.
           checkpoint: see `params`.
         """
-        return "".join(self.stream(length, temperature, prime, seed, checkpoint))
+        return Sample("".join(self.stream(length, temperature, prime, seed, checkpoint)))
 
     def evaluate(self, text: str | Sequence[str] | Arrays, checkpoint: str | None = None) -> dict[str, float]:
         """Scores the model on a file or known text: every character but the first once; a model of arrays on `Arrays`.
@@ -199,9 +209,7 @@ class TrainedModel:
         vocabulary, params = self.vocabulary, self.params(checkpoint)
         corpus = load_corpus(text, ReadingOptions.from_json(self.record["data"]["reading"]), vocabulary)
         with numerics(self.config.dtype):
-            scores = evaluate_ids(self._graphdef(), params, corpus.ids, document_end=corpus.document_end)
-        names = ("loss_nats", "bits_per_char", "perplexity", "accuracy", "characters")
-        return {name: getattr(scores, name) for name in names}
+            return evaluate_ids(self._graphdef(), params, corpus.ids, document_end=corpus.document_end).numbers()
 
     def predict(self, inputs: Any, lengths: Any = None, checkpoint: str | None = None) -> Prediction:
         """What a model of arrays makes of sequences; see `jaxrnn.Trainer.predict`."""

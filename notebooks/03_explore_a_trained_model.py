@@ -37,7 +37,7 @@ print(f"{trained.record['parameters']:,} parameters, {len(vocabulary)} symbols; 
 # up words. The same seed gives the same text on the same machine; another processor may round otherwise and go another
 # way.
 
-# %%
+# %% tags=["volatile"]
 for temperature in (0.2, 0.6, 1.0, 1.4):
     written = trained.sample(length=240, temperature=temperature, prime="The prince ", seed=SEED)
     print(f"--- temperature {temperature}\nThe prince {written}\n")

@@ -16,7 +16,6 @@
 # %%
 from pathlib import Path
 
-import jax
 import numpy as np
 
 import jaxrnn
@@ -138,25 +137,14 @@ print("rise of the loss at closing marks:", ", ".join(f"unit {k} {at_closing[k]:
 # The same draws of chance, with the unit left alone, held as it is outside quotes, and held as it is inside. (Samples
 # are those of one machine: another may round otherwise.)
 
-
-# %%
-def write(model, prime, length, temperature=0.7):
-    step = jax.jit(lambda ids, carry: model(ids, carry))
-    generator, written = np.random.default_rng(SEED), vocabulary.encode(prime).tolist()
-    carry, new = model.initial_carry(1), written[:]
-    for _ in range(length):
-        for symbol in new:
-            logits, carry = step(np.array([[symbol]]), carry)
-        new = [int(np.argmax(np.asarray(logits)[0, 0] / temperature + generator.gumbel(size=len(vocabulary))))]
-        written += new
-    return vocabulary.decode(np.array(written[len(prime) :]))
-
-
+# %% tags=["volatile"]
+start = '\n\n"I have '
 for name, value in {"left alone": None, **values}.items():
     if name == "0":
         continue
     changed = model if value is None else inspect.WithUnitSet(model, layer, unit, value)
-    written = write(changed, '\n\n"I have ', 3000)
+    ids_written = inspect.sample_from(changed, 3000, prime=vocabulary.encode(start), temperature=0.7, seed=SEED)
+    written = vocabulary.decode(ids_written)
     print(f'--- {name}: {written.count(chr(34))} quotation marks in 3,000 characters\n"I have {written[:330]}\n')
 
 # %% [markdown]

@@ -16,7 +16,6 @@ from jaxrnn.config import (
     CELL_NAMES,
     CHANGEABLE,
     CHOICES,
-    EARLY_STOPPING_NAMES,
     ENGINE_NAMES,
     OPTIMIZER_NAMES,
     TrainConfig,
@@ -35,7 +34,7 @@ NO_NUMBERS = [math.nan, math.inf, -math.inf, 10**400, True, "0.1", 1j, [1.0]]
 
 
 def test_the_fields_are_known_to_this_test() -> None:
-    assert len(COUNTS) == 21 and len(NUMBERS) == 20 and len(SWITCHES) == 11 and len(BELOW_ONE) == 11
+    assert len(COUNTS) == 22 and len(NUMBERS) == 20 and len(SWITCHES) == 13 and len(BELOW_ONE) == 11
     kinds = [COUNTS, NUMBERS, SWITCHES, NAMES, ["text", "checkpoint_every", "devices", "encoding"]]
     assert sorted(name for kind in kinds for name in kind) == sorted(FIELDS)
     assert set(FIELDS) > CHANGEABLE
@@ -47,7 +46,7 @@ def test_the_names_are_those_of_the_library() -> None:
     from jaxrnn.optim.clipping import CLIP_NORMS
     from jaxrnn.training.early_stopping import EARLY_STOPPING_RULES
 
-    assert EARLY_STOPPING_NAMES == EARLY_STOPPING_RULES
+    assert CHOICES["early_stopping"] == EARLY_STOPPING_RULES
     assert CHOICES["clip_norm"] == CLIP_NORMS
 
 
@@ -115,7 +114,7 @@ def test_other_names_are_refused_with_the_list(name: str, value: Any) -> None:
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("names", [CELL_NAMES, OPTIMIZER_NAMES, ENGINE_NAMES, EARLY_STOPPING_NAMES])
+@pytest.mark.parametrize("names", [CELL_NAMES, OPTIMIZER_NAMES, ENGINE_NAMES, CHOICES["early_stopping"]])
 def test_a_misspelt_name_gets_the_nearest(names: tuple[str, ...]) -> None:
     kind = next(kind for kind, allowed in CHOICES.items() if allowed == names)
     for name in names:

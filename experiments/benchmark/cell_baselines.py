@@ -3,7 +3,7 @@
 Recipe: B streams of the text side by side, windows of T characters in order, carry passed on, mean loss, gradient
 entries clipped to [-5, 5], RMSprop 2e-3 with decay 0.95 and eps outside the root, weights U(-0.08, 0.08). Every
 baseline has `advance(updates) -> mean loss of the last window in nats` and `sample(length) -> ids`. Products are full
-float32.
+float32, or TF32 on a GPU where that is asked for.
 """
 
 import functools
@@ -74,13 +74,13 @@ class TorchCells:
     One-hot rows come from `embedding(ids, eye)`, a quarter of the time of `one_hot(ids).float()` or `eye[ids]`.
     """
 
-    def __init__(self, ids: np.ndarray, vocabulary_size: int, setting: CellSetting):
+    def __init__(self, ids: np.ndarray, vocabulary_size: int, setting: CellSetting, tf32: bool = False):
         import torch
 
         torch.manual_seed(0)
         torch.set_num_threads(TORCH_THREADS)
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
         self.torch, self.device = torch, torch.device("cuda" if torch.cuda.is_available() else "cpu")
         layer: Any = {"vanilla": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[setting.kind]
         self.rnn = layer(vocabulary_size, setting.hidden, setting.layers).to(self.device)

@@ -1,7 +1,7 @@
 """One competitor of `cells.py` in its own process: allocator settings and CPU devices belong to a process.
 
 Command: python -m experiments.benchmark.cell_worker STACK KIND HIDDEN LAYERS [--text TEXT] [--batch-size B]
-         [--bptt-length T]
+         [--bptt-length T] [--precision float32|tf32]
 
 STACK is torch, flax, jaxrnn, jaxrnn-1-device or product. It prints "first update" after one update and "ready" after
 some more; then it answers each line that it reads with one line of JSON:
@@ -9,7 +9,7 @@ some more; then it answers each line that it reads with one line of JSON:
     sample N      writes N characters: characters per second
     peak          the process's largest resident memory so far, in bytes
     quit          nothing: it ends
-It runs unchanged on a GPU, in float32 with full products.
+It runs unchanged on a GPU, in float32 with full products, or with those of TF32.
 """
 
 import argparse
@@ -47,7 +47,7 @@ WARM_CHARACTERS = 20
 class JaxrnnCells:
     """The library's own training program and sampler, without log and checkpoints."""
 
-    def __init__(self, corpus: Corpus, setting: CellSetting, devices: str):
+    def __init__(self, corpus: Corpus, setting: CellSetting, devices: str, precision: str = "float32"):
         from jaxrnn import TrainConfig, Trainer
         from jaxrnn.training import make_job, prepare_devices
 
@@ -65,6 +65,7 @@ class JaxrnnCells:
             "init": "uniform",
             "init_scale": INIT_SCALE,
             "devices": devices,
+            "precision": precision,
         }
         config = TrainConfig(**settings)
         prepare_devices(config)
@@ -95,13 +96,14 @@ def load_text(text: str | None) -> Corpus:
     return corpus_from_text("".join(map(chr, drawn + ord("0"))), "random symbols")
 
 
-def make_competitor(stack: str, corpus: Corpus, setting: CellSetting) -> CellBaseline:
+def make_competitor(stack: str, corpus: Corpus, setting: CellSetting, precision: str = "float32") -> CellBaseline:
     """What trains in this process."""
     if stack == "torch":
-        return TorchCells(corpus.ids, len(corpus.vocabulary), setting)
+        return TorchCells(corpus.ids, len(corpus.vocabulary), setting, tf32=precision == "tf32")
     import jax
 
-    jax.config.update("jax_default_matmul_precision", "highest")  # no TF32 on a GPU; a CPU's code is the same
+    # A CPU's code is the same.
+    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if precision == "tf32" else "highest")
     if stack == "flax":
         return FlaxCells(corpus.ids, len(corpus.vocabulary), setting)
     if stack == "product":
@@ -111,7 +113,7 @@ def make_competitor(stack: str, corpus: Corpus, setting: CellSetting) -> CellBas
 
         use_cpu_devices(automatic_devices(setting.hidden, setting.batch_size, cores()))
         return Products(setting)
-    return JaxrnnCells(corpus, setting, devices="1" if stack == "jaxrnn-1-device" else "auto")
+    return JaxrnnCells(corpus, setting, "1" if stack == "jaxrnn-1-device" else "auto", precision)
 
 
 def peak_bytes() -> int:
@@ -171,11 +173,12 @@ def main() -> None:
     parser.add_argument("hidden", type=int)
     parser.add_argument("layers", type=int)
     parser.add_argument("--text")
+    parser.add_argument("--precision", choices=("float32", "tf32"), default="float32")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--bptt-length", type=int, default=100)
     given = parser.parse_args()
     setting = CellSetting(given.kind, given.hidden, given.layers, given.batch_size, given.bptt_length)
-    serve(make_competitor(given.stack, load_text(given.text), setting), setting, sys.stdin, sys.stdout)
+    serve(make_competitor(given.stack, load_text(given.text), setting, given.precision), setting, sys.stdin, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ import cyclopts
 
 from experiments.benchmark.cell_baselines import GATES, CellSetting
 from experiments.benchmark.cell_worker import load_text
+from experiments.benchmark.cells_figure import save_figure
 from experiments.benchmark.timing import ROOT, in_rounds, median_ratio
+from jaxrnn.checks import check_choice
 
 MALLOC = {
     "MALLOC_MMAP_MAX_": "0",
@@ -74,10 +76,13 @@ COLUMNS = (
 class Worker:
     """A competitor in its own process, warmed up; leaving the context ends it."""
 
-    def __init__(self, stack: str, setting: CellSetting, text: str | None, environment: Mapping[str, str]):
+    def __init__(
+        self, stack: str, setting: CellSetting, text: str | None, environment: Mapping[str, str], precision: str
+    ):
         command = [sys.executable, "-m", "experiments.benchmark.cell_worker", stack, setting.kind]
         command += [str(setting.hidden), str(setting.layers), "--batch-size", str(setting.batch_size)]
         command += ["--bptt-length", str(setting.bptt_length), *(["--text", text] if text else [])]
+        command += ["--precision", precision]
         alone = {"JAX_ENABLE_COMPILATION_CACHE": "false", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # cold; GPU shared
         started = time.perf_counter()
         self.process = subprocess.Popen(
@@ -130,11 +135,12 @@ def measure(
     rounds: int,
     seconds: float,
     sampled: Mapping[str, int],
+    precision: str = "float32",
 ) -> dict[str, Any]:
     """Everything about one row; competitors that are not there are left out of every part."""
     with ExitStack() as running:
         workers = {
-            name: running.enter_context(Worker(stack, setting, text, environment))
+            name: running.enter_context(Worker(stack, setting, text, environment, precision))
             for name, (stack, environment) in competitors.items()
         }
         losses: dict[str, float] = {}
@@ -185,7 +191,8 @@ def table_row(result: Mapping[str, Any]) -> str:
         return format(values[name] / scale, form) if name in values else "-"
 
     rates = [number(result["chars_per_second"], name, 1e3) for name in COMPETITORS if name != "product"]
-    ratios = [number(result["ours_over"], name, form=".2f") for name in ("torch malloc", "flax")]
+    torch = "torch malloc" if "torch malloc" in result["ours_over"] else "torch"
+    ratios = [number(result["ours_over"], name, form=".2f") for name in (torch, "flax")]
     peak = " / ".join(number(result["peak_bytes"], name, 1e6, ".0f") for name in ("ours", "torch"))
     start = " / ".join(number(result["first_update_seconds"], name) for name in ("ours", "torch", "flax"))
     cells = [result["row"], *rates, *ratios, number(result, "share_of_products", form=".0%"), peak, start]
@@ -213,40 +220,13 @@ def target_lines(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def save_figure(results: list[dict[str, Any]], path: Path) -> None:
-    """Bars of ours / torch malloc, a row each, colour by cell, targets as short lines, and a line at 1."""
-    from jaxrnn.inspect import Figure
-
-    shown = [result for result in results if "torch malloc" in result["ours_over"]]
-    figure = Figure(figsize=(max(5.0, 1.5 + 0.42 * len(shown)), 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for kind, colour in (("vanilla", "tab:gray"), ("lstm", "tab:blue"), ("gru", "tab:brown")):
-        at = [i for i, result in enumerate(shown) if result["row"].startswith(kind)]
-        axes.bar(at, [shown[i]["ours_over"]["torch malloc"] for i in at], 0.75, color=colour)
-    for i, result in enumerate(shown):
-        ratio = f"{result['ours_over']['torch malloc']:.2f}"
-        axes.text(i, 0.03, ratio, ha="center", va="bottom", fontsize=8, color="white")
-    targets = TRAINING_TARGETS["torch malloc"]
-    aimed = [(i, targets[result["row"]]) for i, result in enumerate(shown) if result["row"] in targets]
-    if aimed:
-        places, values = zip(*aimed, strict=True)
-        lefts, rights = [i - 0.45 for i in places], [i + 0.45 for i in places]
-        axes.hlines(values, lefts, rights, color="tab:red", linewidth=1.5, label="target")
-        axes.legend(frameon=False, loc="upper right")
-    axes.axhline(1.0, color="0.3", linewidth=1.0)
-    axes.set_xticks(range(len(shown)), [result["row"] for result in shown], rotation=60, ha="right", fontsize=8)
-    axes.set_ylabel("characters/s in training, ours / PyTorch")
-    axes.set_title("Batch 100, windows of 100; both with allocator settings", fontsize=10)
-    axes.margins(x=0.02)
-    axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
-    figure.savefig(path, dpi=120)
-
-
 def time_cells(
     *,
     only: str | None = None,
     text: str | None = None,
     quick: bool = False,
+    stacks: Annotated[list[str], cyclopts.Parameter(consume_multiple=True)] = [],  # noqa: B006
+    precision: str = "float32",
     json_file: Annotated[Path | None, cyclopts.Parameter("--json")] = None,
     figure: Path | None = None,
 ) -> None:
@@ -256,6 +236,8 @@ def time_cells(
       only: rows such as lstm-128-1,gru-512-1 (cell, H, layers); all if not given, about 1 min each.
       text: a known text or a file; War and Peace if JAXRNN_DATA has it, else random symbols.
       quick: seconds instead of minutes and one row, to see that everything runs; the numbers say little.
+      stacks: of the competitors, such as torch ours; all if not given. On a GPU the others add little.
+      precision: of the products, float32 or tf32.
       json_file: where to write all numbers.
       figure: where to draw ours / PyTorch as bars.
     """
@@ -263,10 +245,13 @@ def time_cells(
     sampled = {name: 100 if quick else length for name, length in SAMPLED.items()}
     names = only.split(",") if only else ["lstm-64-1"] if quick else ROWS
     settings = [CellSetting.from_name(name) for name in names]
-    competitors = dict(COMPETITORS)
+    check_choice("precision", precision, ("float32", "tf32"))
+    for name in stacks:
+        check_choice("stacks", name, tuple(COMPETITORS))
+    competitors = {name: entry for name, entry in COMPETITORS.items() if not stacks or name in stacks}
     if importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed: left out")
-        competitors = {name: entry for name, entry in COMPETITORS.items() if entry[0] != "torch"}
+        competitors = {name: entry for name, entry in competitors.items() if entry[0] != "torch"}
     corpus = load_text(text)
     symbols = len(corpus.vocabulary)
     print(f"{corpus.name}: {len(corpus):,} characters, {symbols} distinct; thousand characters/s in training")
@@ -282,6 +267,7 @@ def time_cells(
                 rounds=rounds,
                 seconds=seconds,
                 sampled=sampled,
+                precision=precision,
             )
         )
         print(table_row(results[-1]), flush=True)
@@ -294,7 +280,13 @@ def time_cells(
     if json_file is not None:
         from jaxrnn.devices import fingerprint
 
-        about = {"text": corpus.name, "quick": quick, "machine": fingerprint(), "cores": os.cpu_count()}
+        about = {
+            "text": corpus.name,
+            "quick": quick,
+            "precision": precision,
+            "machine": fingerprint(),
+            "cores": os.cpu_count(),
+        }
         json_file.write_text(json.dumps({**about, "rows": results}, indent=1) + "\n")
     if figure is not None:
         save_figure(results, figure)

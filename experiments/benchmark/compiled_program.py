@@ -1,6 +1,7 @@
 """Compiles the training program for a device that need not be there, and counts what it would run.
 
-Command, in a process of its own: python -m experiments.benchmark.compiled_program TARGET CELL HIDDEN LAYERS BATCH STEPS
+Command, in a process of its own:
+python -m experiments.benchmark.compiled_program TARGET CELL HIDDEN LAYERS BATCH STEPS [ENGINE]
 
 It prints one JSON object. XLA compiles for a described device: nothing can be run and no product is tuned, but the
 fusions, loops, copies and memory are those of the real program. On a GPU each fusion, library call and copy of a loop's
@@ -31,15 +32,40 @@ platform_name: "CUDA"
 dnn_version_info { major: 9 minor: 10 patch: 0 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
-# Target -> (its platform, modules that the compiler needs, what to install).
+
+
+class Target(NamedTuple):
+    """A device that XLA compiles for without having it.
+
+    Attributes:
+      platform: as JAX names it.
+      compilers: modules that the compiler needs, any one set of them.
+      install: what pip installs for that.
+      operations: a second, of products as `default` precision makes them: TF32 on the H100, bfloat16 on a TPU.
+      bandwidth: bytes a second of its memory.
+      launch: seconds that a kernel costs beside its work, in a graph; a TPU launches nothing.
+    """
+
+    platform: str
+    compilers: tuple[tuple[str, ...], ...]
+    install: str
+    operations: float
+    bandwidth: float
+    launch: float
+
+
+# Rates are those of the makers' data sheets, dense; 1.3 us a kernel in a graph is a common figure, not of a data sheet.
 TARGETS = {
-    "h100": (
+    "h100": Target(
         "gpu",
-        ("jax_cuda12_plugin", "nvidia.cuda_nvcc"),
+        (("jax_cuda12_plugin", "nvidia.cuda_nvcc"), ("jax_cuda13_plugin", "nvidia.cu13")),
         "jax-cuda12-plugin jax-cuda12-pjrt nvidia-cuda-nvcc-cu12 nvidia-cuda-runtime-cu12",
+        495e12,
+        3.35e12,
+        1.3e-6,
     ),
-    "v5e": ("tpu", ("libtpu",), "libtpu"),
-    "v6e": ("tpu", ("libtpu",), "libtpu"),
+    "v5e": Target("tpu", (("libtpu",),), "libtpu", 197e12, 0.82e12, 0.0),
+    "v6e": Target("tpu", (("libtpu",),), "libtpu", 918e12, 1.64e12, 0.0),
 }
 SYMBOLS, WINDOWS = 83, 250
 KINDS = "fusion|custom-call|copy|dot|convolution|sort|scatter|all-reduce|reduce-scatter"
@@ -114,6 +140,9 @@ def kernels_an_update(loops: list[Loop]) -> int | None:
 
 def described_device(target: str) -> Any:
     """The first device of a described machine."""
+    # A TPU's compiler looks for no chip, and lets others compile beside it.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     from jax.experimental import topologies
 
     if target == "h100":
@@ -122,22 +151,67 @@ def described_device(target: str) -> Any:
     return topologies.get_topology_desc(topology_name=f"{target}:2x2", platform="tpu").devices[0]
 
 
-def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, steps: int) -> dict[str, Any]:
+def kernels_a_step(loops: list[Loop], steps: int) -> list[float | None]:
+    """What each loop over time runs a step, in the program's order: forward by layers, then backward.
+
+    A turn may be several steps, or a step several loops deep: what counts is a loop with all inside it, over T.
+    """
+    found: list[float | None] = []
+    for number, loop in enumerate(loops):
+        if loop.depth != 1:
+            continue
+        inside = [loop]
+        for other in loops[number + 1 :]:
+            if other.depth <= 1:
+                break
+            inside.append(other)
+        if any(one.turns is None for one in inside):
+            found.append(None)
+            continue
+        total, turns = 0.0, [1]
+        for one in inside:
+            turns = [*turns[: one.depth], turns[one.depth - 1] * (one.turns or 1)]
+            total += turns[one.depth] * one.kernels
+        found.append(round(total / steps, 2))
+    return found
+
+
+def roofline(
+    target: Target, parameters: int, symbols: int, batch_size: int, steps: int, kernels: int
+) -> dict[str, float]:
+    """The least milliseconds of an update by its operations, by its bytes, and by its launches; computed, not measured.
+
+    Operations: 2 a parameter that multiplies and character, three times for an update. Bytes: the parameters and their
+    accumulators read and written, and the logits written and read twice.
+    """
+    characters = batch_size * steps
+    moved = 4 * (6 * parameters + 4 * characters * symbols)
+    return {
+        "operations_ms": round(1e3 * 6 * parameters * characters / target.operations, 4),
+        "bytes_ms": round(1e3 * moved / target.bandwidth, 4),
+        "launches_ms": round(1e3 * kernels * target.launch, 4),
+    }
+
+
+def measured(
+    target: str, cell: str, hidden: int, layers: int, batch_size: int, steps: int, engine: str = "auto"
+) -> dict[str, Any]:
     """Compiles the training program of a language model and counts."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     import jax
     import jax.numpy as jnp
     from jax.sharding import SingleDeviceSharding
 
-    from jaxrnn import TrainConfig
+    from jaxrnn import TrainConfig, use_cell
     from jaxrnn.data import corpus_from_text
-    from jaxrnn.engines.platforms import tracing_for
+    from jaxrnn.engines.platforms import steps_a_turn, tracing_for
     from jaxrnn.training import make_job
     from jaxrnn.training.job import model_structure, settings_of, template_of
     from jaxrnn.training.step import train_chunk_of
 
     sharding = SingleDeviceSharding(described_device(target))
+    if ":" in cell:
+        use_cell(cell)
     config = TrainConfig(
         text="x",
         cell=cell,
@@ -145,6 +219,7 @@ def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, 
         layers=layers,
         batch_size=batch_size,
         bptt_length=steps,
+        engine=engine,
         optimizer="rmsprop",
         learning_rate=2e-3,
         loss_reduction="mean",
@@ -160,20 +235,30 @@ def measured(target: str, cell: str, hidden: int, layers: int, batch_size: int, 
     arguments = (state, streams, jax.ShapeDtypeStruct((), jnp.int32))
     placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)
     started = time.perf_counter()
-    with tracing_for(TARGETS[target][0]):
+    with tracing_for(TARGETS[target].platform):
+        turn = steps_a_turn(steps)
         lowered = jax.jit(chunk, donate_argnums=0).lower(*placed)
     program = lowered.compile()
     memory = program.memory_analysis()
     assert memory is not None
-    loops = loops_of(program.as_text() or "")
+    # A TPU's compiler does not say how many turns a loop makes; those inside an update go over time.
+    loops = [
+        loop._replace(turns=steps // turn) if loop.depth == 1 and loop.turns is None else loop
+        for loop in loops_of(program.as_text() or "")
+    ]
+    update = kernels_an_update(loops)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params) if leaf.ndim > 1)
     return {
         "seconds": round(time.perf_counter() - started, 1),
         "temporary_megabytes": round(memory.temp_size_in_bytes / 1e6, 1),
-        "kernels_an_update": kernels_an_update(loops),
+        "kernels_an_update": update,
+        "own_kernels": loops[0].kernels if loops else None,
+        "kernels_a_step": kernels_a_step(loops, steps),
+        **roofline(TARGETS[target], parameters, SYMBOLS, batch_size, steps, update or 0),
         "loops": [loop._asdict() for loop in loops],
     }
 
 
 if __name__ == "__main__":
-    name, of_cell, *sizes = sys.argv[1:]
-    print(json.dumps(measured(name, of_cell, *(int(size) for size in sizes))))
+    name, of_cell, hidden, layers, batch_size, steps, *engine = sys.argv[1:]
+    print(json.dumps(measured(name, of_cell, int(hidden), int(layers), int(batch_size), int(steps), *engine)))

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib import colormaps
 
 from experiments.language_model_grid.published import KJL, of_thesis, published
-from experiments.language_model_grid.results import best_by_validation
-from jaxrnn.inspect import Figure
+from experiments.language_model_grid.results import IDENTITY, best_by_validation
+from jaxrnn.inspect import STYLES, Figure, plain_label
 
 MARKERS = "osD^v<>P"
 Row = dict[str, Any]
@@ -37,23 +37,23 @@ def loss_by_epoch(data: GridData, **key: Any) -> Figure:
     rates = unique([row for row, _ in members], "dropout_sites", "dropout_rate")
     figure, (axes,) = _figure(f"{_title(key)}, rate {key['learning_rate']:.4g}")
     seen = []
-    for (sites, rate), color in zip(rates, _colors(len(rates)), strict=True):
+    for place, ((sites, rate), color) in enumerate(zip(rates, _colors(len(rates)), strict=True)):
         of_rate = [log for row, log in members if (row["dropout_sites"], row["dropout_rate"]) == (sites, rate)]
         epochs = sorted({entry["epoch"] for log in of_rate for entry in log})
         label = f"dropout {rate:g}" + (f" ({sites})" if sites else "")
         for column, style in (("valid/loss_nats", "-"), ("train/loss_nats", ":")):
             losses = [_mean(e[column] for log in of_rate for e in log if e["epoch"] == epoch) for epoch in epochs]
-            axes.plot(epochs, losses, style, color=color, linewidth=1.3, label=label if style == "-" else None)
+            shown: Row = {"marker": MARKERS[place % len(MARKERS)], "markevery": -(-len(epochs) // 10), "markersize": 4}
+            axes.plot(epochs, losses, style, color=color, label=label if style == "-" else None, **shown)
             seen += losses[len(losses) // 10 :]  # the first epochs would squeeze the rest
     known = [loss for loss in seen if np.isfinite(loss)]
     if known and max(known) > min(known):
         margin = 0.05 * (max(known) - min(known))
         axes.set_ylim(min(known) - margin, max(known) + margin)
-    axes.plot([], [], "-", color="0.4", label="validation")
-    axes.plot([], [], ":", color="0.4", label="training")
+    for label, style in (("validation", "-"), ("training", ":")):
+        axes.plot([], [], style, color="0.4", label=label)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss (nats per character)")
+    axes.set(xlabel="epoch", ylabel="loss (nats per character)")
     axes.legend(frameon=False, loc="upper right")
     return figure
 
@@ -110,7 +110,7 @@ def seeds(rows: list[Row]) -> Figure:
         axes.plot([place] * len(tests), tests, "o", color="0.65", label="a seed" if place == 0 else None)
         spread = np.std(tests, ddof=1)
         label = "mean and standard deviation" if place == 0 else None
-        axes.errorbar([place + 0.12], [np.mean(tests)], [spread], fmt="D", color="tab:blue", capsize=4, label=label)
+        axes.errorbar([place + 0.12], [np.mean(tests)], [spread], fmt="D", color=STYLES[0][0], capsize=4, label=label)
     names = [f"{cell}\n{layers} x size {size}\n{len(m)} seeds" for (cell, layers, size), m in chosen.items()]
     axes.set_xticks(range(len(names)), names, fontsize="small", rotation=0 if len(names) < 7 else 90)
     axes.set_xlim(-0.6, len(names) - 0.4)
@@ -186,7 +186,10 @@ def epochs_to_the_best(rows: list[Row]) -> Figure:
 
 
 def loss_by_depth(rows: list[Row]) -> Figure:
-    """Test loss against depth, best by validation, beside the thesis's best rate and KJL's; a panel a cell."""
+    """Test loss against depth, best by validation, beside the thesis's best rate and KJL's; a panel a cell.
+
+    The other seeds of the settings chosen are points; a depth that only the others have is named.
+    """
     text, size = rows[0]["text"], rows[0]["size"]
     cells = [cell for (cell,) in unique(rows, "cell")]
     figure, panels = _figure(f"test loss by depth: {text}, size {size}", len(cells), sharey=True)
@@ -194,18 +197,27 @@ def loss_by_depth(rows: list[Row]) -> Figure:
     for axes, cell in zip(panels, cells, strict=True):
         known = {layers: published(text, cell, layers, size) for layers in (1, 2, 3)}
         if known[1]:
-            theirs = [of_thesis(losses) for losses in known.values()]
-            axes.plot(list(known), theirs, "s--", color="tab:orange", alpha=0.8, label="thesis, its best rate")
-            kjl = [losses[KJL] for losses in known.values()]
-            axes.plot(list(known), kjl, "^:", color="tab:green", label="Karpathy, Johnson and Li")
-        ours = sorted((row["layers"], row["test_loss_nats"]) for (_, c, _, _), row in best.items() if c == cell)
-        axes.plot(*zip(*ours, strict=True), "o-", color="tab:blue", label="ours")
+            _line(axes, {layers: of_thesis(losses) for layers, losses in known.items()}, 1, "thesis, its best rate")
+            _line(axes, {layers: losses[KJL] for layers, losses in known.items()}, 2, "Karpathy, Johnson and Li")
+        chosen = {layers: row for (_, c, layers, _), row in sorted(best.items()) if c == cell}
+        same = [name for name in IDENTITY if name != "seed"]
+        seeds = {d: [row for row in rows if all(row[n] == of[n] for n in same)] for d, of in chosen.items()}
+        count = max(len(of) for of in seeds.values())
+        label = "ours, best by validation" + (", one seed each" if count == 1 else f", of up to {count} seeds")
+        _line(axes, {layers: row["test_loss_nats"] for layers, row in chosen.items()}, 0, label)
+        others = [(row["layers"], row["test_loss_nats"]) for of in seeds.values() for row in of if len(of) > 1]
+        if others:
+            axes.plot(*zip(*others, strict=True), "x", color="0.4", markersize=5, label="each of these seeds")
+        lacking = [str(layers) for layers in known if known[layers] and layers not in chosen]
+        told = f"ours: {', '.join(lacking)} layers not trained" if lacking else ""
+        axes.text(0.98, 0.02, told, ha="right", fontsize="small", transform=axes.transAxes)
         axes.set_title(cell, fontsize="medium")
-        axes.set_xticks(sorted({*range(1, 4), *(layers for layers, _ in ours)}))
+        axes.set_xticks(sorted({*range(1, 4), *chosen}))
         axes.set_xlabel("layers")
-        axes.margins(x=0.15)
+        axes.margins(x=0.15, y=0.1)
     panels[0].set_ylabel("test loss (nats per character)")
-    panels[0].legend(frameon=False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(labels))
     return figure
 
 
@@ -215,6 +227,11 @@ def loss_by_depth(rows: list[Row]) -> Figure:
 def unique(rows: Iterable[Row], *names: str) -> list[tuple]:
     """The different values of these columns, sorted."""
     return sorted({tuple(row[name] for name in names) for row in rows})
+
+
+def _line(axes: Any, by_depth: dict[int, Any], style: int, label: str) -> None:
+    color, line, mark = STYLES[style]
+    axes.plot(list(by_depth), list(by_depth.values()), color=color, linestyle=line, marker=mark, label=label)
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -244,7 +261,7 @@ def _lines_by_structure(axes: Any, rows: list[Row], value: Callable[[Row], float
     for place, (cell, layers) in enumerate(unique(rows, "cell", "layers")):
         points = sorted((row["size"], value(row)) for row in rows if (row["cell"], row["layers"]) == (cell, layers))
         style = ("-", "--", ":")[(layers - 1) % 3]
-        color = f"C{cells.index(cell) % 10}"
+        color = STYLES[cells.index(cell) % len(STYLES)][0]
         axes.plot(*zip(*points, strict=True), style, color=color, **_marker(place), label=f"{cell}, {_layers(layers)}")
     _size_axis(axes, [row["size"] for row in rows])
     axes.figure.legend(frameon=False, loc="outside right center")
@@ -265,8 +282,7 @@ def _size_axis(axes: Any, sizes: Iterable[int]) -> None:
 
 def _figure(title: str, panels: int = 1, sharey: bool = False) -> tuple[Figure, list[Any]]:
     figure = Figure(figsize=(6.4 if panels == 1 else 4.6 * panels, 4.5), layout="constrained")
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in title)  # it comes from a file
-    figure.suptitle(shown.replace("$", r"\$"))
+    figure.suptitle(plain_label(title))  # it comes from a file
     grid = figure.subplots(1, panels, sharey=sharey, squeeze=False)
     return figure, list(grid[0])
 

@@ -22,7 +22,6 @@ from experiments.old_populations import import_old_population
 from jaxrnn import Corpus, load_corpus
 from jaxrnn.data import count_windows, split_text
 from jaxrnn.devices import is_writer, of_writer
-from jaxrnn.engines.platforms import platform
 from jaxrnn.storage import json_number, read_metrics, write_atomically
 from jaxrnn.sweeps import Group, Sweep
 from jaxrnn.training import Loop, MemberResult, Report, group_by_structure, make_job
@@ -46,7 +45,7 @@ class Grid:
 
     def __init__(self, directory: Path, recipe: Recipe, devices: int, sample_length: int = 200, tensorboard=False):
         self.directory, self.recipe, self.sample_length = directory, recipe, sample_length
-        self.devices = devices if platform().name == "cpu" else jax.device_count()
+        self.devices = devices if jax.default_backend() == "cpu" else jax.device_count()
         self.tensorboard = require_tensorboard() if tensorboard else None
         self.corpus = first_characters(load_corpus(recipe.text), recipe.characters)
         record = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,24 +59,29 @@ def length_table(rows: list[dict[str, Any]]) -> str:
 
 
 def draw_lengths(rows: list[dict[str, Any]], path: Path) -> None:
-    """Accuracy on fresh sequences against T: a line of means and a band of one deviation for each cell."""
-    from jaxrnn.inspect import Figure
-
-    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    groups = by_cell_and_length(rows)
+    """Accuracy on fresh sequences against T: a line of means and a band over the seeds for each cell."""
+    groups, lines = by_cell_and_length(rows), {}
     for cell in dict.fromkeys(cell for cell, _ in groups):
         lengths = sorted(length for other, length in groups if other == cell)
-        found = [spread([row["valid_accuracy"] for row in groups[cell, length]]) for length in lengths]
-        mean, deviation = np.array(found).T
-        (line,) = axes.plot(lengths, mean, "o-", markersize=4, label=cell)
-        deviation = np.nan_to_num(deviation)
-        axes.fill_between(lengths, mean - deviation, mean + deviation, alpha=0.2, color=line.get_color(), linewidth=0)
+        seeds = sorted(set.intersection(*({row["seed"] for row in groups[cell, length]} for length in lengths)))
+        of = [{row["seed"]: row["valid_accuracy"] for row in groups[cell, length]} for length in lengths]
+        lines[cell] = np.array(lengths), np.array([[at[seed] for at in of] for seed in seeds])
+    _draw(lines, path, "Palindromes: accuracy against T", "T, digits read", "accuracy on 10,000 fresh sequences")
+
+
+def _draw(lines: dict[str, tuple[np.ndarray, np.ndarray]], path: Path, title: str, x: str, y: str) -> None:
+    from jaxrnn.inspect import STYLES, Figure, draw_seeds, plain_label
+
+    figure = Figure(figsize=(9.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, (at, values)), style in zip(lines.items(), itertools.cycle(STYLES), strict=False):
+        draw_seeds(axes, at, values, name, style)
+    axes.axhline(NEAR_PERFECT, color="0.3", linestyle="--", linewidth=0.8, label=f"{NEAR_PERFECT:g}, report D's line")
     axes.axhline(CHANCE, color="0.5", linestyle=":", label="chance")
-    axes.set_xlabel("T, digits read")
-    axes.set_ylabel("accuracy on 10,000 fresh sequences")
-    axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False)
+    axes.set(title=plain_label(title), xlabel=x, ylabel=y, ylim=(0, 1.02))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    bands = "line: mean;\nband: lowest to highest seed"
+    figure.legend(frameon=False, loc="outside right center", title=bands, title_fontsize="medium")
     figure.savefig(path, dpi=110)
 
 
@@ -104,24 +110,10 @@ def smoothed(values: np.ndarray, updates: int) -> np.ndarray:
 
 
 def draw_curves(by_name: Mapping[str, list[Curve]], path: Path, title: str, updates: int = SMOOTHED_UPDATES) -> None:
-    """Accuracy against the update: a line of means and a band of one deviation for each name, and D's 0.99."""
-    from jaxrnn.inspect import Figure
-
-    figure = Figure(figsize=(9.5, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for name, curves in by_name.items():
-        values = smoothed(accuracies(curves), updates)
-        at, mean, deviation = np.arange(1, values.shape[1] + 1), values.mean(axis=0), values.std(axis=0)
-        (line,) = axes.plot(at, mean, linewidth=1.2, label=name)
-        axes.fill_between(at, mean - deviation, mean + deviation, alpha=0.2, color=line.get_color(), linewidth=0)
-    axes.axhline(NEAR_PERFECT, color="0.3", linestyle="--", linewidth=0.8, label=f"{NEAR_PERFECT:g}")
-    axes.axhline(CHANCE, color="0.5", linestyle=":", label="chance")
-    axes.set_xlabel("update")
-    axes.set_ylabel(f"accuracy, mean of {updates} updates")
-    axes.set_ylim(0, 1.02)
-    axes.set_title(title)
-    figure.legend(frameon=False, loc="outside right center")
-    figure.savefig(path, dpi=110)
+    """Accuracy against the update: a line of means and a band over the seeds for each name, and D's 0.99."""
+    found = {name: smoothed(accuracies(curves), updates) for name, curves in by_name.items()}
+    lines = {name: (np.arange(1, values.shape[1] + 1), values) for name, values in found.items()}
+    _draw(lines, path, f"Palindromes, {title}", "update", f"accuracy, mean of the latest {updates} updates")
 
 
 def curve_table(by_name: Mapping[str, list[Curve]], at: list[int], updates: int = SMOOTHED_UPDATES) -> str:

@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from jaxrnn.data import documents, known_texts, local_texts, several
+from jaxrnn.data.mapped_ids import read_ids
 from jaxrnn.data.reading import ReadingOptions, ReadText, open_regular, read_stream
 from jaxrnn.data.vocabulary import Vocabulary, named
 from jaxrnn.errors import ConfigurationError, DataError
@@ -60,7 +61,10 @@ def corpus_from_text(text: str, name: str = "text") -> Corpus:
 
 
 def load_corpus(
-    source: str | Path | Sequence[str], reading: ReadingOptions | None = None, vocabulary: Vocabulary | None = None
+    source: str | Path | Sequence[str],
+    reading: ReadingOptions | None = None,
+    vocabulary: Vocabulary | None = None,
+    stream_from: str = "auto",
 ) -> Corpus:
     """Finds a text by its name or path and reads it.
 
@@ -76,19 +80,24 @@ def load_corpus(
       reading: how bytes become characters. None: as the known text says, if the file is one, whatever its name;
         as the vocabulary says; else the defaults.
       vocabulary: symbols to encode with; a character that it lacks is refused.
+      stream_from: where the ids lie: "memory"; "disk", encoded once into a file of the cache and mapped from there,
+        which takes no memory; "auto" for disk where the text is larger than an eighth of the free memory. Standard
+        input and documents are in memory anyway.
 
     Raises:
       DataError: if the text cannot be found or read.
+      StorageError: if the file of ids cannot be written.
       ConfigurationError: if `reading` and `vocabulary` disagree about byte mode.
     """
     if not isinstance(source, str | os.PathLike):
-        return _load_several(list(source), f"{Path(source[0]).name} and {len(source) - 1} more", reading, vocabulary)
+        name = f"{Path(source[0]).name} and {len(source) - 1} more"
+        return _load_several(list(source), name, reading, vocabulary, stream_from)
     source, notes = os.fspath(source), tuple[str, ...]()
     if source in several.STDIN:
         options = _options(reading, None, vocabulary)
         return _corpus("stdin", read_stream(several.read_stdin(), "standard input", options, vocabulary), options)
     if os.path.isdir(source) and source not in (*known_texts.names(), *local_texts.LOCAL_TEXTS):
-        return _load_several(several.files_in(source), Path(source).resolve().name, reading, vocabulary)
+        return _load_several(several.files_in(source), Path(source).resolve().name, reading, vocabulary, stream_from)
     path = Path(source) if _is_path(source) else None
     if path and path.suffix.lower() in documents.ENDINGS:
         return _load_documents(path, source, reading, vocabulary)
@@ -103,7 +112,7 @@ def load_corpus(
         if path and reading is None and (known := known_texts.recognise(file)):
             notes = (*notes, f"this is the known text {known.name}, so its own reading options are used")
         options = _options(reading, known, vocabulary)
-        read = read_stream(file, source, options, vocabulary)
+        read = read_ids(file, source, options, vocabulary, stream_from)
     if known and known.sha256 and read.digest != known.sha256:
         raise DataError(f"the file of {known.name} changed while it was read; try again")
     if known and options != known.reading:
@@ -112,14 +121,18 @@ def load_corpus(
 
 
 def _load_several(
-    paths: Sequence[str | Path], name: str, reading: ReadingOptions | None, vocabulary: Vocabulary | None
+    paths: Sequence[str | Path],
+    name: str,
+    reading: ReadingOptions | None,
+    vocabulary: Vocabulary | None,
+    stream_from: str,
 ) -> Corpus:
     if packed := [path for path in paths if Path(path).suffix.lower() in documents.ENDINGS]:
         raise DataError(f"several files are joined as one text, which {printable(str(packed[0]), keep='')} is not")
     options = _options(reading, None, vocabulary)
     marked = options.byte_order_mark == "strip" and options.encoding == "utf-8" and not options.bytes_mode
     files = several.JoinedFiles(paths, codecs.BOM_UTF8 if marked else b"")
-    read = read_stream(cast(BinaryIO, files), name, options, vocabulary)
+    read = read_ids(cast(BinaryIO, files), name, options, vocabulary, stream_from)
     return _corpus(name, read, options, (f"{name}: {len(paths)} files, one after the other",))
 
 
@@ -174,7 +187,4 @@ def _corpus(
     notes = (*notes, *read.notes)
     if "\r" in read.vocabulary.symbols and options.newlines == "keep":
         notes = (*notes, "lines end in a carriage return and a line feed; --newlines universal reads one line feed")
-    if read.ids.min() == read.ids.max():
-        only = named(read.vocabulary.symbols[int(read.ids[0])])
-        notes = (*notes, f"warning: the text is one character repeated, {only}; there is nothing to learn")
     return Corpus(name, read.ids, read.vocabulary, read.digest, options, document_end, notes, read.bytes)

@@ -39,8 +39,10 @@ class JoinedFiles(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Only from the start: to 0, or forward by reading what lies before. Gives where it is, at most the end."""
-        assert whence == os.SEEK_SET
+        """To 0, forward by reading what lies before, or to the end; gives where it is, marks of files included."""
+        if whence == os.SEEK_END:
+            self._number, self._at = len(self.paths), 0
+            return sum(map(_size, self.paths))
         self._number, self._at = 0, 0  # the file that is read, and where in it
         return len(self.read(offset)) if offset else 0
 
@@ -72,6 +74,11 @@ class JoinedFiles(io.RawIOBase):
     def _left_out(self, number: int, file: io.BufferedReader) -> int:
         """How many bytes at a file's start are no text."""
         return len(self.mark) if number and self.mark and file.read(len(self.mark)) == self.mark else 0
+
+
+def _size(path: str | Path) -> int:
+    with open_regular(path) as file:
+        return os.fstat(file.fileno()).st_size
 
 
 def files_in(directory: str | Path) -> list[Path]:

@@ -12,8 +12,10 @@ import numpy as np
 
 from jaxrnn.errors import CheckpointError, DataError
 from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.table import html_table
 
 _BLOCK = 1 << 20
+MOST_IN_NOTEBOOKS = 1000
 
 
 def code_points(text: str) -> np.ndarray:
@@ -82,6 +84,10 @@ class Vocabulary:
         shown = printable("".join(self.symbols[:20]), keep="") + ("..." if len(self) > 20 else "")
         return f"Vocabulary({len(self)} {'bytes' if self.bytes_mode else 'characters'}: '{shown}')"
 
+    def _repr_html_(self) -> str:
+        shown = printable("".join(self.symbols[:MOST_IN_NOTEBOOKS]), keep="") + "..." * (len(self) > MOST_IN_NOTEBOOKS)
+        return html_table([["bytes" if self.bytes_mode else "characters", len(self)], ["in order of their ids", shown]])
+
     @property
     def id_dtype(self) -> type[np.unsignedinteger[Any]]:
         """The smallest unsigned type that holds every id."""
@@ -114,9 +120,7 @@ class Vocabulary:
 
     def look_up(self, codes: np.ndarray) -> np.ndarray:
         """The id of each code point as int32, -1 where it is unknown. The caller must refuse those."""
-        if codes.dtype != np.uint8:
-            codes = np.minimum(codes, len(self._table) - 1)
-        return self._table[codes]
+        return self._table.take(codes, mode="clip")  # what is beyond the table is its last, which is unknown
 
     def encode(self, text: str) -> np.ndarray:
         """The ids of a text's characters, in `id_dtype`.

@@ -8,6 +8,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from jaxrnn.errors import ConfigurationError
+
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 PACKAGES = ("jaxrnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -43,6 +46,31 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [
         f"{name} {old.get(name)} -> {new.get(name)}" for name in sorted(old | new) if old.get(name) != new.get(name)
     ]
+
+
+def use_deterministic_ops() -> None:
+    """Has XLA choose operations on a GPU whose bits are the same each time. Only possible before JAX is first used.
+
+    Without it some sums, such as those of a gather's gradient, are taken in the order in which threads come, and the
+    fastest kernel is chosen by a timing at each start. A CPU's programs are not concerned.
+    """
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    os.environ["XLA_FLAGS"] = " ".join([*(flag for flag in flags if flag != DETERMINISTIC), DETERMINISTIC])
+
+
+def refuse_unset_determinism() -> None:
+    """Refuses a GPU that was not told to be deterministic.
+
+    Raises:
+      ConfigurationError: with what to do.
+    """
+    import jax
+
+    if jax.default_backend() == "gpu" and DETERMINISTIC not in os.environ.get("XLA_FLAGS", "").split():
+        raise ConfigurationError(
+            "deterministic expects a call of jaxrnn.devices.use_deterministic_ops() before anything else that uses "
+            "JAX; call it in the first cell, after a restart of the kernel"
+        )
 
 
 def cache_directory() -> Path:

@@ -25,6 +25,16 @@ def parameter_count(params: object) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
+def free_memory(devices: int) -> int:
+    """Free bytes of so many devices; of a CPU, or where a device does not tell, those of this machine."""
+    import psutil
+
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return devices * max(stats["bytes_limit"] - stats.get("bytes_in_use", 0), 0)
+    return psutil.virtual_memory().available
+
+
 def refuse_what_cannot_fit(config: TrainConfig, parameters: int, symbols: int, characters: int) -> None:
     """Estimates the memory of training and compares it with what is free.
 

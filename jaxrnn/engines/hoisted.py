@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.cells.inner_product import is_inner_product
 from jaxrnn.engines.platforms import platform, tracing_for  # noqa: F401 - for the example
-from jaxrnn.engines.step import step_function
+from jaxrnn.engines.products import contract, product
+from jaxrnn.engines.step import pointwise_of, step_function
 from jaxrnn.engines.window import (
     Window,
     input_product,
@@ -54,10 +54,7 @@ def unroll_hoisted(
     cell: Cell, window: Window, carry: Carry, fresh: Carry | None = None, clip_backward: jax.Array | None = None
 ) -> tuple[Carry, jax.Array]:
     """Unrolls with a gradient of its own, built from each step's pullback."""
-    pointwise = cell.pointwise()
-    if any(map(is_inner_product, jax.tree.leaves(pointwise, is_leaf=is_inner_product))):
-        name = type(cell).__name__
-        raise ValueError(f"{name}.pointwise() holds an InnerProduct; set `inner_products = True` in {name}")
+    pointwise = pointwise_of(cell)
     weights: Any = input_weights(cell, window)
     ps = None
     if multiplies_first(carry.h.shape[0]):
@@ -122,7 +119,7 @@ class _Hoisted:
             d_y, pullback, reset, step_mask = now
             d_p, d_r, d_carry, d_w = pullback((d_carry, d_y))
             d_sum = d_p if d_r is None else d_r
-            d_h = d_sum @ W_h_T if W_h_T is not None else jnp.einsum("bg,hg->bh", d_sum, W_h)
+            d_h = product(d_sum, W_h_T) if W_h_T is not None else contract("bg,hg->bh", d_sum, W_h)
             if mask is not None:
                 d_h = d_h * (mask[0] if constant_mask else step_mask)
             d_carry = d_carry._replace(h=d_carry.h + d_h)
@@ -144,14 +141,14 @@ class _Hoisted:
             d_step_mask, masked = None, h
             if mask is not None:
                 masked = h * (mask if constant_mask else step_mask)
-                d_mask = h * jnp.einsum("tbg,hg->tbh", d_sum, W_h)
+                d_mask = h * contract("tbg,hg->tbh", d_sum, W_h)
                 d_step_mask = None if constant_mask else d_mask
                 d_constant_mask = d_constant_mask + d_mask.sum(0)[None] if constant_mask else None
             d_x = None
             if ps is None:
                 d_new, d_x = input_product_gradients(weights, x, i, s, d_p)
                 d_weights = jax.tree.map(jnp.add, d_weights, d_new)
-            d_W_h = d_W_h + jnp.einsum("tbh,tbg->hg", masked, d_sum)
+            d_W_h = d_W_h + contract("tbh,tbg->hg", masked, d_sum)
             d_b_h = None if b_h is None else d_b_h + d_sum.sum((0, 1))
             state = (state, d_weights, d_W_h, d_b_h, d_constant_mask)
             return state, (d_p if ps is not None else None, d_x, d_step_mask)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.engines.products import contract
 from jaxrnn.engines.resident_gpu_kernels import Setting, Sizes, as_tf32, backward, fits, forward, padded
 from jaxrnn.engines.resident_gpu_mma import order_of_columns
 from jaxrnn.engines.window import Window, input_product, input_weights
@@ -37,24 +38,25 @@ def unroll_resident(
       ValueError: for what the kernels do not do, by name.
     """
     setting = Setting() if setting is None else setting
-    _refuse(cell, window, clip_backward, setting)
+    if why := why_not(cell, window, clip_backward, setting):
+        raise ValueError(f"the resident engine cannot run this: {why}; use the engine 'scan'")
     ps = input_product(input_weights(cell, window), window.features, window.ids, window.input_scale)
     b_h = None if cell.b_h is None else cell.b_h[...]
     return _Resident(cell, setting).unroll(ps, cell.W_h[...], b_h, carry)
 
 
-def _refuse(cell, window: Window, clip_backward, setting: Setting) -> None:
+def why_not(cell: Cell, window: Window | None, clip_backward: jax.Array | None, setting: Setting) -> str | None:
+    """Why the kernels cannot run this, or None; without a window, what the cell says alone."""
+    if cell.inner_products or jax.tree.leaves(cell.pointwise()):
+        return f"{type(cell).__name__} has parameters in its update"
+    if not fits(cell.hidden_features, cell.W_h.shape[1] // cell.hidden_features, setting):
+        return f"W_h of {cell.hidden_features} units does not fit into the shared memory of one program"
+    if window is None:
+        return None
     given = {"resets": window.resets, "lengths": window.valid, "a recurrent_mask": window.recurrent_mask}
     given |= {"clip_backward": clip_backward, "times": window.times if window.times.ndim == 2 else None}
     named = [name for name, array in given.items() if array is not None]
-    if named:
-        raise ValueError(f"the resident engine takes no {' and no '.join(named)}; use the engine 'scan'")
-    if cell.inner_products or jax.tree.leaves(cell.pointwise()):
-        raise ValueError(
-            f"the resident engine takes no cell with pointwise parameters: {type(cell).__name__}; use 'scan'"
-        )
-    if not fits(cell.hidden_features, cell.W_h.shape[1] // cell.hidden_features, setting):
-        raise ValueError(f"the resident engine cannot hold {cell.hidden_features} units in one program; use 'scan'")
+    return f"it takes no {' and no '.join(named)}" if named else None
 
 
 class _Resident:
@@ -118,6 +120,6 @@ class _Resident:
             return d_ps, d_W_h, None if b_h is None else d_sums.sum(0).reshape(b_h.shape), d_first
         d_sums = d_sums[:, : self.sizes.H]
         h = carries.h[: self.sizes.H, :-1]
-        d_W_h = jnp.einsum("htb,gutb->hgu", h, d_sums).reshape(W_h.shape)
+        d_W_h = contract("htb,gutb->hgu", h, d_sums).reshape(W_h.shape)
         d_b_h = None if b_h is None else d_sums.sum((2, 3)).reshape(b_h.shape)
         return d_ps, d_W_h, d_b_h, d_first

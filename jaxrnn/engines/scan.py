@@ -12,6 +12,7 @@ import jax
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.cells.inner_product import filled_in
+from jaxrnn.engines.platforms import steps_a_turn
 from jaxrnn.engines.step import step_function
 from jaxrnn.engines.window import (
     Window,
@@ -51,4 +52,4 @@ def unroll_scan(
         return apply(p, r, carry, filled_in(pointwise, now_mask, clip_backward), t, valid)
 
     steps = (ps, inputs, window.times, window.resets, window.valid, None if constant_mask else mask)
-    return jax.lax.scan(step, carry, steps)
+    return jax.lax.scan(step, carry, steps, unroll=steps_a_turn(len(window.times)))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Cell
-from jaxrnn.cells.inner_product import clip_cotangent
+from jaxrnn.cells.inner_product import clip_cotangent, is_inner_product
 from jaxrnn.engines.window import keep_finished
 
 # What is costly to compute again. `split` is here so that of a product only the block that is needed is kept (a GRU
@@ -20,6 +20,19 @@ KEPT = frozenset({"logistic", "tanh", "exp", "exp2", "log", "log1p", "expm1", "s
 def is_kept(primitive, *_, **__) -> bool:
     """The checkpoint policy: keep the results of these primitives, recompute the arithmetic around them."""
     return primitive.name in KEPT
+
+
+def pointwise_of(cell: Cell) -> Any:
+    """`cell.pointwise()`, for an engine that has a gradient of its own and makes none for matrices.
+
+    Raises:
+      ValueError: if it holds an `InnerProduct`.
+    """
+    pointwise = cell.pointwise()
+    if any(map(is_inner_product, jax.tree.leaves(pointwise, is_leaf=is_inner_product))):
+        name = type(cell).__name__
+        raise ValueError(f"{name}.pointwise() holds an InnerProduct; set `inner_products = True` in {name}")
+    return pointwise
 
 
 def step_function(cell: Cell, clip_backward: jax.Array | None) -> Callable[..., tuple[Any, jax.Array]]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.platforms import platform
+from jaxrnn.engines.products import contract, product
 
 
 class Window(NamedTuple):
@@ -133,15 +134,43 @@ def input_weights(cell: Cell, window: Window) -> InputWeights:
     return InputWeights(W_x[:F], W_x[F:], b)
 
 
+@jax.custom_jvp
+def rows_of(table: Any, ids: jax.Array) -> jax.Array:
+    """The row of each id, (..., G), of a table (V, G)."""
+    return table[ids]
+
+
+@rows_of.defjvp
+def _rows_of_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (table, ids), d_table = primals, tangents[0]
+    return table[ids], _one_hot(table, ids) @ d_table if _is_small(table) else d_table[ids]
+
+
+def rows_gradient(table: Any, ids: jax.Array, d_rows: jax.Array) -> jax.Array:
+    """The gradient of `rows_of` by the table, (V, G), for ids (T, B)."""
+    if _is_small(table):
+        return jnp.einsum("tbv,tbg->vg", _one_hot(table, ids), d_rows)
+    return jnp.zeros_like(table).at[ids].add(d_rows)
+
+
+def _is_small(table: Any) -> bool:
+    return len(table) <= platform().largest_one_hot
+
+
+def _one_hot(table: Any, ids: jax.Array) -> jax.Array:
+    return jax.nn.one_hot(ids, len(table), dtype=table.dtype)
+
+
 def input_product(weights: InputWeights, features: Any, ids: Any, scale: Any) -> jax.Array:
     """p = x W_x + b for one step (B, ...) or many (T, B, ...); ids take rows, never a one-hot product."""
     p: Any = None
     if ids is not None:
-        p = weights.table[ids]  # type: ignore[index]
+        p = rows_of(weights.table, ids)
         if scale is not None:
             p = p * scale[..., None]
     if features is not None:
-        dense = features @ weights.features
+        assert weights.features is not None
+        dense = product(features, weights.features)
         p = dense if p is None else p + dense
     return p if weights.b is None else p + jnp.expand_dims(weights.b, tuple(range(p.ndim - 1)))
 
@@ -152,18 +181,19 @@ def input_product_gradients(
     """Gradients of `input_product` over steps and batch, (T, B, ...): by weights, and by the features."""
     d_features = d_table = d_x = None
     if features is not None:
-        d_features = jnp.einsum("tbf,tbg->fg", features, d_p)
-        d_x = jnp.einsum("tbg,fg->tbf", d_p, weights.features)
+        assert weights.features is not None
+        d_features = contract("tbf,tbg->fg", features, d_p)
+        d_x = contract("tbg,fg->tbf", d_p, weights.features)
     if ids is not None:
         d_rows = d_p if scale is None else d_p * scale[:, :, None]
         assert weights.table is not None
-        d_table = jnp.zeros_like(weights.table).at[ids].add(d_rows)
+        d_table = rows_gradient(weights.table, ids, d_rows)
     return InputWeights(d_features, d_table, None if weights.b is None else d_p.sum((0, 1))), d_x
 
 
 def recurrent_product(W_h: jax.Array, b_h: jax.Array | None, h: jax.Array, mask: jax.Array | None) -> jax.Array:
     """r = (mask * h) W_h + b_h for one step, (B, ...)."""
-    r = (h if mask is None else h * mask) @ W_h
+    r = product(h if mask is None else h * mask, W_h)
     return r if b_h is None else r + jnp.expand_dims(b_h, tuple(range(r.ndim - 1)))
 
 

@@ -80,14 +80,21 @@ def calibration_sums(probabilities: np.ndarray, targets: np.ndarray, bins: int =
     if not (np.all(p >= 0) and np.all(np.abs(p.sum(axis=1) - 1) < 1e-3)):
         raise ValueError("expected probabilities, rows that sum to 1, got others; take the softmax of logits first")
     rows, guesses = np.arange(len(p)), p.argmax(axis=1)
-    confidence = p[rows, guesses]
-    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    characters = np.bincount(bin_of, minlength=bins)
-    confidences, right = (np.bincount(bin_of, weights=w, minlength=bins) for w in (confidence, guesses == targets))
     with np.errstate(divide="ignore"):  # a true symbol of probability 0 is an infinite loss
-        loss = -np.log(p[rows, targets]).sum()
-    entropy = -np.sum(p * np.log(np.where(p > 0, p, 1)))
-    return CalibrationSums(characters, confidences, right, float(entropy), float(loss))
+        loss = -np.log(p[rows, targets])
+    entropy = -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=1)
+    return sums_of_guesses(p[rows, guesses], guesses == targets, entropy, loss, bins)
+
+
+def sums_of_guesses(
+    confidence: np.ndarray, right: np.ndarray, entropy: np.ndarray, loss: np.ndarray, bins: int = 10
+) -> CalibrationSums:
+    """Counts one chunk by each character's best guess, its probability and whether it was right; all (T,)."""
+    confidence = np.asarray(confidence, np.float64)
+    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    characters, sure, correct = (np.bincount(bin_of, weights, bins) for weights in (None, confidence, right))
+    entropy_nats, loss_nats = (float(of.sum(dtype=np.float64)) for of in (entropy, loss))
+    return CalibrationSums(characters, sure, correct, entropy_nats, loss_nats)
 
 
 def calibration_of(sums: CalibrationSums) -> Calibration:

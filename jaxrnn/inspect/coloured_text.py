@@ -99,7 +99,8 @@ class ColouredText:
         """A `div`, with its styles. Runs of one step are one element; no script, and nothing is loaded.
 
         Args:
-          hover: whether each character tells its probability and the best guesses when it is pointed at.
+          hover: whether each character tells its probability and the best guesses when it is pointed at; a page can
+            show more of one that is pointed at or has the focus, `i:focus`.
           style: whether the `style` element is in it; a page with many texts needs it once.
         """
         parts = []
@@ -114,7 +115,9 @@ class ColouredText:
 
     def _element(self, n: int, hover: bool) -> str:
         shown = html.escape(printable(self.text[n]), quote=False)
-        told = f' title="{html.escape(self._told(n))}"' if hover and not np.isnan(self.probabilities[n]) else ""
+        told = (
+            f' tabindex=0 title="{html.escape(self._told(n))}"' if hover and not np.isnan(self.probabilities[n]) else ""
+        )
         beneath = self.wrong_guess(n) if self.beneath else ""
         told += f' data-g="{html.escape(beneath)}"' if beneath else ""
         return f"<i{told}>{shown}</i>" if told else shown
@@ -131,7 +134,7 @@ class ColouredText:
         name = self.scale.split()[0]
         rules = [
             f".jx{{white-space:pre-wrap;overflow-wrap:anywhere;font:14px/{2.3 if self.beneath else 1.5} monospace;"
-            f"background:#fff;color:{INK}}}.jx i{{font-style:normal;position:relative}}",
+            f"background:#fff;color:{INK}}}.jx i{{font-style:normal}}.jx i[data-g]{{position:relative}}",
             ".jx i[data-g]::after{content:attr(data-g);position:absolute;left:0;top:1.3em;font-size:80%;color:#555}",
             f".jx-{name} .p0{{text-decoration:underline}}",
         ]
@@ -143,8 +146,8 @@ class ColouredText:
         names = [f"{step / STEPS:.1f}" for step in range(STEPS)]
         swatches = "".join(f"<span class=p{step}>&nbsp;{name}&nbsp;</span>" for step, name in enumerate(names))
         return (
-            f'<div class="jx jx-{self.scale.split()[0]}">{swatches} and above: the probability of the character; '
-            "underlined: below 0.1</div>"
+            f'<div class="jx jx-{self.scale.split()[0]} legend">{swatches} and above: the probability of the '
+            "character; underlined: below 0.1</div>"
         )
 
     def to_ansi(self, width: int = 80) -> Any:

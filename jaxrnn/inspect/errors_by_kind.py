@@ -77,10 +77,13 @@ def kinds_of_errors(
     Of memories, rarities and boosts each takes what the smaller ones left over. A word is a run of letters, apostrophes
     inside it kept; an apostrophe inside a word is no quote.
 
-    These are the oracles of the paper in its order. What it leaves open and is chosen here: what a word is; that the n
-    characters of the memory end before the word; the smoothing of the n-gram models (interpolated modified
-    Kneser-Ney); that p of just 0.5 is no error; where the paper has one oracle for spaces, quotes and newlines, they
-    are told apart; the sizes of the boosts.
+    The kinds are those of Karpathy, Johnson and Li (2015), whose text was not at hand when this was written: the order,
+    from what a smaller model would repair to what nothing tells, and the sizes are stated here and not checked against
+    it. (The thesis takes losses from the paper, and none of its kinds of errors.) An error that several would repair
+    counts for the first, so that another order gives other shares; `alone` depends on none. What is chosen here: what
+    a word is; that the n characters of the memory end before the word; the smoothing of the n-gram models (interpolated
+    modified Kneser-Ney); that p of just 0.5 is no error; that spaces, quotes and newlines are told apart; the sizes of
+    the boosts.
 
     Args:
       log_p: ln p of each scored character under the model, (T,), however the model was run.

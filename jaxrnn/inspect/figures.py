@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.inspect.calibration import Calibration
 from jaxrnn.inspect.errors_by_kind import ErrorKinds
-from jaxrnn.inspect.plots import STYLES, Figure, _plain
+from jaxrnn.inspect.plots import STYLES, Figure, plain_label
 from jaxrnn.inspect.reading import LayerSummary
 from jaxrnn.terminal.printable import printable
 
@@ -50,7 +51,7 @@ def draw_loss_along_text(
     for name, start in (borders or {}).items():
         axes.axvline(start, color=second[0], linestyle=second[1], linewidth=1.2)
         above = axes.get_xaxis_transform()
-        axes.text(start, 1.01, _plain(name), transform=above, color=second[0], ha="left", va="bottom", fontsize=9)
+        axes.text(start, 1.01, plain_label(name), transform=above, color=second[0], ha="left", va="bottom", fontsize=9)
     axes.set_xlim(0, len(log_p))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.legend(frameon=False, loc="best")
@@ -83,10 +84,10 @@ def draw_saturation(layers: Sequence[LayerSummary], *, title: str = "Saturation 
                 of = layer.gates[name]
                 style: dict[str, Any] = {"facecolors": "none", "edgecolors": color, "marker": mark}
                 axes.scatter(of.low, of.high, s=22, linewidths=0.9, label=f"layer {number}", clip_on=False, **style)
-        axes.set(title=_plain(f"{name} gate"), xlim=(0, 1), ylim=(0, 1), xlabel="share of steps below 0.1")
+        axes.set(title=plain_label(f"{name} gate"), xlim=(0, 1), ylim=(0, 1), xlabel="share of steps below 0.1")
         axes.set_ylabel("share of steps above 0.9" if place == 0 else "")
     figure.axes[-1].legend(frameon=False, loc="upper right")
-    figure.suptitle(_plain(title))
+    figure.suptitle(plain_label(title))
     return figure
 
 
@@ -122,7 +123,7 @@ def draw_unit(
     axes.set_yticks(range(rows), [f"{row * columns:,}" for row in range(rows)], fontsize=8)
     axes.set(xticks=range(0, columns, 10), xlabel="place in the line (characters)", ylabel="line begins at")
     figure.colorbar(image, ax=axes, label="value of the unit", fraction=0.03, pad=0.01)
-    axes.set_title(_plain(title))
+    axes.set_title(plain_label(title))
     return figure
 
 
@@ -139,7 +140,7 @@ def draw_calibration(calibrations: Mapping[str, Calibration], *, title: str = "C
     above.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="as sure as right")
     for (name, of), (color, line, mark) in zip(calibrations.items(), STYLES, strict=False):
         style: dict[str, Any] = {"color": color, "linestyle": line, "marker": mark, "markersize": 5, "clip_on": False}
-        label = _plain(f"{name}: off by {of.expected_error:.3f} on average")
+        label = plain_label(f"{name}: off by {of.expected_error:.3f} on average")
         above.plot(of.confidence, of.accuracy, label=label, **style)
         share = of.characters / max(of.characters.sum(), 1)
         below.stairs(share, np.linspace(0, 1, len(share) + 1), color=color, linestyle=line, linewidth=1.4)
@@ -147,7 +148,7 @@ def draw_calibration(calibrations: Mapping[str, Calibration], *, title: str = "C
     below.set(xlim=(0, 1), xlabel="probability of the best guess", ylabel="share of\ncharacters")
     below.set_ylim(0)
     above.legend(frameon=False, loc="upper left")
-    figure.suptitle(_plain(title))
+    figure.suptitle(plain_label(title))
     return figure
 
 
@@ -174,7 +175,7 @@ def draw_dependence(text: str, changes: Mapping[str, np.ndarray], *, title: str 
         style: dict[str, Any] = (
             {"color": color} if number == 0 else {"edgecolor": color, "fill": False, "hatch": "////"}
         )
-        axes.bar(places + (number + 0.5) * width - 0.4, of, width, label=_plain(name), **style)
+        axes.bar(places + (number + 0.5) * width - 0.4, of, width, label=plain_label(name), **style)
     axes.set_xticks(places, [_shown(c).replace(" ", "␣") for c in text[:-1]], family="monospace", fontsize=9)
     for label in axes.get_xticklabels():
         label.set_parse_math(False)
@@ -198,11 +199,11 @@ def draw_effects(
     axes.axhline(0, color=GREY, linewidth=1)
     for (name, of), (color, line, mark) in zip(effects.items(), STYLES, strict=False):
         order, style = np.argsort(-of), {"color": color, "linestyle": line, "linewidth": 0.8}
-        axes.plot(np.arange(len(of)) + 1, of[order], marker=mark, markersize=3, label=_plain(name), **style)
+        axes.plot(np.arange(len(of)) + 1, of[order], marker=mark, markersize=3, label=plain_label(name), **style)
         if marked is not None and marked[0] == name:
             rank = int(np.flatnonzero(order == marked[1])[0]) + 1
             arrow = {"arrowstyle": "->", "color": "black"}
-            told = _plain(f"unit {marked[1]} of {name}: rank {rank} of {len(of)}")
+            told = plain_label(f"unit {marked[1]} of {name}: rank {rank} of {len(of)}")
             axes.annotate(told, (rank, of[marked[1]]), xytext=(0.35, 0.6), textcoords="axes fraction", arrowprops=arrow)
     axes.legend(frameon=False)
     return figure
@@ -224,7 +225,7 @@ def draw_loss_by_order(
     label = f"n-gram models; the best, n = {best + 1}: {losses[best]:.3f}"
     axes.plot(np.arange(len(losses)) + 1, losses, color=color, linestyle=line, marker=mark, label=label)
     for (name, loss), (color, line, _) in zip(networks.items(), others, strict=False):
-        axes.axhline(loss, color=color, linestyle=line, label=_plain(f"{name}: {loss:.3f}"))
+        axes.axhline(loss, color=color, linestyle=line, label=plain_label(f"{name}: {loss:.3f}"))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=20, integer=True))
     axes.legend(frameon=False)
     return figure
@@ -243,10 +244,42 @@ def draw_error_kinds(errors: ErrorKinds, *, title: str = "Errors by kind") -> Fi
     axes.barh(places - 0.2, [kind.share for kind in errors.kinds], 0.4, color=first, label="after those above it")
     alone: dict[str, Any] = {"edgecolor": second, "fill": False, "hatch": "////"}
     axes.barh(places + 0.2, [kind.alone for kind in errors.kinds], 0.4, label="alone", **alone)
-    axes.set_yticks(places, [_plain(kind.name) for kind in errors.kinds])
+    axes.set_yticks(places, [plain_label(kind.name) for kind in errors.kinds])
     axes.set_xlim(0, min(1, 1.05 * max([kind.alone for kind in errors.kinds], default=1)) or 1)
     axes.set_ylim(len(places) - 0.4, -0.6)
     figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    return figure
+
+
+def draw_norms(norms: Mapping[str, np.ndarray], *, title: str = "Norms by layer and update") -> Figure:
+    """A panel each for the norms of the gradient, of the parameters, and of the step over those of the parameters.
+
+    Args:
+      norms: of `Run.norms`.
+      title: the figure's title.
+
+    Raises:
+      ConfigurationError: if there are none.
+    """
+    layers = [name.partition("/")[2] for name in norms if name.startswith("gradient/")]
+    if not layers:
+        raise ConfigurationError("a picture of norms expects some; train with --log-norms")
+    figure = Figure(figsize=(12.0, 4.0), layout="constrained")
+    labels = "norm of the gradient, before clipping", "norm of the parameters", "norm of the step / of the parameters"
+    for place, label in enumerate(labels):
+        axes = figure.add_subplot(1, 3, place + 1, xlabel="update", ylabel=label)
+        for layer, (color, line, mark) in zip(layers, itertools.cycle(STYLES), strict=False):
+            values = norms[f"{('gradient', 'parameters', 'step')[place]}/{layer}"].astype(float)
+            if place == 2:
+                of = norms[f"parameters/{layer}"].astype(float)
+                values = np.divide(values, of, out=np.zeros_like(values), where=of > 0)  # biases begin at 0
+            shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)  # a logarithm of 0 has no place
+            style: dict[str, Any] = {"color": color, "linestyle": line, "marker": mark, "markersize": 3}
+            axes.plot(norms["update"], shown, label=plain_label(layer), markevery=-(-len(shown) // 12), **style)
+        axes.set_yscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=6)
+    figure.suptitle(plain_label(title))
     return figure
 
 
@@ -254,7 +287,7 @@ def _axes(title: str, x: str, y: str, width: float, height: float) -> tuple[Figu
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y)
-    figure.suptitle(_plain(title))
+    figure.suptitle(plain_label(title))
     return figure, axes
 
 

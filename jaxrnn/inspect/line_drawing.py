@@ -12,21 +12,27 @@ from jaxrnn.inspect.coloured_text import mark_of
 
 # Okabe and Ito's colours, which the colour-blind tell apart; each line has dashes of its own as well.
 LINES = (("#0072B2", ""), ("#D55E00", "6 3"), ("#555555", "2 2"))
-WIDE, HIGH, LEFT, BELOW, ABOVE = 760, 240, 60, 44, 24
+WIDE, HIGH, LEFT, RIGHT, BELOW, ABOVE = 760, 240, 60, 40, 44, 24
 MOST_TICKS = 7
 ROW, CELL = 90, 9  # characters in a line of a trace, and points for each
 
 
 def drawn_lines(
-    lines: Mapping[str, tuple[np.ndarray, np.ndarray]], x_label: str, y_label: str, *, marks: bool = False
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    x_label: str,
+    y_label: str,
+    *,
+    marks: bool = False,
+    borders: Mapping[str, float] | None = None,
 ) -> str:
-    """An `svg` element with lines.
+    """An `svg` element with lines, in a `figure`.
 
     Args:
       lines: x and y of each by its name, at most as many as there are `LINES`; what is not finite is left out.
       x_label: with the unit.
       y_label: likewise.
       marks: whether each point is marked.
+      borders: x where a named part begins, within the lines.
 
     Example:
       >>> drawn_lines({"loss": (np.arange(3), np.arange(3))}, "characters", "nats").count("<polyline")
@@ -34,19 +40,19 @@ def drawn_lines(
     """
     lines = {name: tuple(np.asarray(of, float)[np.isfinite(x + y)] for of in (x, y)) for name, (x, y) in lines.items()}
     xs, ys = (np.concatenate([line[axis] for line in lines.values()] or [np.zeros(1)]) for axis in (0, 1))
-    x_ticks, y_ticks = _ticks(xs), _ticks(ys)
-    x_low, x_high, y_low, y_high = x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1]
-    made = [f'<svg class=plot viewBox="0 0 {WIDE} {HIGH}" role=img aria-label="{html.escape(y_label)}">']
+    x_ticks, y_ticks, x_high = _ticks(xs), _ticks(ys), _limits(xs)[1]
+    x_low, y_low, y_high = x_ticks[0], y_ticks[0], y_ticks[-1]
+    made = [f'<figure><svg class=plot viewBox="0 0 {WIDE} {HIGH}" role=img aria-label="{html.escape(y_label)}">']
 
     def at(x: float, y: float) -> tuple[float, float]:
         across, up = (x - x_low) / (x_high - x_low), (y - y_low) / (y_high - y_low)
-        return LEFT + across * (WIDE - LEFT - 20), HIGH - BELOW - up * (HIGH - BELOW - ABOVE)
+        return LEFT + across * (WIDE - LEFT - RIGHT), HIGH - BELOW - up * (HIGH - BELOW - ABOVE)
 
     for up in y_ticks:
         py = at(x_low, up)[1]
-        made.append(f'<path class=grid d="M{LEFT} {py:.1f}H{WIDE - 20}"/>')
+        made.append(f'<path class=grid d="M{LEFT} {py:.1f}H{WIDE - RIGHT}"/>')
         made.append(f'<text x="{LEFT - 6}" y="{py + 4:.1f}" text-anchor=end>{up:.4g}</text>')
-    for across in x_ticks:
+    for across in (tick for tick in x_ticks if tick <= x_high):
         shown = f"{across:,.0f}" if x_high > 2 * MOST_TICKS else f"{across:.4g}"
         px = at(across, y_low)[0]
         made.append(f'<text x="{px:.1f}" y="{HIGH - BELOW + 16}" text-anchor=middle>{shown}</text>')
@@ -58,10 +64,18 @@ def drawn_lines(
         place = LEFT + 10 + 230 * number
         made.append(f'<path d="M{place} 12h26" stroke="{colour}" stroke-dasharray="{dashes}" stroke-width=2 />')
         made.append(f'<text x="{place + 32}" y=16>{html.escape(name)}</text>')
-    made.append(f'<text x="{(WIDE + LEFT) // 2}" y="{HIGH - 8}" text-anchor=middle>{html.escape(x_label)}</text>')
+    for number, (name, across) in enumerate((borders or {}).items()):  # names at two heights, lest they meet
+        px = at(across, y_low)[0]
+        made.append(f'<path class=border d="M{px:.1f} {ABOVE}V{HIGH - BELOW}"/>')
+        made.append(f'<text x="{px + 4:.1f}" y="{ABOVE + 12 + 14 * (number % 2)}">{html.escape(name)}</text>')
+    made.append(
+        f'<text x="{(WIDE + LEFT - RIGHT) // 2}" y="{HIGH - 8}" text-anchor=middle>{html.escape(x_label)}</text>'
+    )
     turned = f"rotate(-90 14 {(HIGH - BELOW) // 2})"
     middle = (HIGH - BELOW) // 2
-    made.append(f'<text x=14 y="{middle}" text-anchor=middle transform="{turned}">{html.escape(y_label)}</text></svg>')
+    made.append(
+        f'<text x=14 y="{middle}" text-anchor=middle transform="{turned}">{html.escape(y_label)}</text></svg></figure>'
+    )
     return "".join(made)
 
 
@@ -82,7 +96,7 @@ def _ticks(values: np.ndarray) -> list[float]:
 
 
 def drawn_trace(text: str, values: np.ndarray, marked: Sequence[float] | np.ndarray) -> str:
-    """An `svg` element: a unit's value above each character, from its lowest to its highest, in lines of `ROW`.
+    """An `svg` element in a `figure`: a unit's value above each character, from lowest to highest, in lines of `ROW`.
 
     Args:
       text: N characters.
@@ -91,7 +105,9 @@ def drawn_trace(text: str, values: np.ndarray, marked: Sequence[float] | np.ndar
     """
     (low, high), high_of_row = _limits(np.asarray(values)), 78
     (m_low, m_high), rows = _limits(np.asarray(marked)), -(-len(text) // ROW)
-    made = [f'<svg class=trace viewBox="-4 0 {ROW * CELL + 8} {rows * high_of_row}" role=img aria-label="trace">']
+    made = [
+        f'<figure><svg class=trace viewBox="-4 0 {ROW * CELL + 8} {rows * high_of_row}" role=img aria-label="trace">'
+    ]
     for row in range(rows):
         part = slice(row * ROW, (row + 1) * ROW)
         top, letters = row * high_of_row, [_one_letter(c) for c in text[part]]
@@ -105,7 +121,7 @@ def drawn_trace(text: str, values: np.ndarray, marked: Sequence[float] | np.ndar
         made.append(f'<polyline points="{points}" fill=none stroke="{LINES[0][0]}"/>')
         places = " ".join(str(n * CELL + CELL // 2) for n in range(len(letters)))
         made.append(f'<text x="{places}" y="{top + 70}" text-anchor=middle>{html.escape("".join(letters))}</text>')
-    return "".join(made) + "</svg>"
+    return "".join(made) + "</svg></figure>"
 
 
 def _one_letter(c: str) -> str:

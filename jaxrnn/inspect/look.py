@@ -22,6 +22,7 @@ class Look:
       characters: how many are shown in colour; 2,000, on a page 20,000.
       start: warm (after the text before it) or cold (from a fresh start).
       beneath: whether the best guess stands beneath each character where it was wrong.
+      orders: n-gram models of up to this order beside the model, and kinds of errors; on a page 9, in the terminal 0.
       html: write one page with all of it to this file.
       checkpoint: best (by its loss; if not given) or latest; a file holds one of them.
     """
@@ -30,6 +31,7 @@ class Look:
     characters: Annotated[int | None, Parameter(converter=whole_number)] = None
     start: str = "warm"
     beneath: bool = False
+    orders: Annotated[int | None, Parameter(converter=whole_number)] = None
     html: Path | None = None
     checkpoint: str | None = None
 

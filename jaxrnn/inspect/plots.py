@@ -22,8 +22,12 @@ except ImportError as error:
 MAX_EPOCH_LINES = 60
 PICTURES = ("pdf", "png", "svg", "jpg", "eps")
 # Okabe and Ito's colours, which the colour-blind tell apart (2008), each with a line and a mark of its own.
-STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
-BEST_LINE: dict[str, Any] = {"color": "tab:green", "linestyle": "--", "linewidth": 1.2}
+STYLES: tuple[tuple[str, Any, str], ...] = (
+    *(("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D")),
+    *(("#56B4E9", (0, (6, 1, 1, 1)), "v"), ("#E69F00", (0, (3, 2)), "P")),
+)
+BEST_LINE: dict[str, Any] = {"color": STYLES[2][0], "linestyle": STYLES[2][1], "linewidth": 1.2}
+MARKS_A_LINE = 12
 
 
 class Figure(MatplotlibFigure):
@@ -83,13 +87,67 @@ def learning_curves(runs: Mapping[str, dict[str, np.ndarray]], loss_name: str, i
     axes = figure.add_subplot()
     for (name, metrics), (color, line, mark) in zip(runs.items(), STYLES, strict=False):
         style: dict[str, Any] = {"color": color, "linestyle": line}
-        shown = _plain(name if len(name) <= 50 else f"...{name[-47:]}")
+        shown = plain_label(name if len(name) <= 50 else f"...{name[-47:]}")
         mean = metrics[next(n for n in (f"train/mean_{loss_name}", f"train/smooth_{loss_name}") if n in metrics)]
         # A label that begins with an underscore would be left out.
         axes.plot(metrics["update"], mean, label=f"training, {shown}", linewidth=1.2, **style)
         _draw_validation(axes, metrics, f"valid/{loss_name}", label=f"validation, {shown}", marker=mark, **style)
     _label_loss(axes, loss_name, is_text)
     return _finished(figure, title)
+
+
+def draw_seeds(axes: Any, at: np.ndarray, values: np.ndarray, label: str, style: tuple[str, Any, str]) -> None:
+    """The mean over seeds as a line with marks, and from the lowest to the highest of them as a band.
+
+    A band of deviations would go past what is possible, such as an accuracy above 1.
+
+    Args:
+      axes: to draw on.
+      at: (N,).
+      values: (seeds, N).
+      label: what the line is called; the seeds are counted behind it.
+      style: one of `STYLES`.
+    """
+    color, line, mark = style
+    every = -(-len(at) // MARKS_A_LINE)
+    label = plain_label(f"{label}, {len(values)} seeds" if len(values) > 1 else f"{label}, one seed")
+    marks: dict[str, Any] = {"marker": mark, "markersize": 4, "markevery": every}
+    axes.plot(at, values.mean(axis=0), color=color, linestyle=line, linewidth=1.4, label=label, **marks)
+    axes.fill_between(at, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
+
+
+def draw_distinct_words(
+    counts: Mapping[str, np.ndarray],
+    every: int,
+    borders: Mapping[str, Mapping[str, int]] | None = None,
+    title: str = "Different words along the text",
+) -> Figure:
+    """Above how many different words texts have had, below how many new ones each window brings.
+
+    Args:
+      counts: of `distinct_words` by name; at most as many as there are `STYLES`.
+      every: characters a window.
+      borders: of each text, by name, the character at which a part of it begins.
+      title: the figure's title.
+    """
+    figure = Figure(figsize=(8.0, 6.0), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for (name, count), (color, line, mark) in zip(counts.items(), STYLES, strict=False):
+        at = every * (np.arange(len(count)) + 1)
+        marks: dict[str, Any] = {"marker": mark, "markevery": -(-len(at) // MARKS_A_LINE), "markersize": 4}
+        above.plot(at, count, color=color, linestyle=line, label=plain_label(name), **marks)
+        below.plot(at, np.diff(count, prepend=0), color=color, linewidth=0.7, alpha=0.8, **marks)
+        for part, start in (borders or {}).get(name, {}).items():
+            for axes in (above, below):
+                axes.axvline(start, color=color, linestyle=line, linewidth=1)
+            style: dict[str, Any] = {"color": color, "fontsize": 8, "rotation": 40, "rotation_mode": "anchor"}
+            above.text(start, 1.02, plain_label(part), transform=above.get_xaxis_transform(), **style)
+    above.set(ylabel="different words so far")
+    below.set(xlabel="place in the text (characters)", ylabel=f"new words in {every:,} characters")
+    below.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    above.legend(frameon=False)
+    figure.suptitle(plain_label(title))
+    return figure
 
 
 def picture_name(path: Path) -> Path:
@@ -114,18 +172,17 @@ def _label_loss(axes: Any, loss_name: str, is_text: bool) -> None:
 def _draw_loss(axes: Any, metrics: dict[str, np.ndarray], loss_name: str, shows_smoothed: bool) -> None:
     mean, smooth = metrics.get(f"train/mean_{loss_name}"), metrics[f"train/smooth_{loss_name}"]
     if mean is not None:
-        axes.plot(metrics["update"], mean, color="tab:blue", linewidth=1.2, label="training")
+        axes.plot(metrics["update"], mean, color=STYLES[0][0], linewidth=1.2, label="training")
     if shows_smoothed or mean is None or np.isnan(mean).any():  # the rows of an older version know no mean
-        axes.plot(metrics["update"], smooth, color="0.6", linewidth=1.2, label="training, smoothed")
+        axes.plot(metrics["update"], smooth, color="black", linestyle="--", linewidth=1, label="training, smoothed")
     _draw_validation(axes, metrics, f"valid/{loss_name}")
 
 
 def _draw_accuracy(axes: Any, metrics: dict[str, np.ndarray]) -> None:
     updates = metrics["update"]
     axes.plot(updates, metrics["train/accuracy"], color="0.75", linewidth=0.8, label="training, one update")
-    axes.plot(
-        updates, metrics["train/recent_accuracy"], color="tab:blue", linewidth=1.2, label="mean of the latest 100"
-    )
+    recent = metrics["train/recent_accuracy"]
+    axes.plot(updates, recent, color=STYLES[0][0], linewidth=1.2, label="mean of the latest 100")
     _draw_validation(axes, metrics, "valid/accuracy")
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("accuracy")
@@ -137,12 +194,13 @@ def _finished(figure: Figure, title: str) -> Figure:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.margins(x=0.01)
         axes.legend(frameon=False)
-    figure.suptitle(_plain(title))
+    figure.suptitle(plain_label(title))
     return figure
 
 
-def _plain(text: str) -> str:
-    return printable(text, keep="").replace("$", r"\$")  # no formula
+def plain_label(text: str) -> str:
+    """Text from outside as a figure shows it: printable, and no formula."""
+    return printable(text, keep="").replace("$", r"\$")
 
 
 def _draw_validation(axes: Any, metrics: dict[str, np.ndarray], name: str, **style: Any) -> None:
@@ -152,5 +210,5 @@ def _draw_validation(axes: Any, metrics: dict[str, np.ndarray], name: str, **sty
     known = np.isfinite(values)
     if known.any():
         at, first = np.unique(metrics["valid/update"][known], return_index=True)
-        style = {"color": "tab:orange", "marker": "o", "label": "validation"} | style
+        style = {"color": STYLES[1][0], "marker": STYLES[1][2], "label": "validation"} | style
         axes.plot(at, values[known][first], markersize=3, linewidth=1, **style)

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.data.windows import scored_streams
 from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.evaluate import PIECES, read_window, windows_of
 from jaxrnn.inspect.activity import Activity, observing
+from jaxrnn.models.loss import loss_nats
 
 WINDOW = 256
 LOW, HIGH = 0.1, 0.9  # outside of these a gate is called saturated
@@ -68,14 +69,10 @@ Summary = Callable[[jax.Array, jax.Array, jax.Array, list[Activity]], Any]
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _read(graphdef, document_end, summary, state, carry, before, window, scored):
-    model = nnx.merge(graphdef, state)
-    inputs, targets = window[:-1], window[1:]
-    options = {}
-    if document_end is not None:
-        options["resets"] = jnp.concatenate([before[None], inputs[:-1]]) == document_end
     found: list[Activity] = []
-    logits, carry = model(inputs, carry, engine=observing(found), **options)
-    return carry, summary(logits, targets, scored, found)
+    engine = observing(found)
+    logits, carry = read_window(nnx.merge(graphdef, state), document_end, carry, before, window, engine=engine)
+    return carry, summary(logits, window[1:], scored, found)
 
 
 def read_windows(
@@ -106,14 +103,22 @@ def read_windows(
     carry = model.initial_carry(1)
     warm = np.asarray([] if before is None else before, np.int64)
     whole = np.concatenate([warm, np.asarray(ids, np.int64)]).astype(np.int32)
-    streams, scored = scored_streams(whole, 1, WINDOW)
-    scored &= (np.arange(len(scored)) >= len(warm))[:, None]  # the first of `ids` is an input, not a target
-    for start in range(0, len(scored), WINDOW):
-        window = streams[start : start + WINDOW + 1]
-        given = (carry, streams[max(start - 1, 0)], window, scored[start : start + WINDOW])
-        carry, made = _read(graphdef, document_end, summary, state, *given)
-        if start + WINDOW > len(warm):
-            yield start + 1 - len(warm), jax.tree.map(np.asarray, made)
+    for start, (last, window, scored) in enumerate(windows_of(whole, 1, WINDOW)):
+        first = start * WINDOW + 1 - len(warm)
+        scored &= (np.arange(first, first + WINDOW) > 0)[:, None]  # the first of `ids` is an input, not a target
+        carry, made = _read(graphdef, document_end, summary, state, carry, last, window, scored)
+        if first + WINDOW > 1:
+            yield first, jax.tree.map(np.asarray, made)
+
+
+def _gather(model: Any, ids: np.ndarray, summary: Summary, **options: Any) -> tuple[Any, Any]:
+    """Of a summary of (a row for each step, sums over the steps): all rows, (N - 1, ...), and all sums, in float64."""
+    parts, total, last = [], None, len(ids) - 1
+    for first, (rows, sums) in read_windows(model, ids, summary, **options):
+        parts.append(jax.tree.map(lambda part, f=first: part[max(1 - f, 0) : last + 1 - f], rows))
+        sums = jax.tree.map(lambda a: a.astype(np.float64), sums)
+        total = sums if total is None else jax.tree.map(np.add, total, sums)
+    return jax.tree.map(lambda *of: np.concatenate(of), *parts), total
 
 
 @functools.lru_cache
@@ -123,7 +128,7 @@ def _guesses_of(best: int) -> Summary:
         log_p = jax.nn.log_softmax(logits[:, 0].astype(jnp.promote_types(logits.dtype, jnp.float32)))
         true = jnp.take_along_axis(log_p, targets, axis=1)[:, 0]
         p, ids = jax.lax.top_k(log_p, best)
-        return true, ids, jnp.exp(p), -(jnp.exp(log_p) * log_p).sum(-1)
+        return (true, ids, jnp.exp(p), -(jnp.exp(log_p) * log_p).sum(-1)), ()
 
     return guesses
 
@@ -156,11 +161,7 @@ def guess(
     """
     if not 1 <= best:
         raise ConfigurationError(f"guess expects at least 1 best guess, got {best}")
-    parts, last = [], len(ids) - 1
-    options: dict[str, Any] = {"before": before, "document_end": document_end}
-    for first, made in read_windows(model, ids, _guesses_of(best), **options):
-        parts.append(jax.tree.map(lambda part, f=first: part[max(1 - f, 0) : last + 1 - f], made))
-    return Guesses(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Guesses(*_gather(model, ids, _guesses_of(best), before=before, document_end=document_end)[0])
 
 
 def activations(model: Any, ids: np.ndarray, *, document_end: int | None = None, part: str = "h") -> list[np.ndarray]:
@@ -178,19 +179,20 @@ def activations(model: Any, ids: np.ndarray, *, document_end: int | None = None,
     Raises:
       ConfigurationError: if a layer has no such part.
     """
-    found: list[list[np.ndarray]] = []
-    for first, layers in read_windows(model, ids, _everything, document_end=document_end):
-        for number, (gates, carry) in enumerate(layers):
-            if part not in (known := carry | gates):
-                raise ConfigurationError(f"layer {number} has no {part!r}; it has {', '.join(known)}")
-            found.extend([] for _ in range(number + 1 - len(found)))
-            found[number].append(known[part][: len(ids) - first])
-    return [np.concatenate(windows) for windows in found]
+    return _gather(model, ids, _part_of(part), document_end=document_end)[0]
 
 
-def _everything(logits: Any, targets: Any, scored: Any, layers: list[Activity]) -> Any:
-    del logits, targets, scored
-    return [jax.tree.map(lambda a: a[:, 0], (layer.gates, layer.carry)) for layer in layers]
+@functools.lru_cache
+def _part_of(part: str) -> Summary:
+    def values(logits: Any, targets: Any, scored: Any, layers: list[Activity]) -> Any:
+        del logits, targets, scored
+        known = [layer.carry | layer.gates for layer in layers]
+        for number, of in enumerate(known):
+            if part not in of:
+                raise ConfigurationError(f"layer {number} has no {part!r}; it has {', '.join(of)}")
+        return [of[part][:, 0] for of in known], ()
+
+    return values
 
 
 def _sums(logits: Any, targets: Any, scored: Any, layers: list[Activity]) -> Any:
@@ -200,7 +202,7 @@ def _sums(logits: Any, targets: Any, scored: Any, layers: list[Activity]) -> Any
     def total(values: Any) -> Any:
         return jnp.where(counted, values, 0).sum((0, 1))
 
-    return [
+    return (), [
         (
             {name: (total(gate < LOW), total(gate > HIGH), total(gate)) for name, gate in layer.gates.items()},
             {name: (total(part), total(part * part)) for name, part in layer.carry.items()},
@@ -220,11 +222,10 @@ def summarise_layers(model: Any, ids: np.ndarray, *, document_end: int | None = 
     Returns:
       By layer, from the lowest up.
     """
-    total: Any = None
-    for _, sums in read_windows(model, ids, _sums, document_end=document_end):
-        sums = jax.tree.map(lambda a: a.astype(np.float64), sums)
-        total = sums if total is None else jax.tree.map(np.add, total, sums)
-    n = len(ids) - 1
+    return _layers_of(_gather(model, ids, _sums, document_end=document_end)[1], len(ids) - 1)
+
+
+def _layers_of(total: Any, n: int) -> list[LayerSummary]:
     return [
         LayerSummary(
             {name: GateShares(*(of / n for of in sums)) for name, sums in gates.items()},
@@ -233,3 +234,61 @@ def summarise_layers(model: Any, ids: np.ndarray, *, document_end: int | None = 
         )
         for gates, parts in total
     ]
+
+
+@functools.lru_cache
+def _everything(best: int) -> Summary:
+    def of(*given: Any) -> Any:
+        (guesses, _), (h, _), (_, sums) = (summary(*given) for summary in (_guesses_of(best), _part_of("h"), _sums))
+        return (guesses, h), sums
+
+    return of
+
+
+def read_once(
+    model: Any, ids: np.ndarray, *, best: int, before: np.ndarray | None = None, document_end: int | None = None
+) -> tuple[Guesses, list[np.ndarray], list[LayerSummary]]:
+    """What `guess`, `activations` and `summarise_layers` give, in one pass, all three after the same start."""
+    options: dict[str, Any] = {"before": before, "document_end": document_end}
+    (guesses, h), sums = _gather(model, ids, _everything(best), **options)
+    return Guesses(*guesses), h, _layers_of(sums, len(ids) - 1)
+
+
+class LossAlong(NamedTuple):
+    """The loss of pieces of a text, evenly spaced, each read from a fresh start.
+
+    Attributes:
+      places: where each begins, symbols from the text's start, (P,).
+      losses: mean of - log p over a piece without its first fifth, nats a symbol, (P,).
+    """
+
+    places: np.ndarray
+    losses: np.ndarray
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _losses(graphdef, document_end, state, pieces):
+    model = nnx.merge(graphdef, state)
+    logits, _ = read_window(model, document_end, model.initial_carry(pieces.shape[1]), pieces[0], pieces)
+    return loss_nats(logits, pieces[1:])[len(pieces) // 5 :].mean(0)
+
+
+def loss_along(model: Any, ids: np.ndarray, pieces: int, *, document_end: int | None = None) -> LossAlong:
+    """The loss along a text of any length, from a few pieces of `WINDOW` symbols.
+
+    Args:
+      model: a language model.
+      ids: the text, (N,), N at least 2.
+      pieces: P, or fewer where they would overlap.
+      document_end: see `read_windows`.
+    """
+    model.eval()
+    graphdef, state = nnx.split(model)
+    steps = min(WINDOW, len(ids) - 1)
+    places = np.linspace(0, len(ids) - 1 - steps, min(pieces, (len(ids) - 1) // steps)).astype(np.int64)
+    losses = []
+    for start in range(0, len(places), PIECES):
+        of = np.resize(places[start : start + PIECES], min(PIECES, len(places)))  # filled up: one program serves all
+        read = np.asarray(ids[of + np.arange(steps + 1)[:, None]], np.int32)
+        losses.append(np.asarray(_losses(graphdef, document_end, state, read)))
+    return LossAlong(places, np.concatenate(losses)[: len(places)])

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.inspect.calibration import Calibration, CalibrationSums, calibration_of
+from jaxrnn.inspect.calibration import Calibration, calibration_of, sums_of_guesses
 from jaxrnn.inspect.coloured_text import ColouredText, coloured
+from jaxrnn.inspect.errors_by_kind import NGRAM_ORDERS, ErrorKinds, kinds_of_errors
 from jaxrnn.inspect.look import SHOWN_IN_TERMINAL
+from jaxrnn.inspect.ngrams import ngram_log_p, train_ngrams
 from jaxrnn.inspect.properties import properties_of
-from jaxrnn.inspect.reading import Guesses, LayerSummary, activations, guess, summarise_layers
+from jaxrnn.inspect.reading import Guesses, LayerSummary, LossAlong, guess, loss_along, read_once
 from jaxrnn.inspect.sample_quality import SampleQuality
 from jaxrnn.inspect.tracking_units import FEWEST, TrackingUnit, find_tracking_units
 
 BEST = 3  # guesses
 READ_BEFORE = 1000  # characters, of a warm start
 LOOKED_AT = 20_000  # characters for the numbers, also where fewer are shown
-BINS = 10
+COUNTED = 5_000_000  # characters at the training text's end for n-gram models: they take a second an order and 0.5 GB
+PIECES = 256  # of a whole text, for the loss along it
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +37,7 @@ class Inside:
       shown: how many of its characters are shown in colour.
       read_before: characters that were read before it; 0 is a cold start.
       guesses: of the text.
-      other: with `read_before` characters read first: of the same text, started cold; else None.
+      other: with `read_before` characters read first: of the text's beginning, started cold; else None.
       layers: gates and units over the text.
       hidden: h of all units after each character but the last, the lowest layer's first, (N - 1, U).
       properties: by name, (N - 1,).
@@ -41,6 +45,9 @@ class Inside:
       calibration: how sure it was, and how often right.
       source: what the text is called.
       written: a sample of the model, and how good it is, or None.
+      along: of each part of the text that the model was trained on, the loss along it, with places in the whole.
+      by_order: loss of n-gram models of the training text on the same characters, nats, order 1 first; else None.
+      errors: by kind, where there are n-gram models.
     """
 
     vocabulary: Vocabulary
@@ -56,6 +63,9 @@ class Inside:
     calibration: Calibration
     source: str
     written: tuple[str, SampleQuality | None] | None = None
+    along: Mapping[str, LossAlong] = field(default_factory=dict)
+    by_order: np.ndarray | None = None
+    errors: ErrorKinds | None = None
 
     @property
     def loss_nats(self) -> float:
@@ -98,6 +108,15 @@ class Inside:
             ]
         else:
             lines += ["", f"units that track the text: not searched in fewer than {FEWEST:,} characters"]
+        if self.along:
+            losses = (f"{part} {of.losses.mean():.3f}" for part, of in self.along.items())
+            lines += ["", f"loss of pieces of each part: {', '.join(losses)}"]
+        if self.by_order is not None and self.errors is not None:
+            orders = [f"{order:4} {loss:.4f}" for order, loss in enumerate(self.by_order, 1)]
+            lines += ["", "n-gram models of the training text, loss in nats by order"]
+            lines += ["".join(orders[start : start + 6]) for start in range(0, len(orders), 6)]
+            lines += ["", "errors (p below 0.5) by what would repair them, in this order; and each alone"]
+            lines += [f"  {kind.name:16} {kind.share:6.1%} {kind.alone:6.1%}" for kind in self.errors.kinds]
         return lines
 
     def name_of(self, found: TrackingUnit) -> str:
@@ -127,11 +146,8 @@ def calibration_of_guesses(guesses: Guesses, targets: np.ndarray) -> Calibration
       guesses: of a text.
       targets: its ids without the first, (N - 1,).
     """
-    confidence, right = guesses.best_p[:, 0].astype(np.float64), guesses.best[:, 0] == targets
-    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    characters, sure, correct = (np.bincount(bin_of, w, BINS) for w in (None, confidence, right))
-    entropy, loss = float(guesses.entropy.sum(dtype=np.float64)), float(-guesses.log_p.sum(dtype=np.float64))
-    return calibration_of(CalibrationSums(characters, sure, correct, entropy, loss))
+    right = guesses.best[:, 0] == targets
+    return calibration_of(sums_of_guesses(guesses.best_p[:, 0], right, guesses.entropy, -guesses.log_p))
 
 
 def look_inside(
@@ -141,13 +157,16 @@ def look_inside(
     *,
     shown: int = SHOWN_IN_TERMINAL,
     before: np.ndarray | None = None,
+    cold: int = 0,
+    parts: Mapping[str, np.ndarray] | None = None,
+    orders: int = 0,
     document_end: int | None = None,
     source: str = "text",
     written: tuple[str, SampleQuality | None] | None = None,
 ) -> Inside:
     """Reads a text and takes all the numbers of a report: at most the larger of `shown` and `LOOKED_AT` characters.
 
-    The model's guesses start warm if there is a text before this one. Gates and units are those of a cold start.
+    The model starts warm if there is a text before this one.
 
     Args:
       model: a language model.
@@ -155,6 +174,9 @@ def look_inside(
       ids: the text, (N,).
       shown: how many characters are to be shown in colour.
       before: the text before it; its last `READ_BEFORE` characters are read.
+      cold: with a text before it, how many characters are read a second time, from a fresh start.
+      parts: "training" and others of the text that the model was trained on, by name.
+      orders: of the n-gram models of the training part; with 0 there are none and no kinds of errors.
       document_end: see `read_windows`.
       source: what the text is called.
       written: a sample of the model, and how good it is.
@@ -165,24 +187,36 @@ def look_inside(
       print("\\n".join(inside.in_words()))
     """
     ids = np.asarray(ids[: max(shown, LOOKED_AT)])
-    warm = None if before is None or not len(before) else before[-READ_BEFORE:]
-    best = min(BEST, len(vocabulary))
-    cold = guess(model, ids, best=best, document_end=document_end)
-    guesses = cold if warm is None else guess(model, ids, best=best, before=warm, document_end=document_end)
-    hidden = np.concatenate(activations(model, ids, document_end=document_end), axis=1)
-    properties = properties_of(vocabulary.decode(ids[:-1]))
+    warm = ids[:0] if before is None else np.asarray(before[-READ_BEFORE:], ids.dtype)
+    best, end = min(BEST, len(vocabulary)), document_end
+    guesses, by_layer, layers = read_once(model, ids, best=best, before=warm, document_end=end)
+    hidden, properties = np.concatenate(by_layer, axis=1), properties_of(vocabulary.decode(ids[:-1]))
+    parts, along, begin = parts or {}, {}, 0
+    for name, part in parts.items():
+        if len(part) > 1:
+            of = loss_along(model, part, -(-PIECES * len(part) // sum(map(len, parts.values()))), document_end=end)
+            along[name] = of._replace(places=of.places + begin)
+        begin += len(part)
+    by_order = errors = None
+    if orders and len(training := parts.get("training", ids[:0])[-COUNTED:]):
+        ngrams, read = train_ngrams(training, len(vocabulary), max(orders, NGRAM_ORDERS)), np.concatenate([warm, ids])
+        by_order = -ngram_log_p(ngrams, read)[:orders, 1 - len(ids) :].mean(1)
+        errors = kinds_of_errors(guesses.log_p, read, training, vocabulary, ngrams=ngrams)
     return Inside(
         vocabulary,
         ids,
         min(shown, len(ids)),
-        0 if warm is None else len(warm),
+        len(warm),
         guesses,
-        None if warm is None else cold,
-        summarise_layers(model, ids, document_end=document_end),
+        guess(model, ids[: cold + 1], best=best, document_end=end) if cold and len(warm) else None,
+        layers,
         hidden,
         properties,
         find_tracking_units(hidden, properties) if len(hidden) >= FEWEST and properties else [],
         calibration_of_guesses(guesses, ids[1:]),
         source,
         written,
+        along,
+        by_order,
+        errors,
     )

@@ -14,6 +14,7 @@ from jaxrnn.data.several import STDIN
 from jaxrnn.data.splits import split_text
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.inspect.coloured_text import STEPS, ColouredText
+from jaxrnn.inspect.errors_by_kind import NGRAM_ORDERS
 from jaxrnn.inspect.look import LOOK, SHOWN_IN_TERMINAL, SHOWN_ON_PAGE, Look
 from jaxrnn.inspect.report import READ_BEFORE, Inside, look_inside
 from jaxrnn.inspect.sample_quality import quality_of_sample, read_training_text
@@ -21,6 +22,8 @@ from jaxrnn.terminal.command import write_output
 from jaxrnn.terminal.printable import printable
 
 SAMPLED = 2000  # characters that the model writes for a page
+COLD_SHOWN = 500  # characters; later both starts are all but equal
+MOST_ORDERS = 50
 
 
 class TextToLookAt(NamedTuple):
@@ -31,14 +34,14 @@ class TextToLookAt(NamedTuple):
       before: what stands before it, to start warm; empty to start cold.
       document_end: see `read_windows`.
       source: what it is called.
-      training: the ids that the model was trained on, if they are known; else empty.
+      parts: of the text that the model was trained on, by name, if it is this text.
     """
 
     ids: np.ndarray
     before: np.ndarray
     document_end: int | None
     source: str
-    training: np.ndarray
+    parts: dict[str, np.ndarray]
 
 
 def find_text(opened: Any, text: str | None = None, start: str = "warm") -> TextToLookAt:
@@ -62,7 +65,7 @@ def find_text(opened: Any, text: str | None = None, start: str = "warm") -> Text
     if text is not None:
         corpus = load_corpus(text, reading, vocabulary)
         cut = min(READ_BEFORE, len(corpus) // 2) if start == "warm" else 0
-        return TextToLookAt(corpus.ids[cut:], corpus.ids[:cut], corpus.document_end, corpus.name, corpus.ids[:0])
+        return TextToLookAt(corpus.ids[cut:], corpus.ids[:cut], corpus.document_end, corpus.name, {})
     name, fault = printable(str(data["name"]), keep=""), "is not the one that it was trained on"
     try:
         own = None if config.text in STDIN else load_corpus(config.text, reading, vocabulary)
@@ -77,7 +80,7 @@ def find_text(opened: Any, text: str | None = None, start: str = "warm") -> Text
     part = next((of for of in ("validation", "test") if len(parts[of]) > 1), "training")
     known = [split.train, split.valid][: list(parts).index(part)] if start == "warm" else []
     before = np.concatenate([own.ids[:0], *(of[-READ_BEFORE:] for of in known)])
-    return TextToLookAt(parts[part], before, own.document_end, f"{name}, {part} part", split.train)
+    return TextToLookAt(parts[part], before, own.document_end, f"{name}, {part} part", parts)
 
 
 def look_inside_run(opened: Any, look: Look = LOOK, *, for_page: bool = False) -> Inside:
@@ -91,16 +94,29 @@ def look_inside_run(opened: Any, look: Look = LOOK, *, for_page: bool = False) -
     Raises:
       ConfigurationError: for fewer than 2 characters, and as `find_text` and `Run.params` do.
     """
+    orders = (NGRAM_ORDERS if for_page else 0) if look.orders is None else look.orders
+    if not 0 <= orders <= MOST_ORDERS:
+        raise ConfigurationError(f"--orders expects 0 to {MOST_ORDERS}; got {orders}")
     shown = (SHOWN_ON_PAGE if for_page else SHOWN_IN_TERMINAL) if look.characters is None else look.characters
     if shown < 2:
         raise ConfigurationError(f"--characters expects at least 2; got {shown}")
     found, model, written = find_text(opened, look.text, look.start), opened.model(look.checkpoint), None
     if for_page:
         sample = opened.sample(SAMPLED, checkpoint=look.checkpoint)
-        known = read_training_text(opened.vocabulary.display_text(found.training)) if len(found.training) else None
+        training = found.parts.get("training")
+        known = None if training is None else read_training_text(opened.vocabulary.display_text(training))
         written = (sample, None if known is None else quality_of_sample(sample, known))
     options: dict[str, Any] = {"document_end": found.document_end, "source": found.source, "written": written}
-    return look_inside(model, opened.vocabulary, found.ids, shown=shown, before=found.before, **options)
+    if for_page or orders:
+        options["parts"] = found.parts
+    if found.parts and found.ids is not found.parts["training"]:  # n-gram models of a text know it by heart
+        options["orders"] = orders
+    elif look.orders:
+        raise ConfigurationError(
+            "--orders expects a validation or test part of the run's own text; leave it or --text out"
+        )
+    cold = COLD_SHOWN if for_page else 0
+    return look_inside(model, opened.vocabulary, found.ids, shown=shown, before=found.before, cold=cold, **options)
 
 
 def show(inside: Inside, *, beneath: bool = False) -> None:

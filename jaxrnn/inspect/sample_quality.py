@@ -119,6 +119,29 @@ def quality_of_sample(sample: str, training: TrainingText) -> SampleQuality:
     )
 
 
+def quality_table(samples: Iterable[tuple[int, float, str]], training: TrainingText) -> str:
+    """The numbers of samples by update and temperature, as a Markdown table; those of the same two are one text.
+
+    Args:
+      samples: update, temperature and text of each, such as `read_samples` gives of a run.
+      training: of `read_training_text`.
+
+    Example:
+      >>> print(quality_table([(5, 1.0, "a cat sad a")], read_training_text("a cat sat")).splitlines()[2][:37])
+      | 5 | 1 | 11 | 2 | 0.500 | 0.000 | 0.
+    """
+    texts: dict[tuple[int, float], list[str]] = {}
+    for update, temperature, text in samples:
+        texts.setdefault((update, temperature), []).append(text)
+    names = "update", "temperature", *(name.replace("_", " ") for name in SampleQuality._fields)
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for (update, temperature), of in sorted(texts.items()):
+        numbers = quality_of_sample("\n".join(of), training)
+        cells = [f"{update:,}", f"{temperature:g}", *(f"{n:,}" if isinstance(n, int) else f"{n:.3f}" for n in numbers)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def longest_repeat(text: str) -> int:
     """Characters of the longest run that stands in a text twice, perhaps overlapping.
 

@@ -12,12 +12,14 @@ from flax import nnx
 
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.inspect.activity import observing
+from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
+from jaxrnn.sample import sample_ids
 
 
 class WithUnitSet(nnx.Module):
     """A language model in which h of one unit has a value after every step, in the carry and in the output.
 
-    It is called as the model is, so `sample_ids` and `evaluate_ids` take it too.
+    It is called as the model is, so `guess` and `sample_from` take it too.
 
     Args:
       model: the language model.
@@ -90,3 +92,41 @@ def effect_of_setting(model: Any, ids: np.ndarray, layer: int, value: float = 0.
     given = jnp.asarray(np.asarray(ids, np.int32)), units, jnp.asarray(value, jnp.float32)
     losses = np.asarray(_losses(graphdef, layer, state, *given), np.float64)
     return losses[1:] - losses[0]
+
+
+def sample_from(
+    model: Any,
+    length: int,
+    *,
+    prime: np.ndarray | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    document_end: int | None = None,
+) -> np.ndarray:
+    """Lets any language model write, such as one `WithUnitSet`: the ids of what it wrote, (length,).
+
+    With the same prime and seed a trained run's model writes what `sample` of the run gives.
+
+    Args:
+      model: called as `(ids, carry) -> (logits, carry)`.
+      length: how many ids to generate.
+      prime: ids that are read first and not returned; without any, writing begins after a random symbol.
+      temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
+      seed: the same seed gives the same draws of chance to every model.
+      document_end: id after which the carry is that of a fresh start.
+
+    Raises:
+      ConfigurationError: if the length or the temperature is negative.
+      NumericError: if a parameter is not finite.
+
+    Example:
+      >>> from jaxrnn.models.language_model import LanguageModel
+      >>> model = LanguageModel(3, 4, rngs=nnx.Rngs(0))
+      >>> sample_from(WithUnitSet(model, 0, 1, 0.5), 10, prime=np.array([0, 1])).shape
+      (10,)
+    """
+    graphdef, state = nnx.split(model)
+    key = stream_key(run_key(seed), STREAM_SAMPLES)
+    options: dict[str, Any] = {"temperature": temperature, "prime": prime, "document_end": document_end}
+    parts = list(sample_ids(graphdef, nnx.to_pure_dict(state), length=length, key=key, **options))
+    return np.concatenate([np.zeros(0, np.int32), *parts])

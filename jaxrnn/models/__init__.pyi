@@ -3,3 +3,4 @@ from .loss import loss_nats as loss_nats
 from .size import hidden_size_for as hidden_size_for
 from .size import model_parameters as model_parameters
 from .structure import model_with as model_with
+from .structure import parameter_table as parameter_table

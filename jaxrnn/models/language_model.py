@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer
+from jaxrnn.engines.products import product
 from jaxrnn.models.stack import Stack, stack_below
 
 
@@ -96,4 +97,4 @@ class LanguageModel(nnx.Module):
         else:
             assert self.embedding is not None
             W_y = self.embedding[...].T
-        return h @ W_y + self.b_y[...][None, None, :], carries
+        return product(h, W_y) + self.b_y[...][None, None, :], carries

@@ -7,6 +7,26 @@ from typing import Any
 
 from flax import nnx
 
+from jaxrnn.terminal.table import table
+
+
+def parameter_table(model: nnx.Module) -> str:
+    """The layers of a model, what each is and holds, and how many parameters, as lines for a terminal.
+
+    In place of `nnx.tabulate`, which calls every method of every layer and can give none a carry of several parts.
+    `nnx.display(model)` shows the numbers too.
+    """
+    rows, total = [], 0
+    for path, layer in nnx.iter_modules(model):
+        own = {name: value[...] for name, value in vars(layer).items() if isinstance(value, nnx.Param)}
+        count = sum(value.size for value in own.values())
+        total += count
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in own.items())
+        if own or not path:
+            rows.append([".".join(map(str, path)), type(layer).__name__, shapes, f"{count:,}"])
+    rows.sort(key=lambda row: [part.zfill(9) if part.isdigit() else part for part in row[0].split(".")])
+    return table(["layer", "type", "parameters", "number"], [*rows, ["in all", "", "", f"{total:,}"]], ["number"])
+
 
 def params_of(model: nnx.Module) -> dict:
     """The parameters of a model as a nested dict of arrays."""

@@ -44,6 +44,12 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
     contradictions = {
         f"--fold {values['fold']} is not one of --folds {values['folds']}, which are counted from 0 to "
         f"{values['folds'] - 1}": values["fold"] >= values["folds"],
+        f"--precision {values['precision']} has no effect with --dtype float64; leave one out": (
+            values["dtype"] == "float64" and is_given("precision")
+        ),
+        "--stream-from disk reads the text in its order, which --fold above 0 does not; leave one out": (
+            values["stream_from"] == "disk" and values["fold"] > 0
+        ),
         "--early-stopping has no validation to look at with --retrain; leave one out": (
             values["early_stopping"] != "none" and values["retrain"]
         ),

@@ -143,6 +143,8 @@ class Task(Protocol):
       windows_per_epoch: updates an epoch; 0 where there are no epochs.
       fed: where batches are made or read as training goes on, the most updates that one reading of the streams is for;
         0 where they are the same for all.
+      block: where the streams are given block by block, the windows of one: `streams(update)` are those of the block
+        that holds the window of this update, counted from the epoch's start. 0 where they are whole.
       goes_on: whether a restart finds the batches that come next.
     """
 
@@ -155,14 +157,22 @@ class Task(Protocol):
     writes: bool = False
     validates: bool = False
     fed: int = 0
+    block: int = 0
     goes_on: Any = True
+
+    def fit_into(self, free: int) -> None:
+        """Takes blocks if the streams are too large for so many bytes of the devices; before anything is compiled.
+
+        A task that cannot does nothing.
+        """
+        return None
 
     def streams(self, update: int = 0, updates: int = 0) -> Any:
         """What the compiled step reads its batches from: arrays, one column a row of the batch where they are `split`.
 
         Args:
-          update: where the task is `fed`, the updates done.
-          updates: and how many come now.
+          update: where the task is `fed` or has blocks, the updates done.
+          updates: where it is `fed`, how many come now.
         """
 
     def identity(self) -> dict[str, Any]:

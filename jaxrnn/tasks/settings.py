@@ -40,6 +40,7 @@ ONLY_FOR_TEXT = {
     "newlines": "no text is read; leave it out",
     "byte_order_mark": "no text is read; leave it out",
     "bytes": "no text is read; leave it out",
+    "stream_from": "no text is read; leave it out",
 }
 ONLY_FOR_SEQUENCES = ("sequence_length", "input", "pooling")
 

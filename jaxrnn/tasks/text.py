@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,14 @@ from flax import nnx
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.splits import split_text
-from jaxrnn.data.windows import count_windows, refuse_short_part, reset_mask, to_streams, window_at
+from jaxrnn.data.windows import (
+    block_of_streams,
+    count_windows,
+    refuse_short_part,
+    reset_mask,
+    to_streams,
+    window_at,
+)
 from jaxrnn.evaluate import evaluate_ids, evaluate_pieces
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
@@ -23,6 +30,8 @@ from jaxrnn.sample import sample_ids
 from jaxrnn.tasks.protocol import FRESH, Batch, Objective, Score, Task
 
 VALIDATION_STREAMS = 32
+BLOCK_BYTES = 32 << 20  # of a text that is streamed: one block is read, the next is on its way
+SHARE_OF_DEVICE = 4  # with `auto` a text that takes more than this part of a device's free memory is streamed
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,15 @@ class NextSymbol(Objective):
       steps: T, symbols in a window.
       document_end: id of the symbol that ends a document, after which the carry is that of a fresh start; None for one
         long text.
+      block: K, where the streams come in blocks of so many windows, see `block_of_streams`; 0 where they are whole.
+      epoch: windows an epoch, where they do.
     """
 
     vocabulary_size: int
     steps: int
     document_end: int | None = None
+    block: int = 0
+    epoch: int = 0
 
     passes_carry, loss_name, items, item_rate = True, "loss_nats", "chars", "chars_per_second"
 
@@ -55,15 +68,22 @@ class NextSymbol(Objective):
         return self.vocabulary_size
 
     def windows(self, streams: jax.Array) -> int:
-        return (streams.shape[0] - 1) // self.steps
+        return self.epoch or (streams.shape[0] - 1) // self.steps
 
     def batch(self, key: jax.Array, state: Any, streams: jax.Array, dtype: Any) -> Batch:
         del key, dtype
-        symbols = window_at(streams, state.window, self.steps)
+        symbols = window_at(streams, *self._place(state.window))
         return Batch(symbols[:-1], symbols[1:])
 
     def resets(self, window: jax.Array, streams: jax.Array) -> jax.Array | None:
-        return None if self.document_end is None else reset_mask(streams, window, self.steps, self.document_end)
+        if self.document_end is None:
+            return None
+        window, steps, offset = self._place(window)
+        return reset_mask(streams, window, steps, self.document_end, offset)
+
+    def _place(self, window: jax.Array) -> tuple[jax.Array, int, int]:
+        """The window's number among those that are there, T, and the row of the first."""
+        return (window % self.block, self.steps, 1) if self.block else (window, self.steps, 0)
 
     def losses(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         return loss_nats(outputs, targets)
@@ -100,6 +120,8 @@ class Text(Task):
       folds, fold: parts of the text that can be its end in turn, and which of them is: see `split_text`.
       retrain: train on the validation part as well, and validate nothing.
       reading: how bytes become characters; see `load_corpus`.
+      stream_from: where the ids lie: "memory", all on the device; "disk", in a mapped file, from which the device is
+        given two blocks of 32 MiB, one that is read and one ahead; "auto". The numbers are the same to the last bit.
 
     Raises:
       DataError: if the text cannot be read or a part of it is too short.
@@ -125,8 +147,9 @@ class Text(Task):
         folds: int = 1,
         retrain: bool = False,
         reading: ReadingOptions | None = None,
+        stream_from: str = "auto",
     ):
-        corpus = text if isinstance(text, Corpus) else load_corpus(text, reading)
+        corpus = text if isinstance(text, Corpus) else load_corpus(text, reading, stream_from=stream_from)
         self.path = None if isinstance(text, Corpus) else path_of(text)
         self.corpus, self.batch_size = corpus, batch_size
         self.parts = split_text(corpus.ids, validation_fraction, test_fraction, fold, folds, retrain)
@@ -140,9 +163,24 @@ class Text(Task):
         self.name, self.vocabulary, self.notes = corpus.name, corpus.vocabulary, corpus.notes
         self.validates, self._counts = len(self.parts.valid) > 0, count_windows(len(self.parts.train), T, batch_size)
         self.windows_per_epoch = self._counts.windows
+        self.stream_from = stream_from
+        self._take_blocks(stream_from == "disk" or (stream_from == "auto" and isinstance(corpus.ids, np.memmap)))
+
+    def _take_blocks(self, are_wanted: bool) -> None:
+        of_window = self.objective.steps * self.batch_size * self.parts.train.itemsize
+        self.block = min(max(BLOCK_BYTES // of_window, 1), self.windows_per_epoch) if are_wanted else 0
+        self.objective = replace(self.objective, block=self.block, epoch=self.windows_per_epoch if are_wanted else 0)
+
+    def fit_into(self, free: int) -> None:
+        if self.stream_from == "auto":
+            self._take_blocks(self.parts.train.nbytes * SHARE_OF_DEVICE > free)
 
     def streams(self, update: int = 0, updates: int = 0) -> np.ndarray:
-        return to_streams(self.parts.train, self.batch_size)
+        if not self.block:
+            return to_streams(self.parts.train, self.batch_size)
+        window = update % self.windows_per_epoch
+        where = self.objective.steps, self.block, window - window % self.block
+        return block_of_streams(self.parts.train, self.batch_size, *where)
 
     def identity(self) -> dict[str, Any]:
         corpus = self.corpus

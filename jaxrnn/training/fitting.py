@@ -60,7 +60,7 @@ def fit(
       progress: what shows the progress; by default a bar or lines on stdout.
       settings: others of `TrainConfig`: log_every, checkpoint_every, sample_every, validation_every, early_stopping,
         patience, stop_at_accuracy, accuracy, loss_reduction ("mean" here), dropout rates and dropout_mask,
-        clip_backward, engine, devices, dtype.
+        clip_backward, engine, devices, dtype, precision, deterministic.
 
     Raises:
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.

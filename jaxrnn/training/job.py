@@ -133,7 +133,8 @@ def task_of(config: TrainConfig, corpus: Corpus | None = None) -> Task:
     """
     if config.task != "text":
         return objective_of(config)
-    names = ("bptt_length", "batch_size", "validation_fraction", "test_fraction", "fold", "folds", "retrain")
+    fractions = ("validation_fraction", "test_fraction", "fold", "folds", "retrain")
+    names = ("bptt_length", "batch_size", "stream_from", *fractions)
     of_text = {name: getattr(config, name) for name in names}
     text = Text(corpus or config.text, reading=config.reading_options(), **of_text)
     text.path = path_of(config.text)  # also where the text was read already
@@ -234,7 +235,8 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
     task = task_of(config, corpus)
     model = functools.partial(make_model, config, task.objective)
     parameters = parameter_count(model_structure(model, config.dtype)[1])
-    refuse_what_cannot_fit(config, parameters, task.objective.symbols, task.identity().get("characters", 0))
+    characters = 0 if task.block else task.identity().get("characters", 0)
+    refuse_what_cannot_fit(config, parameters, task.objective.symbols, characters)
     job = TrainJob(config, task, model, NamedOptimizer(config.optimizer_settings()), parameters)
     refuse_early_stopping_that_cannot_act(job)
     return job
@@ -270,6 +272,7 @@ def settings_of(job: TrainJob, devices: int = 1) -> StepSettings:
         devices=devices,
         accuracy=job.measures_accuracy,
         stop_at_accuracy=float(config.stop_at_accuracy),
+        norms=config.log_norms,
         options=job.options,
         begins_anew=job.parts is not None,
     )

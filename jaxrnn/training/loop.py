@@ -226,7 +226,7 @@ class Loop:
     # ---- at such a point ----
 
     def _show(self, moved: list[int], measured: list[ChunkMetrics]) -> None:
-        of = [measured[m]._asdict() for m in moved if len(measured[m].loss)]
+        of = [measured[m]._replace(norms=None)._asdict() for m in moved if len(measured[m].loss)]
         latest = [{name: float(values[-1]) for name, values in m.items() if values is not None} for m in of]
         if not latest:
             return

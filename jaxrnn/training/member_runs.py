@@ -89,7 +89,8 @@ def train_members(
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
         if corpus is None and configs[0].task == "text":
-            corpus = load_corpus(configs[0].text, configs[0].reading_options())
+            first = configs[0]
+            corpus = load_corpus(first.text, first.reading_options(), stream_from=first.stream_from)
         tasks = dict[int, Task]()
         jobs = []
         for config in configs:
@@ -130,7 +131,7 @@ def opened(
             files[number] = RunFiles(jobs[number], run, trainer.layout.devices)
         if rounds is not None:
             options["rounds"] = Rounds(rounds, [path.name for path in directories])
-        stack.enter_context(numerics(jobs[0].config.dtype))
+        stack.enter_context(numerics(jobs[0].config.dtype, jobs[0].config.precision))
         yield stack.enter_context(contextlib.closing(Loop(jobs, trainer, files, progress, stop, **options)))
 
 

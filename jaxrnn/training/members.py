@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec
 from jaxrnn.devices.compile_cache import compiled
 from jaxrnn.devices.hosts import on_this_host
 from jaxrnn.devices.mesh import BATCH_AXIS, MEMBER_AXIS, Layout, jit_on, place
+from jaxrnn.engines.platforms import tracing_members
 from jaxrnn.random_streams import run_key_from_data
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import ChunkMetrics
@@ -45,7 +46,8 @@ def lift(train_chunk: Chunk, batched: bool, several_streams: bool = False) -> Ca
 
     def advance(states: TrainState, streams: jax.Array, folds: jax.Array, updates: jax.Array) -> Any:
         if batched:
-            return jax.vmap(one, in_axes=(0, None, 0, 0))(states, streams, folds, updates)
+            with tracing_members():
+                return jax.vmap(one, in_axes=(0, None, 0, 0))(states, streams, folds, updates)
         return jax.lax.map(lambda member: one(member[0], streams, *member[1:]), (states, folds, updates))
 
     return advance
@@ -59,7 +61,8 @@ class Alone:
       layout: its `share` devices split the batch.
       streams: of the task, on the host.
       template: shapes and dtypes of the state.
-      split, feed: see `Objective.split` and `Task.streams`; None where the streams stay the same.
+      split: see `Objective.split`.
+      feed: gives the streams of so many updates after one, on the devices; None where they stay the same.
       start: gives the state before its first update, or as it was saved; called beside the compiler, which leaves a
         core idle for most of its time.
     """
@@ -75,14 +78,14 @@ class Alone:
         feed: Feed | None = None,
     ):
         self.layout, self.specs, self._feed = layout, _state_specs(), feed
-        self._along = _stream_specs(split)
+        self._along = stream_specs(split)
         in_specs = (self.specs, self._along, PartitionSpec())
         program = jit_on(train_chunk, layout, in_specs, (self.specs, PartitionSpec()), donate_argnums=0)
         with ThreadPoolExecutor(max_workers=1) as thread:
             started = thread.submit(start)
             self._chunk = compiled(program, template, streams, np.int32(1))
             self.put(0, started.result())
-        self._streams = place(layout, self._along, streams)
+        self._streams = place_streams(layout, split, [streams])
 
     def put(self, member: int, state: TrainState) -> None:
         """Replaces the state."""
@@ -100,7 +103,7 @@ class Alone:
         """So many updates, fewer where it ends on the way; what each of them measured."""
         before = int(self._state.update)
         if self._feed is not None:
-            self._streams = place(self.layout, self._along, self._feed(before, int(updates[0])))
+            self._streams = self._feed(before, int(updates[0]))
         self._state, metrics = self._chunk(self._state, self._streams, np.int32(updates[0]))
         return [_measured(metrics, int(self._state.update) - before)]
 
@@ -130,12 +133,11 @@ class Members:
         self.layout, self.folds, self._full, self._feed = layout, np.asarray(folds, np.int32), states, feed
         self._specs, self._along = _state_specs(MEMBER_AXIS), PartitionSpec(MEMBER_AXIS)
         several = len(streams) > 1
-        self._of_streams = _stream_specs(split, *([None] if several else []))
+        self._of_streams = stream_specs(split, several)
         in_specs = (self._specs, self._of_streams, self._along, self._along)
         advance = lift(train_chunk, layout.batched, several)
         self._advance = jit_on(advance, layout, in_specs, (self._specs, self._along), donate_argnums=0)
-        stacked = jax.tree.map(lambda *of: np.stack(of), *streams) if several else streams[0]
-        self._streams = place(layout, self._of_streams, stacked)
+        self._streams = place_streams(layout, split, streams)
         self._slots: list[int] = []
         self._placed: TrainState | None = None
         self._compiled: set[int] = set()
@@ -167,7 +169,7 @@ class Members:
         before = self._full.update.copy()
         if self._feed is not None:
             (update,) = set(before[updates > 0].tolist())  # the loop lets those behind catch up by themselves
-            self._streams = place(self.layout, self._of_streams, self._feed(update, int(updates.max())))
+            self._streams = self._feed(update, int(updates.max()))
         metrics = self._call(np.where(np.array(slots) >= 0, updates[slots], 0).astype(np.int32))
         ended: list[ChunkMetrics] = [_measured(metrics, 0, 0)] * len(updates)
         for slot, member in enumerate(slots):
@@ -249,9 +251,17 @@ def _state_specs(*along: str) -> TrainState:
     return TrainState(**{**fields, "carry": PartitionSpec(*along, BATCH_AXIS)})
 
 
-def _stream_specs(split: Any, *before: None) -> Any:
-    """How streams lie on the mesh, from `Objective.split`; `before` stands for leading axes."""
+def stream_specs(split: Any, several: bool = False) -> Any:
+    """How streams lie on the mesh, from `Objective.split`; those of several folds have an axis before."""
+    before = [None] if several else []
     return jax.tree.map(lambda along: PartitionSpec(*before, None, BATCH_AXIS) if along else PartitionSpec(), split)
+
+
+def place_streams(layout: Layout, split: Any, streams: list[Any]) -> Any:
+    """Puts the streams of one fold, or those of several, stacked, on the devices."""
+    several = len(streams) > 1
+    stacked = jax.tree.map(lambda *of: np.stack(of), *streams) if several else streams[0]
+    return place(layout, stream_specs(split, several), stacked)
 
 
 def _measured(metrics: ChunkMetrics, updates: int, slot: int | None = None) -> ChunkMetrics:

@@ -26,7 +26,7 @@ from jaxrnn.training.job import TrainJob, start_state
 
 def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
     """Names, shapes, and digests of what is computed. Nothing is ever imported by these names."""
-    with numerics(job.config.dtype):
+    with numerics(job.config.dtype, None):
         state = jax.eval_shape(functools.partial(start_state, job), np.uint32(0), job.values)
         graphdef = nnx.split(made)[0]
         batch = jax.eval_shape(

@@ -188,6 +188,8 @@ def _dict(value: Any) -> dict[str, Any]:
 def with_environment(stored: dict[str, Any], record: dict[str, Any], update: int) -> tuple[dict[str, Any], list[str]]:
     """The record to keep when a run goes on, and what changed in its environment since (each may change the bits)."""
     changed = changes(stored["environment"], record["environment"])
+    if record["config"].get("log_norms") != stored["config"].get("log_norms", False):  # another program
+        changed.append(f"--log-norms is {'on' if record['config'].get('log_norms') else 'off'} now")
     data = stored["data"] | {"sha256": record["data"]["sha256"]}  # older versions gave generated data another
     now = {name: record[name] for name in ("config", "environment", "parts") if name in record}
     record = stored | {"data": data} | now

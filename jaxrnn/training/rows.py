@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from jaxrnn.storage.logs import json_number
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.report import metric_row, score_columns
@@ -56,7 +57,8 @@ class Rows:
           is_validated: whether a validation is due.
           seconds_an_update: lately.
         """
-        columns = {name: values for name, values in measured._asdict().items() if values is not None}
+        of_the_run = measured._replace(norms=None)._asdict()
+        columns = {name: values for name, values in of_the_run.items() if values is not None}
         last = self.update + len(measured.loss)
         self._rows, self._is_validated = [], is_validated
         for i, loss in enumerate(measured.loss.tolist()):
@@ -71,12 +73,17 @@ class Rows:
                 self.shown_loss = total / losses if losses else math.nan
             if has_row:
                 values = {name: column[i] for name, column in columns.items()}
-                self._rows.append(metric_row(self.job, self.update, values, self.shown_loss, seconds_an_update))
+                row = metric_row(self.job, self.update, values, self.shown_loss, seconds_an_update)
+                norms = {name: json_number(column[i]) for name, column in (measured.norms or {}).items()}
+                self._rows.append(row | ({"norms": norms} if norms else {}))
             if self._last_stays:
                 self.since_row = (0.0, 0)
 
     def take(self, score: Score | None, is_finished: bool) -> tuple[list[Row], LastRow]:
-        """The rows that were added, and apart from them that of the last update if the run is finished."""
+        """The rows that were added, and apart from them that of the last update if the run is finished.
+
+        The norms of the layers, where they are measured, are in a row under "norms", by name.
+        """
         *rows, last = self._rows or [{}]
         scored = last | (score_columns(self.job, self.update, score) if score else {})
         if not is_finished:

@@ -9,6 +9,7 @@ import jax
 
 from jaxrnn.checks import parse_devices
 from jaxrnn.config import TrainConfig
+from jaxrnn.devices.environment import refuse_unset_determinism, use_deterministic_ops
 from jaxrnn.devices.mesh import Layout, automatic_devices, cores, layout_for, use_cpu_devices
 from jaxrnn.engines.platforms import platform
 from jaxrnn.errors import ConfigurationError
@@ -31,6 +32,8 @@ def prepare_devices(config: TrainConfig | None, run: str | Path | None = None) -
     if run is not None and RunDirectory(run).exists():
         record = RunDirectory(run).read_config()
         devices, config = record.get("devices"), config or TrainConfig.from_json(record["config"])
+    if config is not None and config.deterministic:
+        use_deterministic_ops()
     if devices is None and config is not None:
         devices = parse_devices(config.devices)
         if devices is None:
@@ -46,6 +49,8 @@ def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Lay
       ConfigurationError: if a batch cannot be split so.
     """
     config, members = configs[0], len(configs)
+    if config.deterministic:
+        refuse_unset_determinism()
     asked = devices or parse_devices(config.devices)
     if members > 1:
         return layout_for(members, asked or jax.device_count(), config.batch_size, batched=platform().batches_members)

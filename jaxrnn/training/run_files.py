@@ -19,6 +19,8 @@ from jaxrnn.training.record import identity_of, record_of, restore
 from jaxrnn.training.rows import LastRow, Row, Rows
 from jaxrnn.training.state import TrainState
 
+NORMS = "norms.jsonl"
+
 
 class RunFiles:
     """What `loop` writes of one run.
@@ -65,8 +67,10 @@ class RunFiles:
             save_vocabulary(self.job.task.vocabulary, self.directory.vocabulary_path)
         self.directory.write_config(record)
         paths = [self.directory.metrics_path, *([self.directory.samples_path] if self.job.task.writes else [])]
+        positions = saved.metadata["files"] if saved else {}
+        paths += [self.directory.path / NORMS] if self.job.config.log_norms or NORMS in positions else []
         for path in paths:
-            self._logs[path.name] = AppendLog(path, saved.metadata["files"].get(path.name) if saved else None)
+            self._logs[path.name] = AppendLog(path, positions.get(path.name))
         if saved is None:
             return None, warnings
         self.saved_update = saved.metadata["update"]
@@ -88,14 +92,18 @@ class RunFiles:
         rows, self._last = self.rows.take(score, is_finished)
         self.log_rows(rows)
         if is_finished and self._logs:
-            self._before_last = {"metrics.jsonl": self._logs["metrics.jsonl"].position()}
+            self._before_last = {n: log.position() for n, log in self._logs.items() if n.endswith(".jsonl")}
             self.log_rows([self._last.ends])
 
     def log_rows(self, rows: Sequence[Row | None]) -> None:
-        """Adds these rows to metrics.jsonl; None is no row."""
-        if self._logs:
-            lines = [json.dumps(row, allow_nan=False) + "\n" for row in rows if row]
-            self._logs["metrics.jsonl"].append("".join(lines))
+        """Adds these rows to metrics.jsonl, and their norms to norms.jsonl; None is no row."""
+        for name, log in self._logs.items():
+            if name == NORMS:
+                of = [{"update": row["update"]} | row["norms"] for row in rows if row and "norms" in row]
+            else:
+                of = [{n: value for n, value in row.items() if n != "norms"} for row in rows if row]
+            if name.endswith(".jsonl"):
+                log.append("".join(json.dumps(row, allow_nan=False) + "\n" for row in of))
 
     def add_sample(self, update: int, temperature: float, text: str) -> None:
         """Adds a sample to samples.txt."""

@@ -23,6 +23,7 @@ from jaxrnn.training.memory_files import MemoryFiles
 from jaxrnn.training.report import describe_job
 from jaxrnn.training.state import RECENT_UPDATES
 from jaxrnn.training.step import recent_accuracy
+from jaxrnn.training.trace import tracing
 from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.validation import reason_in_words
 
@@ -97,9 +98,13 @@ def train_alone(
     """Trains one job, in a directory or in memory."""
     devices = directory.read_config().get("devices") if directory is not None and directory.exists() else None
     directories = [] if directory is None else [directory.path]
-    with opened([job], devices, directories, None, progress, stop, callbacks=callbacks) as loop:
+    with (
+        opened([job], devices, directories, None, progress, stop, callbacks=callbacks) as loop,
+        tracing(job.config.profile, directory.path if directory else None, progress) as traced,
+    ):
         _say_how_it_begins(loop, job, directory)
         if loop.begin():
+            loop.callbacks = [*callbacks, *traced(int(loop.updates[0]), job.updates)]
             loop.run()
             _say_how_it_ended(loop, job, directory)
         else:
@@ -128,7 +133,7 @@ def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Pro
         raise ConfigurationError(
             f"{printable(str(directory.path))} was made by jaxrnn.fit of a program's own parts; run that program again"
         )
-    values = record["config"]
+    values = record["config"] | {"profile": 0}
     changed = {name: value for name, value in (changed or {}).items() if value is not None}
     wrong = sorted(set(changed) - CHANGEABLE)
     if wrong:
@@ -142,7 +147,7 @@ def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Pro
     corpus = None
     # Resumed from another folder than it was begun in.
     if path is not None and isinstance(config.text, str) and not Path(config.text).exists():
-        corpus = load_corpus(path, config.reading_options())
+        corpus = load_corpus(path, config.reading_options(), stream_from=config.stream_from)
     return train(config, directory.path, progress, corpus)
 
 

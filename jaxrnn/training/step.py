@@ -43,6 +43,7 @@ class StepSettings(NamedTuple):
       devices: how many devices the batch is split over.
       accuracy: whether the share of right answers of each update is measured.
       stop_at_accuracy: mean accuracy of the latest `RECENT_UPDATES` updates at which training ends; 0 is never.
+      norms: whether the norms of each layer are measured, see `norms_by_layer`.
       options: what of engine, resets, lengths, dropout and clip_backward the model's call takes.
       begins_anew: whether an epoch's first carry is made by the model inside the window, whatever it is. (Those by name
         begin with zeros, or as `learned_initial_carry` says.)
@@ -59,6 +60,7 @@ class StepSettings(NamedTuple):
     devices: int = 1
     accuracy: bool = False
     stop_at_accuracy: float = 0.0
+    norms: bool = False
     options: tuple[str, ...] = CALL_OPTIONS
     begins_anew: bool = False
 
@@ -71,12 +73,14 @@ class ChunkMetrics(NamedTuple):
       smooth_loss: the smoothed loss after it.
       accuracy: share of right answers; None where it is not measured.
       recent_accuracy: mean of it over the latest `RECENT_UPDATES` updates, fewer at first.
+      norms: of `norms_by_layer`, by name; None where they are not measured.
     """
 
     loss: Any
     smooth_loss: Any
     accuracy: Any = None
     recent_accuracy: Any = None
+    norms: Any = None
 
 
 def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState, streams: jax.Array):
@@ -91,7 +95,8 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
       streams: of the task; of a text ids, (S + 1, B), one column a row of the batch.
 
     Returns:
-      The new state and the mean loss. The smoothed loss and the accuracy are in the state, see `latest_accuracy`.
+      The new state, the mean loss, and the norms where they are measured, else None. The smoothed loss and the
+      accuracy are in the state, see `latest_accuracy`.
     """
     task = settings.objective
     key, rows = stream_key(state.seed, STREAM_DATA, state.update), task.rows(streams)
@@ -130,6 +135,7 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
     }
     optimizer = optax.with_extra_args_support(settings.optimizer)
     steps, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params, **told)
+    norms = norms_by_layer(gradients, state.params, steps) if settings.norms else None
     params = optax.apply_updates(state.params, steps)
     carry = carry if task.passes_carry else ()
     first = state.update == state.skipped  # no finite update yet
@@ -161,8 +167,22 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
         bad_in_a_row=jnp.where(finite & (loss <= EXPLOSION * task.chance), 0, state.bad_in_a_row + 1),
     )
     if state.candidate:
-        return state._replace(candidate=lowest), loss
-    return with_best(state, lowest), loss
+        return state._replace(candidate=lowest), loss, norms
+    return with_best(state, lowest), loss, norms
+
+
+def norms_by_layer(gradients: Any, params: Any, steps: Any) -> dict[str, jax.Array]:
+    """The L2 norms of the gradient before clipping, of the parameters before the update, and of what is added to them.
+
+    Named "gradient/stack.layers.0", "parameters/...", "step/...": a layer is what holds parameters in the model; those
+    beside all layers, such as W_y, are one each. Of an update that is left out they are not finite.
+    """
+    norms: dict[str, jax.Array] = {}
+    for what, tree in (("gradient", gradients), ("parameters", params), ("step", steps)):
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+            name = f"{what}/{jax.tree_util.keystr(path[:-1] or path, simple=True, separator='.')}"
+            norms[name] = jnp.hypot(norms.get(name, 0), jnp.linalg.norm(leaf.reshape(-1)))
+    return norms
 
 
 def _in_epoch(state: TrainState, carry: Any, loss: jax.Array, windows: int) -> tuple[TrainState, Any]:
@@ -233,10 +253,10 @@ def _dropout(settings: StepSettings, state: TrainState, batch_size: int) -> Drop
     return Dropout(state.values.dropout_rates, key, rows, settings.dropout_per_window)
 
 
-def measured(settings: StepSettings, state: TrainState, loss: jax.Array) -> ChunkMetrics:
+def measured(settings: StepSettings, state: TrainState, loss: jax.Array, norms: Any) -> ChunkMetrics:
     """What one update measured, of the state after it: scalars in the dtype of the loss, each a column of the log."""
-    accuracies = latest_accuracy(state) if settings.accuracy else (None, None)
-    return ChunkMetrics(loss, state.smooth_loss, *accuracies)
+    accuracy, recent = latest_accuracy(state) if settings.accuracy else (None, None)
+    return ChunkMetrics(loss, state.smooth_loss, accuracy, recent, norms)
 
 
 def train_chunk_of(
@@ -258,8 +278,8 @@ def train_chunk_of(
 
         def body(loop: Any) -> Any:
             i, state, metrics = loop
-            state, loss = train_step(graphdef, settings, state, streams)
-            now = measured(settings, state, loss)
+            state, *found = train_step(graphdef, settings, state, streams)
+            now = measured(settings, state, *found)
 
             def put(column: jax.Array, value: jax.Array) -> jax.Array:
                 return jax.lax.dynamic_update_index_in_dim(column, value, i, 0)
@@ -267,7 +287,8 @@ def train_chunk_of(
             return i + 1, state, jax.tree.map(put, metrics, now)
 
         zeros = jnp.zeros((MAX_CHUNK_UPDATES,), state.smooth_loss.dtype)
-        nothing = jax.tree.map(lambda _: zeros, measured(settings, state, state.smooth_loss))
+        norms = norms_by_layer(*[state.params] * 3) if settings.norms else None  # for their names
+        nothing = jax.tree.map(lambda _: zeros, measured(settings, state, state.smooth_loss, norms))
         return jax.lax.while_loop(goes_on, body, (jnp.int32(0), state, nothing))[1:]
 
     return train_chunk

@@ -12,16 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrnn.devices.hosts import on_this_host
+from jaxrnn.devices.hosts import of_writer, on_this_host
+from jaxrnn.devices.memory import free_memory
 from jaxrnn.devices.mesh import on_first_device
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.models.structure import joined
 from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict
 from jaxrnn.tasks.protocol import FRESH, Score, Task
+from jaxrnn.training.blocks import feed_of, most_updates
 from jaxrnn.training.job import TrainJob, model_structure, settings_of, start_state, template_of
 from jaxrnn.training.judgement import judged, shown
-from jaxrnn.training.members import Alone, Members
+from jaxrnn.training.members import Alone, Members, place_streams
 from jaxrnn.training.parts import jobs_of_parts, with_injected
 from jaxrnn.training.run_devices import layout_of
 from jaxrnn.training.state import TrainState
@@ -90,9 +92,12 @@ class Trainer:
         configs = [job.config for job in jobs]
         refuse_other_structures(configs)
         self.jobs, self.layout = list(jobs), layout_of(configs, devices)
+        self._tasks = list({id(job.task): job.task for job in jobs}.values())  # one a fold
+        for task in self._tasks:  # on all processes alike
+            task.fit_into(of_writer(0 if task.block else free_memory(self.layout.share) // len(self._tasks)))
         self.settings = settings_of(jobs[0], self.layout.share)
-        self.batch_size, self.dtype = jobs[0].task.batch_size, configs[0].dtype
-        self.graphdef = model_structure(jobs[0].make_model, self.dtype)[0]
+        self.batch_size, self.numbers = jobs[0].task.batch_size, (configs[0].dtype, configs[0].precision)
+        self.graphdef = model_structure(jobs[0].make_model, configs[0].dtype)[0]
         self._states: Alone | Members | None = None
         self._held: list[TrainState | None] = [None] * len(self.jobs)
 
@@ -103,7 +108,7 @@ class Trainer:
 
     def initial_state(self, member: int = 0) -> TrainState:
         """A state before the first update, compiled as one program."""
-        with numerics(self.dtype):
+        with numerics(*self.numbers):
             job = self.jobs[member]
             # Arrays that are there need no program.
             start = self._initial if job.given is None else functools.partial(start_state, job)
@@ -116,21 +121,21 @@ class Trainer:
     def begin(self, states: Sequence[TrainState | None] | None = None) -> None:
         """Compiles the program and puts the states in place; None stands for one before its first update."""
         given = list(states) if states is not None else self._held
-        with numerics(self.dtype):
-            chunk, tasks = train_chunk_of(self.graphdef, self.settings), [job.task for job in self.jobs]
-            fed = {"split": tasks[0].objective.split, "feed": tasks[0].streams if tasks[0].fed else None}
+        with numerics(*self.numbers):
+            chunk, tasks = train_chunk_of(self.graphdef, self.settings), self._tasks
+            split = tasks[0].objective.split
+            fed = {"split": split, "feed": feed_of(tasks, functools.partial(place_streams, self.layout, split))}
             if len(self.jobs) == 1 and jax.process_count() == 1:
                 state = given[0]
                 start = self.initial_state if state is None else lambda: state
                 streams = tasks[0].streams(0 if state is None else int(state.update))
                 self._states = Alone(chunk, self.layout, streams, self.template(), start, **fed)
                 return
-            distinct = list({id(task): task for task in tasks}.values())
-            folds = [next(i for i, task in enumerate(distinct) if task is of) for of in tasks]
+            folds = [next(i for i, task in enumerate(tasks) if task is job.task) for job in self.jobs]
             started = [self.initial_state(k) if state is None else state for k, state in enumerate(given)]
             keyed = [state._replace(seed=jax.random.key_data(state.seed)) for state in started]
             stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *keyed)
-            streams = [task.streams(int(stacked.update.min())) for task in distinct]
+            streams = [task.streams(int(stacked.update.min())) for task in tasks]
             self._states = Members(chunk, self.layout, streams, folds, stacked, **fed)
 
     def hold(self, states: Sequence[TrainState | None]) -> None:
@@ -148,10 +153,10 @@ class Trainer:
         """
         left = np.broadcast_to(np.asarray(updates, np.int64), (len(self.jobs),)).copy()
         parts: list[list[ChunkMetrics]] = []
-        most = self.jobs[0].task.fed or MAX_CHUNK_UPDATES
-        with numerics(self.dtype):
+        with numerics(*self.numbers):
             while (left > 0).any():
-                now = np.minimum(left, most)
+                update = int(self.updates[left > 0].min()) if self._tasks[0].block else 0
+                now = np.minimum(left, min(most_updates(self._tasks[0], update), MAX_CHUNK_UPDATES))
                 parts.append(self._running.advance(now))
                 left = np.where([len(part.loss) < n for part, n in zip(parts[-1], now, strict=True)], 0, left - now)
         if len(parts) == 1:
@@ -163,23 +168,23 @@ class Trainer:
         held = self._held[member]
         if self._states is None and held is not None:
             return held
-        with numerics(self.dtype):
+        with numerics(*self.numbers):
             return self._running.state(member)
 
     def glance(self, member: int = 0) -> TrainState:
         """The state of a member without parameters, carry and key, as NumPy arrays: cheap to look at after a call."""
-        with numerics(self.dtype):
+        with numerics(*self.numbers):
             return self._running.glance(member)
 
     def put(self, member: int, state: TrainState) -> None:
         """Replaces the state of a member."""
-        with numerics(self.dtype):
+        with numerics(*self.numbers):
             self._running.put(member, state)
 
     def params(self, member: int = 0, checkpoint: str = "latest") -> dict:
         """A copy of the parameters: "latest", "best", or the "candidate" for it, see `TrainState`."""
         state = self.state(member)
-        with numerics(self.dtype):
+        with numerics(*self.numbers):
             return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), self._params(state, checkpoint))
 
     def score(self, members: Sequence[int], part: str = "validation", checkpoint: str = "latest") -> list[Score]:
@@ -196,7 +201,7 @@ class Trainer:
             job, state = self.jobs[members[place]], states[place]
             task = job.task if part == "test" or job.validation is None else job.validation
             device = jax.local_devices()[place % min(self.layout.devices, jax.local_device_count())]
-            with numerics(self.dtype), jax.default_device(device):
+            with numerics(*self.numbers), jax.default_device(device):
                 seed, params = jax.random.key_data(state.seed), self._params(state, checkpoint)
                 seed, params = on_this_host((seed, params))
                 key = stream_key(run_key_from_data(jnp.asarray(seed)), STREAM_VALIDATION, int(state.update))
@@ -219,19 +224,19 @@ class Trainer:
         Raises:
           ConfigurationError: if the task has no answers to predict.
         """
-        with numerics(self.dtype):
+        with numerics(*self.numbers):
             objective = self.jobs[member].task.objective
             return predict(objective, self.graphdef, self.params(member, checkpoint), inputs, lengths)
 
     def evaluate(self, task: Arrays, *, member: int = 0, checkpoint: str = "best") -> dict[str, float]:
         """Scores a member on other arrays: loss, accuracy, and the task's metrics, by name."""
-        with numerics(self.dtype):
+        with numerics(*self.numbers):
             return task.evaluate(self.graphdef, self.params(member, checkpoint))
 
     def validate(self, members: Sequence[int]) -> list[Score]:
         """Scores members on the validation data; their states know it, and keep the parameters that did best."""
         scores = self.score(members)
-        with numerics(self.dtype):
+        with numerics(*self.numbers):
             for member, score in zip(members, scores, strict=True):
                 patience = self.jobs[member].config.plateau_patience
                 self._running.put(member, with_score(self._running.state(member), score, patience))
@@ -240,7 +245,7 @@ class Trainer:
     def judge(self, members: Sequence[int], at_end: Sequence[bool]) -> list[Score]:
         """Scores the candidates of members from fresh starts; their states keep those that do best, see `judged`."""
         scores = self.score(members, FRESH, "candidate")
-        with numerics(self.dtype):
+        with numerics(*self.numbers):
             for member, score, ends in zip(members, scores, at_end, strict=True):
                 self._running.put(member, judged(self._running.state(member), score.loss, ends))
         return scores
@@ -268,7 +273,7 @@ class Trainer:
         # Parameters that are given need no state: one process may write while the others do not fetch it.
         number = int(self.glance(member).update) if update is None else update
         chosen = self._params(self.state(member), "latest") if params is None else params
-        with numerics(self.dtype):
+        with numerics(*self.numbers):
             key = stream_key(run_key(self.jobs[member].config.seed), STREAM_SAMPLES, number)
             chosen = on_first_device(chosen)
             return self.jobs[member].task.write(self.graphdef, chosen, key, length, temperature, prime)

@@ -1,4 +1,5 @@
 import re
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxrnn.data import windows as module
 from jaxrnn.data.splits import held_out
 from jaxrnn.data.windows import (
+    block_of_streams,
     count_windows,
     refuse_short_part,
     reset_mask,
@@ -66,6 +69,22 @@ def test_windows_walk_each_stream_once_and_know_where_documents_start(shape):
         first = b * counts.stream_length
         assert symbols == ids[first : first + counts.windows * T].tolist()
     assert sum(map(len, read)) + counts.left_over == N - 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(shapes, st.integers(1, 9), st.integers(1, 9))
+def test_blocks_hold_what_the_whole_streams_hold(shape, K, rows_at_once):
+    """Row 0 is the row before the block's first window; beyond the streams' end is nothing that a window needs."""
+    T, B, extra = shape
+    ids = np.random.default_rng(extra).integers(0, 5, T * B + 1 + extra).astype(np.uint16)
+    streams, windows = to_streams(ids, B), count_windows(len(ids), T, B).windows
+    for first in range(0, windows, K):
+        with mock.patch.object(module, "ROWS_AT_ONCE", rows_at_once):
+            block = block_of_streams(ids, B, T, K, first)
+        assert block.shape == (K * T + 2, B) and block.dtype == ids.dtype
+        of_windows = streams[first * T : min(first + K, windows) * T + 1]
+        np.testing.assert_array_equal(block[1 : len(of_windows) + 1], of_windows)
+        np.testing.assert_array_equal(block[0], streams[max(first * T - 1, 0)])
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,5 +1,6 @@
 """The environment changes no bit of a run: each result against that under JAX's own defaults."""
 
+import os
 from collections.abc import Callable
 
 import jax
@@ -11,12 +12,14 @@ from flax import nnx
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.devices.numerics import numerics
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.dropout import Dropout, DropoutRates
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.structure import params_of
 from jaxrnn.random_streams import run_key
 from jaxrnn.sample import sample_ids
 from jaxrnn.training.job import make_job
+from jaxrnn.training.run_devices import layout_of, prepare_devices
 from jaxrnn.training.trainer import Trainer
 
 OTHERS = {"threefry": (jax.threefry_partitionable, False), "nan": (jax.debug_nans, True), "inf": (jax.debug_infs, True)}
@@ -77,3 +80,42 @@ def test_nothing_is_compiled_again_inside_and_all_is_restored(dtype: str) -> Non
     with pytest.raises(ZeroDivisionError), numerics("float64"):
         _ = 1 / 0
     assert jnp.zeros(1).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "tf32", "bf16"])
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_each_precision_can_be_had_on_each_platform(monkeypatch, platform: str, precision: str) -> None:
+    """JAX's default, None, is float32 on a CPU only."""
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    auto = "tensorfloat32" if platform == "gpu" else None
+    names = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "bfloat16", "auto": auto}
+    expected = None if platform == "cpu" and precision != "bf16" else names[precision]
+    with jax.default_matmul_precision("high"), numerics("float32", precision):  # whatever the environment asks
+        assert jax.config.values["jax_default_matmul_precision"] == expected
+    with jax.default_matmul_precision("high"), numerics("float32", None):
+        assert jax.config.values["jax_default_matmul_precision"] is None
+
+
+def test_a_run_trains_and_validates_in_its_precision() -> None:
+    """Of a model whose output layer alone multiplies so: its loss is another, near the one of float32."""
+    losses = {}
+    for precision in ("float32", "bf16"):
+        config = TrainConfig(hidden=6, bptt_length=4, precision=precision, init_scale=1.0, validation_fraction=0.3)
+        trainer = Trainer.of([make_job(config, corpus_from_text("abcabd" * 10))])
+        trained = trainer.advance(3)[0].loss
+        losses[precision] = [*trained, trainer.score([0])[0].loss]
+        assert {leaf.dtype.name for leaf in jax.tree.leaves(trainer.params())} == {"float32"}
+    assert not np.isclose(losses["bf16"], losses["float32"], rtol=1e-6).any()
+    np.testing.assert_allclose(losses["bf16"], losses["float32"], rtol=0.05)
+
+
+def test_a_deterministic_gpu_is_asked_for_before_jax_starts(monkeypatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    config = TrainConfig(deterministic=True)
+    with pytest.raises(ConfigurationError, match="use_deterministic_ops"):
+        layout_of([config])
+    prepare_devices(config)
+    prepare_devices(config)
+    assert os.environ["XLA_FLAGS"] == "--xla_dump_to=x --xla_gpu_deterministic_ops=true"
+    assert layout_of([config]).devices == 1

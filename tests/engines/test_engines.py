@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxrnn.cells import GRUCell, ResetBeforeGRUCell, VanillaCarry, VanillaCell
-from jaxrnn.engines import ENGINES, choose_engine, unroll
+from jaxrnn.cells import GRUCell, LSTMCell, ResetBeforeGRUCell, VanillaCarry, VanillaCell
+from jaxrnn.engines import ENGINES, choose_engine, engines_of, unroll
+from jaxrnn.engines.platforms import tracing_for
 from tests.reference.peephole import OtherOutputCell, PeepholeCell, unroll_peephole
 from tests.reference.random_cell import (
     params_of,
@@ -26,7 +27,7 @@ from tests.trees import assert_trees_close, assert_trees_equal
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
-FAST_ENGINES = ["scan", "hoisted"]
+FAST_ENGINES = ["scan", "hoisted", "recompute"]
 STEPS, FEATURES, HIDDEN = 6, 5, 4
 # Which kind of input, how many streams, and whether some of them start afresh inside the window.
 WINDOWS = [("ids", 3, True), ("dense", 1, False), ("ids", 1, True), ("dense", 3, True), ("ids", 1, False)]
@@ -82,7 +83,7 @@ def test_engine_equals_reference_in_float32(engine, cell_type, kind):
 
 
 @pytest.mark.parametrize(("kind", "batch_size", "with_resets"), [("ids", 3, True), ("dense", 1, False)])
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", [*FAST_ENGINES, "reference"])
 def test_vanilla_equals_the_chain_rule_in_numpy(engine, kind, batch_size, with_resets, float64):
     cell, xs, carry, resets = case(VanillaCell, kind, batch_size, with_resets, jnp.float64)
     draw = np.random.default_rng(3)
@@ -180,7 +181,7 @@ def test_a_batch_equals_its_streams_one_by_one(engine, kind, float64):
         assert_trees_close((last, ys), mine, rtol=1e-12)
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", [*FAST_ENGINES, "reference"])
 def test_a_reset_is_a_fresh_start_exactly(engine, float64, rng):
     cell, xs, carry, _ = case(VanillaCell, "ids", 3, False, jnp.float64)
     resets = jnp.zeros((STEPS, 3), bool).at[2].set(True)
@@ -198,7 +199,7 @@ def test_a_reset_is_a_fresh_start_exactly(engine, float64, rng):
     assert_trees_equal(run(xs, carry, at_once), run(xs, fresh, jnp.zeros((STEPS, 3), bool)))
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", [*FAST_ENGINES, "reference"])
 def test_no_gradient_flows_past_a_reset(engine, float64):
     cell, xs, carry, _ = case(PeepholeCell, "dense", 3, False, jnp.float64)
     resets = jnp.zeros((STEPS, 3), bool).at[2].set(True)
@@ -211,7 +212,7 @@ def test_no_gradient_flows_past_a_reset(engine, float64):
     assert not any(leaf.any() for leaf in jax.tree.leaves(d_carry))
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", [*FAST_ENGINES, "reference"])
 def test_an_early_output_does_not_depend_on_a_later_input(engine, float64):
     cell, xs, carry, _ = case(PeepholeCell, "dense", 3, False, jnp.float64)
 
@@ -229,6 +230,7 @@ CHOICES = [
     (GRUCell, 64, "scan"),
     (ResetBeforeGRUCell, 1, "scan"),
 ]
+ON_A_GPU = [(VanillaCell, 64, "recompute"), (LSTMCell, 64, "recompute"), (ResetBeforeGRUCell, 64, "scan")]
 
 
 @pytest.mark.parametrize(("cell_type", "batch_size", "engine"), CHOICES)
@@ -239,6 +241,15 @@ def test_one_rule_chooses_the_engine_and_says_why_not_the_others(cell_type, batc
     foreign = choose_engine(nnx.SimpleCell(3, 2, rngs=nnx.Rngs(0)), batch_size)
     assert foreign.engine == "reference"
     assert all("SimpleCell is not a jaxrnn Cell" in why for why in foreign.rejected.values())
+
+
+@pytest.mark.parametrize(("cell_type", "batch_size", "engine"), ON_A_GPU)
+def test_the_choice_is_the_platforms_that_is_traced_for(cell_type, batch_size, engine):
+    cell = cell_type(3, 2, rngs=nnx.Rngs(0))
+    with tracing_for("gpu"), jax.default_matmul_precision("float32"):
+        assert choose_engine(cell, batch_size).engine == engine
+        assert ("cudnn" in engines_of(cell)) == (cell_type is LSTMCell)
+    assert "it needs an NVIDIA GPU" in choose_engine(cell, batch_size).rejected["cudnn"]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -254,7 +265,8 @@ def test_auto_is_the_chosen_engine(batch_size, float64):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"engine": "cudnn"}, r"engine out of auto, scan, hoisted, reference; got 'cudnn'"),
+        ({"engine": "best"}, r"engine out of auto, scan, hoisted, recompute, resident, cudnn, reference; got 'best'"),
+        ({"engine": "cudnn"}, "cannot use the engine 'cudnn': it needs an NVIDIA GPU"),
         ({"xs": np.zeros(6, np.uint8)}, r"ids of shape \(steps, batch\), got \(6,\); add or drop the batch axis"),
         ({"xs": np.zeros((6, 2, 1), np.int32)}, r"ids of shape \(steps, batch\), got \(6, 2, 1\)"),
         (

@@ -15,7 +15,8 @@ from experiments.benchmark import cells as benchmark_cells
 from experiments.benchmark.book import JaxrnnBook
 from experiments.benchmark.cell_baselines import CellSetting
 from experiments.benchmark.cell_worker import JaxrnnCells, serve
-from experiments.benchmark.cells import Worker, measure, save_figure, table_row, target_lines
+from experiments.benchmark.cells import Worker, measure, table_row, target_lines
+from experiments.benchmark.cells_figure import save_figure
 from experiments.benchmark.timing import ROOT, in_rounds, interleaved_rates, median_ratio, seconds_of
 from jaxrnn.config import CELL_NAMES
 from jaxrnn.data.corpus import corpus_from_text
@@ -139,14 +140,14 @@ def test_processes_are_measured_and_ended(tmp_path):
 
 def test_a_process_that_fails_is_reported(tmp_path, capfd):
     with pytest.raises(RuntimeError, match="ended with 1; its error is above"):
-        Worker("product", CellSetting("lstm", 4, 1, **TINY), str(tmp_path / "no-such.txt"), {})
+        Worker("product", CellSetting("lstm", 4, 1, **TINY), str(tmp_path / "no-such.txt"), {}, "float32")
     assert "no-such.txt" in capfd.readouterr().err
 
 
 class FakeWorker:
     """Rates by stack: ours twice as fast as PyTorch with the settings, products at ten million characters a second."""
 
-    def __init__(self, stack, setting, text, environment):
+    def __init__(self, stack, setting, text, environment, precision):
         malloc = bool(environment)
         self.rate = {"torch": 1e5 + 2e5 * malloc, "jaxrnn": 5e5 + 1e5 * malloc, "flax": 2e5, "product": 1e7}.get(
             stack, 4e5

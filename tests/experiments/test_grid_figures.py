@@ -150,8 +150,26 @@ def test_losses_by_depth_stand_beside_the_published_ones():
     assert lines_of(lstm)["thesis, its best rate"] == ([1, 2, 3], [1.492, 1.459, 1.484])
     assert lines_of(gru)["thesis, its best rate"] == ([1, 2, 3], [1.448, 1.403, 1.429])
     best = [min(rows_like(rows, cell="lstm", layers=d), key=lambda r: r["valid_loss_nats"]) for d in (1, 2, 3)]
-    assert lines_of(lstm)["ours"] == ([1, 2, 3], [row["test_loss_nats"] for row in best])
-    assert set(lines_of(drawings.loss_by_depth(rows_of(sizes=(16,))).axes[0])) == {"ours"}  # an unknown text
+    ours = "ours, best by validation, of up to 2 seeds"
+    assert lines_of(lstm)[ours] == ([1, 2, 3], [row["test_loss_nats"] for row in best])
+    seeds = [rows_like(rows, cell="lstm", layers=d, learning_rate=best[d - 1]["learning_rate"]) for d in (1, 2, 3)]
+    expected = {(row["layers"], row["test_loss_nats"]) for of in seeds for row in of}
+    assert set(zip(*lines_of(lstm)["each of these seeds"], strict=True)) == expected and len(expected) == 6
+    assert [text.get_text() for text in lstm.texts] == [""]
+    of_an_unknown_text = lines_of(drawings.loss_by_depth(rows_of(sizes=(16,))).axes[0])
+    assert set(of_an_unknown_text) == {ours, "each of these seeds"}
+
+
+def test_a_figure_of_one_seed_says_so_and_names_the_depths_that_are_missing():
+    rows = [row | {"text": "warpeace", "size": 64} for row in rows_of(("lstm",), (1, 2), (16,), RATES, (0.0,), (0,))]
+    figure = drawings.loss_by_depth(rows)
+    (axes,) = figure.axes
+    assert list(lines_of(axes))[-1] == "ours, best by validation, one seed each"
+    assert [text.get_text() for text in axes.texts] == ["ours: 3 layers not trained"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(lines_of(axes))
+    styles = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes.get_lines()}
+    assert all(len({style[part] for style in styles}) == 3 for part in range(3))  # each tells the lines apart
 
 
 def test_all_that_has_its_data_is_drawn_and_the_rest_says_why(tmp_path):

@@ -52,7 +52,7 @@ def test_html_of_markup_and_escape_sequences_is_their_text(beneath: bool) -> Non
     page = Page(seen_of(NASTY * 20, beneath=beneath).to_html(hover=True))
     assert page.text == printable(NASTY * 20)
     assert set(page.tags) == {"style", "div", "span", "i"}
-    assert {name for name, _ in page.attributes} == {"class", "title"} | ({"data-g"} if beneath else set())
+    assert {name for name, _ in page.attributes} == {"class", "tabindex", "title"} | ({"data-g"} if beneath else set())
     assert all(value is not None and value.isprintable() for _, value in page.attributes)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.inspect import figures
+from jaxrnn.inspect import figures, plots
 from jaxrnn.inspect.calibration import Calibration
 from jaxrnn.inspect.errors_by_kind import ErrorKind, ErrorKinds
 from jaxrnn.inspect.reading import GateShares, LayerSummary
@@ -23,6 +24,11 @@ LAYERS = [
     for _ in range(2)
 ]
 KINDS = ErrorKinds(9, 4, (ErrorKind("n-gram", 0.75, 0.75), ErrorKind("the rest", 0.25, 1.0)), np.zeros(9))
+NORMS = {"update": np.array([1, 100, 200])} | {
+    f"{what}/{layer}": np.array(values)
+    for what, values in (("gradient", [3.0, 1.0, np.inf]), ("parameters", [2.0, 4.0, 0.0]), ("step", [0.0, 1.0, 2.0]))
+    for layer in ("stack.layers.0", "$W_y")
+}
 MADE = {
     "loss": lambda: figures.draw_loss_along_text(np.log(NOISE.random(95)), {"test": 80}, window=10, running=3),
     "saturation": lambda: figures.draw_saturation(LAYERS),
@@ -33,6 +39,8 @@ MADE = {
     ),
     "effects": lambda: figures.draw_effects({"layer 0": NOISE.random(6), "layer 1": NOISE.random(6)}, ("layer 1", 3)),
     "order": lambda: figures.draw_loss_by_order(np.array([3.0, 1.5, 1.6]), {"network": 1.25}),
+    "words": lambda: plots.draw_distinct_words({"a$": np.array([4, 5, 9])}, 10, {"a$": {"test": 20}}),
+    "norms": lambda: figures.draw_norms(NORMS),
     "kinds": lambda: figures.draw_error_kinds(KINDS),
 }
 
@@ -51,6 +59,30 @@ def test_a_picture_has_title_and_labels_and_nothing_lies_outside(name: str) -> N
         for text in axes.texts:
             box = text.get_window_extent()
             assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+
+
+def test_a_band_over_seeds_goes_from_the_lowest_to_the_highest_and_counts_them() -> None:
+    axes: Any = plots.Figure().add_subplot()
+    values = np.array([[0.5, 1.0, 0.2], [0.7, 1.0, 0.9], [0.9, 0.1, 1.0]])
+    plots.draw_seeds(axes, np.array([1, 2, 4]), values, "$a", plots.STYLES[1])
+    plots.draw_seeds(axes, np.array([1, 2, 4]), values[:1], "b", plots.STYLES[2])
+    first, second = axes.get_lines()
+    assert (first.get_label(), second.get_label()) == (r"\$a, 3 seeds", "b, one seed")
+    np.testing.assert_allclose(first.get_ydata(), [0.7, 0.7, 0.7])
+    corners = axes.collections[0].get_paths()[0].vertices
+    assert {(x, y) for x, y in corners} == {(1, 0.5), (2, 0.1), (4, 0.2), (1, 0.9), (2, 1.0), (4, 1.0)}
+    for a, b in itertools.combinations(plots.STYLES, 2):
+        assert all(of_a != of_b for of_a, of_b in zip(a, b, strict=True))  # colour, line and mark tell them apart
+
+
+def test_norms_are_drawn_by_layer_and_steps_as_a_share_of_the_parameters() -> None:
+    gradient, parameters, share = figures.draw_norms(NORMS).axes
+    for axes, expected in ((gradient, [3, 1, np.nan]), (parameters, [2, 4, np.nan]), (share, [np.nan, 0.25, np.nan])):
+        assert [line.get_label() for line in axes.get_lines()] == ["stack.layers.0", r"\$W_y"]
+        for line in axes.get_lines():
+            np.testing.assert_array_equal(line.get_ydata(), expected)
+    with pytest.raises(ConfigurationError, match="train with --log-norms"):
+        figures.draw_norms({})
 
 
 def test_windows_running_mean_and_borders_are_those_of_a_loop() -> None:

@@ -16,10 +16,9 @@ from jaxrnn.evaluate import evaluate_ids
 from jaxrnn.inspect import reading
 from jaxrnn.inspect.activity import GATES, observing
 from jaxrnn.inspect.dependence import depends_on, effect_of_replacing, response, similar_spans
-from jaxrnn.inspect.reading import activations, guess, summarise_layers
-from jaxrnn.inspect.setting_units import WithUnitSet, effect_of_setting
+from jaxrnn.inspect.reading import activations, guess, loss_along, read_once, summarise_layers
+from jaxrnn.inspect.setting_units import WithUnitSet, effect_of_setting, sample_from
 from jaxrnn.models.language_model import LanguageModel
-from jaxrnn.sample import sample_ids
 from tests.reference.lstm import lstm_gates, lstm_step
 from tests.reference.stack_loop import random_values
 
@@ -104,6 +103,27 @@ def test_activations_and_saturation_are_those_of_a_loop(model: Any) -> None:
         activations(model, IDS, part="x")
 
 
+def test_one_pass_after_other_text_gives_guesses_activations_and_gates(model: Any) -> None:
+    rows, (guesses, h, layers) = by_hand(model, IDS), read_once(model, IDS[20:], best=3, before=IDS[:20])
+    np.testing.assert_allclose(guesses.log_p, rows["log_p"][np.arange(20, N - 1), 0, IDS[21:]], rtol=1e-9)
+    for number, summary in enumerate(layers):
+        np.testing.assert_allclose(h[number], rows["h"][20:, number], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(summary.gates["forget"].mean, rows["forget"][20:, number].mean(0), rtol=1e-9)
+
+
+def test_the_loss_along_a_text_is_that_of_pieces_of_it_from_a_fresh_start(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PIECES", 2)  # at a time
+    along = loss_along(model, IDS, 3)
+    assert along.places.tolist() == [0, 26, 53]  # the last one ends where the text ends
+    for place, loss in zip(*along, strict=True):
+        piece = IDS[place : place + 17]
+        expected = -by_hand(model, piece)["log_p"][np.arange(16), 0, piece[1:]]
+        np.testing.assert_allclose(loss, expected[3:].mean(), rtol=1e-9)
+    assert len(loss_along(model, IDS[:20], 3).places) == 1
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_shows_its_gates_and_computes_the_same(name: str) -> None:
     model = random_values(LanguageModel(V, H, cell=name, rngs=nnx.Rngs(0)), np.random.default_rng(3))
@@ -143,12 +163,18 @@ def test_setting_a_unit_is_what_a_loop_with_it_set_gives(model: Any) -> None:
     graphdef, state = nnx.split(changed)
     loss = evaluate_ids(graphdef, nnx.to_pure_dict(state), IDS).loss_nats
     np.testing.assert_allclose(loss - base, effects[2], atol=1e-9)
-    options: dict[str, Any] = {"length": 30, "key": jax.random.key(0), "temperature": 5.0}
-    written = np.concatenate(list(sample_ids(graphdef, nnx.to_pure_dict(state), **options)))
-    plain = np.concatenate(list(sample_ids(nnx.split(model)[0], nnx.to_pure_dict(nnx.state(model)), **options)))
-    assert written.shape == plain.shape == (30,) and (written != plain).any()
+    written = sample_from(changed, 30, temperature=5.0)
+    assert written.shape == (30,) and (written != sample_from(model, 30, temperature=5.0)).any()
     with pytest.raises(ConfigurationError, match="no unit 4 in layer 0"):
         WithUnitSet(model, 0, H, 0.0)
+
+
+def test_what_a_model_writes_greedily_is_what_a_loop_with_the_unit_set_finds_most_probable(model: Any) -> None:
+    prime = IDS[:3]
+    written = sample_from(WithUnitSet(model, 0, 2, 0.9), 12, prime=prime, temperature=0.0)
+    text = np.concatenate([prime, written])
+    guessed = by_hand(model, text, (0, 2, 0.9))["log_p"][:, 0].argmax(axis=-1)
+    assert written.tolist() == guessed[len(prime) - 1 :].tolist()
 
 
 def test_what_a_guess_depends_on_is_what_replacing_changes(model: Any) -> None:

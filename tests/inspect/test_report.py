@@ -12,9 +12,11 @@ import pytest
 import jaxrnn
 from jaxrnn.cli import app
 from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.inspect.errors_by_kind import kinds_of_errors
 from jaxrnn.inspect.look import Look
+from jaxrnn.inspect.ngrams import ngram_log_p, train_ngrams
 from jaxrnn.inspect.reading import Guesses, guess
-from jaxrnn.inspect.report import Inside, calibration_of_guesses
+from jaxrnn.inspect.report import Inside, calibration_of_guesses, look_inside
 from jaxrnn.inspect.report_of_run import find_text, look_inside_run
 from jaxrnn.inspect.report_page import page
 from jaxrnn.terminal.command import exit_code_of
@@ -51,8 +53,9 @@ def test_the_numbers_are_those_of_guess(inside: Inside) -> None:
 def test_the_page_loads_nothing_and_is_small(inside: Inside) -> None:
     shown = page(inside, "model <of> mine", beneath=True)
     read = Page(shown)
-    assert not {"script", "link", "img", "iframe", "object", "a", "use", "image"} & set(read.tags)
-    assert not [name for name, _ in read.attributes if name in ("src", "href", "xlink:href") or name.startswith("on")]
+    assert not {"script", "link", "img", "iframe", "object", "use", "image"} & set(read.tags)
+    assert not [name for name, _ in read.attributes if name in ("src", "xlink:href") or name.startswith("on")]
+    assert all(value and value.startswith("#part") for name, value in read.attributes if name == "href")
     assert not re.search(r"https?:|url\(|@import|javascript:", shown)
     assert "model <of> mine" in read.text and "te<x>t.txt" in read.text
     assert TEXT * 70 in read.text  # the coloured text, whole
@@ -70,6 +73,29 @@ def test_the_page_loads_nothing_and_is_small(inside: Inside) -> None:
     ):
         assert heading in read.text
     assert "nats a character" in shown and "characters)" in shown
+
+
+def test_n_gram_models_and_kinds_of_errors_are_those_of_the_training_text_on_the_same_characters() -> None:
+    opened = jaxrnn.open_run(MODEL)
+    ids = opened.vocabulary.encode(TEXT * 60)
+    parts = {"training": ids[:1500], "validation": ids[1500:2000], "test": ids[2000:]}
+    made = look_inside(
+        opened.model(), opened.vocabulary, parts["validation"], before=ids[:1500], parts=parts, orders=2, cold=50
+    )
+    expected = -ngram_log_p(train_ngrams(ids[:1500], len(opened.vocabulary), 2), ids[500:2000])[:, -499:].mean(1)
+    assert made.by_order is not None and np.allclose(made.by_order, expected, rtol=1e-12)
+    kinds = kinds_of_errors(made.guesses.log_p, ids[500:2000], ids[:1500], opened.vocabulary)
+    assert made.errors is not None and made.errors.kinds == kinds.kinds
+    assert {name: of.places[0] for name, of in made.along.items()} == {"training": 0, "validation": 1500, "test": 2000}
+    assert made.other is not None and made.other.log_p.shape == (50,)
+    shown, told = page(made), made.in_words()
+    for order, loss in enumerate(expected, 1):
+        assert f"<td>{order}<td>{loss:.4f}" in shown and f"{order:4} {loss:.4f}" in "\n".join(told)
+    for name, *shares in kinds.kinds:
+        assert f"<td>{name}" + "".join(f"<td>{share:.1%}" for share in shares) in shown
+    assert max(map(len, told)) <= 80
+    assert [f">{name}</text>" in shown for name in parts] == [True] * 3  # where the parts of the whole text begin
+    assert look_inside(opened.model(), opened.vocabulary, ids, parts=parts).errors is None
 
 
 def test_a_vocabulary_of_markup_and_escape_sequences_is_text_on_the_page() -> None:
@@ -93,6 +119,8 @@ def test_the_command_prints_plain_text_where_there_is_no_terminal(tmp_path: Path
     assert exit_code_of(app, ["inspect", str(MODEL), "--text", str(path), "--start", "cold"]) == 0
     out = capsys.readouterr().out
     assert TEXT * 3 in out and "\x1b" not in out and "layer 1 forget" in out and "not searched" in out
+    assert exit_code_of(app, ["inspect", str(MODEL), "--text", str(path), "--orders", "2"]) == 2
+    assert "own text" in capsys.readouterr().err
     report = tmp_path / "report.html"
     assert exit_code_of(app, ["inspect", str(MODEL), "--text", str(path), "--html", str(report)]) == 0
     assert report.read_text("utf-8").endswith("</html>\n") and str(report) in capsys.readouterr().out
@@ -105,6 +133,7 @@ def test_the_command_prints_plain_text_where_there_is_no_terminal(tmp_path: Path
         (["--start", "tepid"], "cold or warm"),
         (["--characters", "1"], "at least 2"),
         (["--characters", "1.5"], "whole number"),
+        (["--orders", "99"], "0 to 50"),
         (["--text", "no/such.txt"], "no/such.txt"),
     ],
 )
@@ -129,9 +158,8 @@ def test_a_runs_own_text_is_its_validation_part_and_what_stood_before(tmp_path: 
     n = len(corpus)
     found = find_text(Opened())
     assert np.array_equal(found.ids, corpus.ids[n // 2 : n * 3 // 4]) and found.source == "own, validation part"
-    assert np.array_equal(found.before, corpus.ids[: n // 2][-1000:]) and np.array_equal(
-        found.training, corpus.ids[: n // 2]
-    )
+    assert np.array_equal(found.before, corpus.ids[: n // 2][-1000:])
+    assert np.array_equal(found.parts["training"], corpus.ids[: n // 2]) and len(found.parts["test"]) == n - n * 3 // 4
     assert len(find_text(Opened(), start="cold").before) == 0
     Opened.record["data"]["sha256"] = "0" * 64
     with pytest.raises(jaxrnn.errors.ConfigurationError, match="not the one"):

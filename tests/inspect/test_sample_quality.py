@@ -1,11 +1,19 @@
 """Numbers about generated texts: small ones by hand, the longest runs against every run."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 
-from jaxrnn.inspect.sample_quality import longest_copy, longest_repeat, quality_of_sample, read_training_text
+from jaxrnn.inspect.novelty import distinct_words
+from jaxrnn.inspect.sample_quality import (
+    longest_copy,
+    longest_repeat,
+    quality_of_sample,
+    quality_table,
+    read_training_text,
+)
 
 TRAINING = read_training_text(
     'The prince said: "Well, Pierre, you know." Well, said Pierre to Anna; they don\'t know the Rose\n\n'
@@ -46,6 +54,27 @@ def test_repeats_of_words_and_characters():
     # Of 14 words b ... e, 11 runs of four: bcde cdea deab eabc abcd bcdf cdfa dfab fabc abcd bcde; two again.
     assert found.words == 14 and found.repeated_share == pytest.approx(2 / 11)
     assert found.longest_repeat == len("a b c d e ")
+
+
+def test_the_table_has_a_row_an_update_and_temperature_with_the_numbers_of_its_samples():
+    training = read_training_text("The cat sat on the mat. A dog ran.")
+    samples = [(1000, 0.5, "a cat ran on"), (20, 1.0, "the dgo ran"), (1000, 0.5, "The dog sat."), (1000, 0.01, "")]
+    head, _, *rows = [line.strip("| ").split(" | ") for line in quality_table(samples, training).splitlines()]
+    assert head[:4] == ["update", "temperature", "characters", "words"] and len(head) == 13
+    assert [row[:2] for row in rows] == [["20", "1"], ["1,000", "0.01"], ["1,000", "0.5"]]
+    for row, text in zip(rows, ["the dgo ran", "", "a cat ran on\nThe dog sat."], strict=True):
+        found = [float(cell) for cell in row[2:]]
+        np.testing.assert_allclose(found, quality_of_sample(text, training), atol=5e-4)
+
+
+def test_different_words_are_those_of_a_set_that_grows():
+    text = "The cat sat. the CAT ran off; don't, dog, don't! x"
+    for every in (1, 4, 7, 100):
+        ends = [min(end, len(text)) for end in range(every, len(text) + every, every)]
+        words = [(match.end(), match[0].lower()) for match in re.finditer(r"[A-Za-z]+(?:'[A-Za-z]+)?", text)]
+        expected = [len({word for at, word in words if at <= end}) for end in ends]
+        assert distinct_words(text, every).tolist() == expected
+    assert distinct_words("", 5).tolist() == []
 
 
 def test_nothing_has_no_shares():

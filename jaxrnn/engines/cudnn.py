@@ -1,0 +1,67 @@
+"""The engine `cudnn`: NVIDIA's LSTM, by way of `jax.experimental.rnn`, for an `LSTMCell` on a GPU in float32.
+
+The library's weights are one vector, W_x', W_h', b and a second bias, in our order of the gates i, f, g, o. It is built
+inside the program, so parameters and checkpoints stay as they are. Reverse mode only, and no `vmap`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import rnn
+
+from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
+from jaxrnn.engines.platforms import members_at_once, platform
+from jaxrnn.engines.window import Window, keep_finished
+
+
+def why_not_cudnn(cell: Cell, window: Window | None, clip_backward: jax.Array | None) -> str | None:
+    """Why the library cannot run this here, or None; without a window, what the cell says alone."""
+    if platform().name != "gpu":
+        return "it needs an NVIDIA GPU"
+    if type(cell) is not LSTMCell:
+        return f"the library has an LSTM without peepholes, not {type(cell).__name__}"
+    if cell.W_h[...].dtype != jnp.float32:
+        return f"it is made for float32, not {cell.W_h[...].dtype}"
+    if members_at_once():
+        return "the library runs one model, not several members at once"
+    if window is None:
+        return None
+    given = {"resets": window.resets, "a recurrent_mask": window.recurrent_mask, "clip_backward": clip_backward}
+    named = [name for name, array in given.items() if array is not None]
+    return f"it takes no {' and no '.join(named)}" if named else None
+
+
+def unroll_cudnn(
+    cell: Cell, window: Window, carry: Carry, fresh: Carry | None = None, clip_backward: jax.Array | None = None
+) -> tuple[Carry, jax.Array]:
+    """Unrolls by one call of the library, where `why_not_cudnn` has no reason; ids become one-hot rows."""
+    W_x, W_h = cell.W_x[...], cell.W_h[...]
+    F, H = W_x.shape[0], W_h.shape[0]
+    b = jnp.zeros((4 * H,), W_h.dtype) if cell.b is None else cell.b[...]
+    weights = jnp.concatenate([W_x.T.reshape(-1), W_h.T.reshape(-1), b, jnp.zeros_like(b)])
+    xs = _dense(window, F, W_h.dtype)
+    T, B = xs.shape[:2]
+    # The library wants a length of 1 at least; what it makes of a row that is all padding is replaced below.
+    lengths = jnp.full((B,), T, jnp.int32) if window.valid is None else window.valid.sum(0, dtype=jnp.int32)
+    ys, h, c = rnn.lstm(
+        xs.transpose(1, 0, 2), carry.h[None], carry.c[None], weights, jnp.maximum(lengths, 1), F, H, 1, 0.0, False
+    )
+    last, ys = LSTMCarry(c[0], h[0]), ys.transpose(1, 0, 2)
+    if window.valid is None:
+        return last, ys
+    last, _ = keep_finished(window.valid[0], last, carry, last.h)
+    return last, jnp.where(window.valid[:, :, None], ys, 0)
+
+
+def _dense(window: Window, in_features: int, dtype: Any) -> jax.Array:
+    if window.ids is None:
+        assert window.features is not None
+        return window.features
+    symbols = in_features - (0 if window.features is None else window.features.shape[-1])
+    rows = jax.nn.one_hot(window.ids, symbols, dtype=dtype)
+    rows = rows if window.input_scale is None else rows * window.input_scale[:, :, None]
+    return rows if window.features is None else jnp.concatenate([window.features, rows], axis=-1)

@@ -1,0 +1,64 @@
+"""The matrix products of models and engines, in the precision of the run.
+
+    float32, float64   operands as they are: JAX's own precision says how a device multiplies them
+    bf16               both operands rounded to bfloat16, forward and backward; what they give is added up in float32
+
+The precision is JAX's `jax_default_matmul_precision`, which `jaxrnn.devices.numerics` sets for a run; programs traced
+with another are kept apart by JAX. "bfloat16" makes the casts, without which a CPU would take no notice of it and a GPU
+would use TF32. All that is no product stays float32: the carries, the pointwise update, softmax, loss, gradients,
+optimizer.
+"""
+
+from __future__ import annotations
+
+import functools
+import string
+
+import jax
+import jax.numpy as jnp
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a b for a of shape (..., K) and b of shape (K, N), both float32 or float64; of their dtype.
+
+    Example:
+      >>> with jax.default_matmul_precision("bfloat16"):
+      ...     float(product(jnp.full((1, 1), 1.001), jnp.ones((1, 1)))[0, 0])
+      1.0
+    """
+    if not _is_bf16(a):
+        return a @ b
+    axes = string.ascii_lowercase[: a.ndim - 1]
+    return _rounded(f"{axes}y,yz->{axes}z", a, b)
+
+
+def contract(axes: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    """`jnp.einsum` of two arrays: every axis stands in two of the three, such as "tbh,tbg->hg"."""
+    return _rounded(axes, a, b) if _is_bf16(a) else jnp.einsum(axes, a, b)
+
+
+def _is_bf16(a: jax.Array) -> bool:
+    return a.dtype == jnp.float32 and jax.config.values["jax_default_matmul_precision"] == "bfloat16"
+
+
+# A gradient of its own, since JAX's would multiply a cotangent in float32 by a rounded operand. Reverse mode only.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _rounded(axes: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    return _rounded_forward(axes, a, b)[0]
+
+
+def _rounded_forward(axes: str, a: jax.Array, b: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    kept = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+    return jnp.einsum(axes, *kept, preferred_element_type=jnp.float32), kept
+
+
+def _rounded_backward(axes: str, kept: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, jax.Array]:
+    inputs, out = axes.split("->")
+    of_a, of_b = inputs.split(",")
+    a, b = kept
+    d = d.astype(jnp.bfloat16)
+    d_a = jnp.einsum(f"{out},{of_b}->{of_a}", d, b, preferred_element_type=jnp.float32)
+    return d_a, jnp.einsum(f"{of_a},{out}->{of_b}", a, d, preferred_element_type=jnp.float32)
+
+
+_rounded.defvjp(_rounded_forward, _rounded_backward)

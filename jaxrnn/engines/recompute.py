@@ -1,0 +1,133 @@
+"""The engine `recompute`: the forward loop keeps the carries alone, and the backward pass makes everything else again.
+
+On an accelerator a step costs what it launches and what it writes. So the forward loop writes one array a step, the
+carries side by side. Before the backward loop one product over all steps makes the recurrent products again, at the
+rate of a large product; a backward step makes the update again and its pullback in one pass, and one product, dh = dr
+W_h'. The gradients of W_h, and of the parameters of `pointwise`, follow after the loop, over all steps at once. Reverse
+mode only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.engines.platforms import steps_a_turn
+from jaxrnn.engines.products import contract
+from jaxrnn.engines.step import pointwise_of, step_function
+from jaxrnn.engines.window import Window, input_product, input_weights, recurrent_product, reset_carry
+
+
+def unroll_recompute(
+    cell: Cell, window: Window, carry: Carry, fresh: Carry | None = None, clip_backward: jax.Array | None = None
+) -> tuple[Carry, jax.Array]:
+    """Unrolls with a gradient of its own, made from the carries; input products are made before the loop."""
+    pointwise = pointwise_of(cell)
+    ps = input_product(input_weights(cell, window), window.features, window.ids, window.input_scale)
+    b_h = None if cell.b_h is None else cell.b_h[...]
+    arrays = (ps, cell.W_h[...], b_h, pointwise, carry, fresh, window.recurrent_mask)
+    return _Recompute(cell).run(arrays, (window.times, window.resets, window.valid), clip_backward)
+
+
+class _Recompute:
+    """`run` is `(arrays, fixed, clip) -> (carry, ys)`; the gradient goes to `arrays` only."""
+
+    def __init__(self, cell: Cell):
+        self.cell = cell
+        run = jax.custom_vjp(lambda arrays, fixed, clip: self._forward(arrays, fixed, clip, keep=False)[0])
+        run.defvjp(lambda arrays, fixed, clip: self._forward(arrays, fixed, clip, keep=True), self._backward)
+        self.run = run
+
+    def _forward(self, arrays: Any, fixed: Any, clip: Any, keep: bool) -> tuple[Any, Any]:
+        ps, W_h, b_h, pointwise, first, fresh, mask = arrays
+        times, resets, valid = fixed
+        apply = step_function(self.cell, None)
+        constant_mask = mask is not None and mask.shape[0] == 1
+
+        def step(carry: Carry, now: Any) -> tuple[Carry, Any]:
+            p, t, reset, is_valid, step_mask = now
+            if reset is not None:
+                carry = reset_carry(carry, reset, fresh)
+            r: Any = recurrent_product(W_h, b_h, carry.h, mask[0] if constant_mask else step_mask)
+            if self.cell.sums_products:
+                p, r = p + r, None
+            new, y = apply(p, r, carry, pointwise, t, is_valid)
+            if not keep:
+                return new, (None, y)
+            return new, (packed(new), None if y is new.h else y)
+
+        steps = (ps, times, resets, valid, None if constant_mask else mask)
+        last, (kept, ys) = jax.lax.scan(step, first, steps, unroll=steps_a_turn(len(ps)))
+        ys = unpacked(kept, first).h if ys is None else ys
+        return (last, ys), (arrays, fixed, clip, kept)
+
+    def _backward(self, saved: Any, cotangents: Any) -> tuple[Any, None, None]:
+        arrays, (times, resets, valid), clip, kept = saved
+        ps, W_h, b_h, pointwise, first, fresh, mask = arrays
+        d_last, d_ys = cotangents
+        apply = step_function(self.cell, clip)
+        before = unpacked(jnp.concatenate([packed(first)[None], kept[:-1]]), first)
+        if resets is not None:
+            start = jax.tree.map(jnp.zeros_like, first) if fresh is None else fresh
+            before = jax.tree.map(lambda b, s: jnp.where(resets[:, :, None], s[None], b), before, start)
+        masked = before.h if mask is None else before.h * mask
+        rs = recurrent_product(W_h, b_h, masked, None)
+        p_and_r = (ps + rs, None) if self.cell.sums_products else (ps, rs)
+
+        def pullback(p_and_r: Any, before: Carry, t: jax.Array, is_valid: Any, weights: Any) -> Any:
+            return jax.vjp(lambda pr, c, w: apply(*pr, c, w, t, is_valid), p_and_r, before, weights)[1]
+
+        def step(state: Any, now: Any) -> tuple[Any, Any]:
+            d_carry, d_fresh = state
+            p_and_r, before, d_y, t, reset, is_valid, step_mask = now
+            (d_p, d_r), d_before, _ = pullback(p_and_r, before, t, is_valid, pointwise)((d_carry, d_y))
+            d_h = contract("bg,hg->bh", d_p if d_r is None else d_r, W_h)
+            d_h = d_h if mask is None else d_h * (mask[0] if step_mask is None else step_mask)
+            d_before = d_before._replace(h=d_before.h + d_h)
+            if reset is not None:
+                if fresh is not None:
+                    d_fresh = jax.tree.map(lambda s, d: s + jnp.where(reset[:, None], d, 0), d_fresh, d_before)
+                d_before = reset_carry(d_before, reset, None)
+            # The carry's own gradient is kept where parameters of the update need it after the loop.
+            return (d_before, d_fresh), (d_p, d_r, packed(d_carry) if jax.tree.leaves(pointwise) else None)
+
+        step_mask = None if mask is None or mask.shape[0] == 1 else mask
+        now = (p_and_r, before, d_ys, times, resets, valid, step_mask)
+        state = (d_last, jax.tree.map(jnp.zeros_like, fresh))
+        (d_first, d_fresh), (d_ps, d_rs, d_carries) = jax.lax.scan(
+            step, state, now, reverse=True, unroll=steps_a_turn(len(ps))
+        )
+        d_pointwise = pointwise
+        if d_carries is not None:
+
+            def of_step(p_and_r: Any, before: Carry, d_y: Any, t: Any, is_valid: Any, d_carry: Any) -> Any:
+                return pullback(p_and_r, before, t, is_valid, pointwise)((d_carry, d_y))[2]
+
+            given = (p_and_r, before, d_ys, times, valid, unpacked(d_carries, first))
+            d_pointwise = jax.tree.map(lambda d: d.sum(0), jax.vmap(of_step)(*given))
+        d_sums = d_ps if d_rs is None else d_rs
+        d_W_h = contract("tbh,tbg->hg", masked, d_sums)
+        d_b_h = None if b_h is None else d_sums.sum((0, 1))
+        d_mask = None
+        if mask is not None:
+            d_mask = before.h * contract("tbg,hg->tbh", d_sums, W_h)
+            d_mask = d_mask.sum(0)[None] if mask.shape[0] == 1 else d_mask
+        return (d_ps, d_W_h, d_b_h, d_pointwise, d_first, d_fresh, d_mask), None, None
+
+
+def packed(carry: Carry) -> jax.Array:
+    """The leaves of a carry side by side, (..., n)."""
+    leaves = jax.tree.leaves(carry)
+    return leaves[0] if len(leaves) == 1 else jnp.concatenate(leaves, axis=-1)
+
+
+def unpacked(rows: jax.Array, like: Carry) -> Carry:
+    """The carries of rows that `packed` made; `like` says how wide each leaf is."""
+    leaves, tree = jax.tree.flatten(like)
+    widths = [leaf.shape[-1] for leaf in leaves]
+    ends = [sum(widths[: i + 1]) for i in range(len(widths) - 1)]
+    parts = jnp.split(rows, ends, axis=-1)
+    return jax.tree.unflatten(tree, [part.astype(leaf.dtype) for part, leaf in zip(parts, leaves, strict=True)])

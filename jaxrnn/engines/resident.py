@@ -1,0 +1,64 @@
+"""The engine `resident`: W_h stays in the fast memory of the device for all steps, in kernels of its own.
+
+One module a platform has them; they are loaded where they can run. This one says where that is.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.engines.platforms import members_at_once, platform
+from jaxrnn.engines.window import Window
+
+HOPPER = "9.0"  # compute capability; the tensor cores of other cards want other instructions
+
+
+def unroll_resident(
+    cell: Cell, window: Window, carry: Carry, fresh: Carry | None = None, clip_backward: jax.Array | None = None
+) -> tuple[Carry, jax.Array]:
+    """Unrolls by the kernels of the platform that is traced for; `why_not_resident` says whether they can."""
+    if platform().name == "tpu":
+        from jaxrnn.engines.resident_tpu import unroll_resident_tpu
+
+        return unroll_resident_tpu(cell, window, carry, fresh, clip_backward)
+    from jaxrnn.engines import resident_gpu
+
+    return resident_gpu.unroll_resident(cell, window, carry, fresh, clip_backward, setting=_setting())
+
+
+def why_not_resident(cell: Cell, window: Window | None, clip_backward: jax.Array | None) -> str | None:
+    """Why no kernel can run this, or None; without a window, what the cell and the device say alone."""
+    name = platform().name
+    if name == "cpu":
+        return "it needs a TPU, or an NVIDIA GPU of the Hopper generation"
+    if cell.W_h[...].dtype != jnp.float32:
+        return f"its state is float32, not {cell.W_h[...].dtype}"
+    if name == "tpu":
+        from jaxrnn.engines.resident_tpu import why_not_resident_tpu
+
+        return why_not_resident_tpu(cell)
+    if (card := _capability()) not in (None, HOPPER):
+        return f"it needs a GPU of compute capability {HOPPER}; this one has {card}"
+    if jax.__version_info__ < (0, 11):
+        return f"its kernels were made for JAX 0.11; this is {jax.__version__}"
+    if members_at_once():
+        return "its kernels run one model, not several members at once"
+    if jax.config.values["jax_default_matmul_precision"] in ("float32", "highest"):
+        return "its products are of TF32 or bfloat16; the precision asked for is float32"
+    from jaxrnn.engines import resident_gpu
+
+    return resident_gpu.why_not(cell, window, clip_backward, _setting())
+
+
+def _setting():
+    from jaxrnn.engines.resident_gpu import Setting
+
+    bf16 = jax.config.values["jax_default_matmul_precision"] == "bfloat16"
+    return Setting(jnp.bfloat16 if bf16 else jnp.float32, math="close")
+
+
+def _capability() -> str | None:
+    # None where a program is compiled for a card that is not here.
+    return getattr(jax.devices()[0], "compute_capability", None)

@@ -1,0 +1,43 @@
+"""`jaxrnn doctor`: devices, releases and choices in plain words."""
+
+import pytest
+
+from jaxrnn.cli import app
+from jaxrnn.devices.doctor import advice, diagnosis, precision_of
+from jaxrnn.terminal.command import exit_code_of
+
+
+def test_it_names_devices_releases_the_engine_and_why_no_other(capsys):
+    assert exit_code_of(app, ["doctor", "--cell", "lstm"]) == 0
+    text = capsys.readouterr().out
+    for beginning in (
+        "devices    ",
+        "releases   Python 3.",
+        "precision  float32",
+        "XLA_FLAGS  ",
+        "platform   cpu: measured",
+    ):
+        assert beginning in text
+    assert "lstm, 128 hidden features, batch 100: hoisted" in text and "not cudnn: it needs an NVIDIA GPU" in text
+
+
+def test_another_platforms_choice_can_be_seen_without_having_it():
+    assert "gru, 128 hidden features, batch 64: recompute" in diagnosis(["gru"], 128, 64, "gpu")
+
+
+def test_without_an_accelerator_it_says_what_to_install(monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr("jaxrnn.devices.doctor.NVIDIA", "/")
+    assert 'JAX cannot use it: pip install "jax[cuda12]"' in " ".join(advice("cpu"))
+    monkeypatch.setattr("jaxrnn.devices.doctor.NVIDIA", "/nothing/here")
+    monkeypatch.setattr("jaxrnn.devices.doctor.TPU", ())
+    assert "no accelerator" in advice("cpu")[0] and advice("gpu") == []
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert "JAX_PLATFORMS=cpu keeps JAX from" in advice("cpu")[0]
+    assert "TF32" in precision_of("gpu", "None") and "bfloat16" in precision_of("tpu", "None")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--platform", "npu"), ("--cell", "lstn"), ("--hidden", "0")])
+def test_what_cannot_be_is_refused_in_one_line(option, value, capsys):
+    assert exit_code_of(app, ["doctor", option, value]) == 2
+    assert "expects" in capsys.readouterr().err

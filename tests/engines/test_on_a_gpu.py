@@ -1,0 +1,60 @@
+"""The engines of a GPU on one, against `reference` in full float32: `pytest -m gpu tests/engines/test_on_a_gpu.py`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxrnn import GRUCell, LSTMCell, VanillaCell, unroll
+from jaxrnn.engines import engines_of
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(jax.default_backend() != "gpu", reason="JAX has no GPU here"),
+]
+STEPS, BATCH_SIZE = 30, 20
+# Rounding of the products' operands, over so many steps.
+TOLERANCES = {"float32": 1e-5, "tensorfloat32": 2e-3, "bfloat16": 2e-2}
+CASES = [(engine, cell) for engine in ("scan", "recompute", "resident") for cell in (VanillaCell, LSTMCell, GRUCell)]
+
+
+def values_and_gradients(cell, engine: str, precision: str, lengths=None):
+    graphdef, state = nnx.split(cell)
+    rng = np.random.default_rng(0)
+    xs = jnp.asarray(rng.normal(size=(STEPS, BATCH_SIZE, cell.in_features)), jnp.float32)
+    d_ys = jnp.asarray(rng.normal(size=(STEPS, BATCH_SIZE, cell.hidden_features)), jnp.float32)
+
+    def loss(state, xs):
+        ys = unroll(nnx.merge(graphdef, state), xs, cell.initial_carry(BATCH_SIZE), engine=engine, lengths=lengths)[1]
+        return jnp.sum(ys * d_ys), ys
+
+    with jax.default_matmul_precision(precision):
+        (_, ys), gradients = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(state, xs)
+    return [np.asarray(leaf) for leaf in [ys, *jax.tree.leaves(gradients)]]
+
+
+def assert_near(found, expected, tolerance: float) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.linalg.norm(ours - theirs) <= tolerance * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize(("engine", "cell_type"), CASES)
+def test_an_engine_equals_reference(engine, cell_type, precision):
+    cell = cell_type(13, 40, kernel_init=jax.nn.initializers.normal(0.1), rngs=nnx.Rngs(0))
+    with jax.default_matmul_precision(precision):
+        if engine not in engines_of(cell):
+            pytest.skip(f"{engine} does not run it in {precision}")
+    expected = values_and_gradients(cell, "reference", "float32")
+    assert_near(values_and_gradients(cell, engine, precision), expected, TOLERANCES[precision])
+
+
+@pytest.mark.parametrize("with_lengths", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "tensorfloat32"])
+def test_the_library_equals_reference(precision, with_lengths):
+    """Lengths go down to 0, which the library itself refuses."""
+    cell = LSTMCell(13, 40, kernel_init=jax.nn.initializers.normal(0.1), rngs=nnx.Rngs(0))
+    lengths = jnp.arange(BATCH_SIZE, dtype=jnp.int32) if with_lengths else None
+    expected = values_and_gradients(cell, "reference", "float32", lengths)
+    assert_near(values_and_gradients(cell, "cudnn", precision, lengths), expected, TOLERANCES[precision])

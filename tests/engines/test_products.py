@@ -1,0 +1,69 @@
+"""Products in bfloat16 are those of rounded operands, forward and backward; in float32 they are JAX's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrnn.engines.products import contract, product
+
+SHAPES = [((4, 5), (5, 3), "by,yz->bz"), ((2, 4, 5), (5, 3), "aby,yz->abz")]
+
+
+def rounded(x: np.ndarray) -> np.ndarray:
+    """Rounded to 8 significant bits, half to even; kept in float64."""
+    fraction, exponent = np.frexp(np.asarray(x, np.float64))
+    return np.ldexp(np.round(fraction * 256), exponent - 8)
+
+
+@pytest.mark.parametrize(("a_shape", "b_shape", "axes"), SHAPES)
+@pytest.mark.parametrize("call", ["product", "contract"])
+def test_bf16_products_and_gradients_are_those_of_rounded_operands(rng, a_shape, b_shape, axes, call):
+    a, b = (rng.normal(size=shape).astype(np.float32) for shape in (a_shape, b_shape))
+    d = rng.normal(size=(*a_shape[:-1], b_shape[1])).astype(np.float32)
+    function = product if call == "product" else lambda a, b: contract(axes, a, b)
+    with jax.default_matmul_precision("bfloat16"):
+        y, pullback = jax.vjp(jax.jit(function), a, b)
+        d_a, d_b = pullback(jnp.asarray(d))
+    flat, d_flat = rounded(a).reshape(-1, a_shape[-1]), rounded(d).reshape(-1, b_shape[1])
+    assert {of.dtype.name for of in (y, d_a, d_b)} == {"float32"}
+    np.testing.assert_allclose(y, (rounded(a) @ rounded(b)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(d_a, rounded(d) @ rounded(b).T, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(d_b, flat.T @ d_flat, rtol=1e-5, atol=1e-6)
+    assert np.abs(np.asarray(y) - a @ b).max() > 1e-3  # it is not float32
+
+
+def test_a_sum_of_many_products_is_added_up_in_float32():
+    """In bfloat16 a sum of ones stays at 256."""
+    with jax.default_matmul_precision("bfloat16"):
+        assert float(product(jnp.ones((1, 3000)), jnp.ones((3000, 1)))[0, 0]) == 3000
+
+
+@pytest.mark.parametrize("precision", [None, "highest", "tensorfloat32"])
+def test_otherwise_they_are_the_products_of_jax(rng, precision):
+    a, b = jnp.asarray(rng.normal(size=(3, 4))), jnp.asarray(rng.normal(size=(4, 2)))
+
+    def texts(ours, other):
+        return [str(jax.make_jaxpr(lambda a, b, f=f: jax.vjp(f, a, b)[1](a @ b))(a, b)) for f in (ours, other)]
+
+    with jax.default_matmul_precision(precision):
+        ours, other = texts(product, lambda a, b: a @ b)
+        assert ours == other
+        ours, other = texts(lambda a, b: contract("ab,bc->ac", a, b), lambda a, b: jnp.einsum("ab,bc->ac", a, b))
+        assert ours == other
+
+
+def test_programs_of_two_precisions_are_kept_apart(rng):
+    a, b = (jnp.asarray(rng.normal(size=(3, 3)), jnp.float32) for _ in range(2))
+    call = jax.jit(product)
+    found = []
+    for precision in (None, "bfloat16", None):
+        with jax.default_matmul_precision(precision):
+            found.append(np.asarray(call(a, b)))
+    assert (found[0] == found[2]).all() and (found[0] != found[1]).any()
+
+
+def test_float64_is_never_rounded(rng, float64):
+    a = jnp.asarray(rng.normal(size=(3, 3)))
+    with jax.default_matmul_precision("bfloat16"):
+        np.testing.assert_array_equal(product(a, a), a @ a)
