@@ -18,8 +18,9 @@ import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.products import contract
-from jaxrnn.engines.resident_gpu_kernels import Setting, Sizes, as_tf32, backward, fits, forward, padded
-from jaxrnn.engines.resident_gpu_mma import order_of_columns
+from jaxrnn.engines.resident_gpu_backward import backward
+from jaxrnn.engines.resident_gpu_forward import forward
+from jaxrnn.engines.resident_gpu_settings import Setting, Sizes, as_tf32, fits, order_of_columns, padded
 from jaxrnn.engines.window import Window, input_product, input_weights
 
 
@@ -116,7 +117,8 @@ class _Resident:
         if self.setting.tiled:
             H = self.sizes.H
             d_sums = jnp.moveaxis(d_sums, 4, 2)[..., :H].reshape(-1, self.gates * H)
-            d_W_h = jnp.swapaxes(carries.h[:-1], 2, 3)[..., :H].reshape(-1, H).T @ d_sums
+            h = jnp.swapaxes(carries.h[:-1], 2, 3)[..., :H].reshape(-1, H)
+            d_W_h = contract("nh,ng->hg", h, d_sums)
             return d_ps, d_W_h, None if b_h is None else d_sums.sum(0).reshape(b_h.shape), d_first
         d_sums = d_sums[:, : self.sizes.H]
         h = carries.h[: self.sizes.H, :-1]

@@ -4,6 +4,8 @@
 step costs. Here a warp keeps its 16 rows of each gate in registers, in the order that `mma.sync` wants, and reads only
 the exchanged columns, four 8 x 16-byte matrices an `ldmatrix`. The exchanged block is the one of `wgmma`: rows of
 128 bytes whose 16-byte pieces are swapped by the number of the row.
+
+Compiled for an H100 and never run on one. It reads inner modules of JAX, so nothing loads it but `held` and `early`.
 """
 
 from __future__ import annotations
@@ -21,12 +23,6 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import arith, gpu, llvm, nvvm, vector
 
 ROWS, UNITS, LINE = 8, 64, 128  # columns of a product; rows of a warpgroup's; bytes of a row of an exchanged tile
-
-
-def order_of_columns(rows: jax.Array) -> jax.Array:
-    """The columns of float32 weights in the order of the registers: a thread has columns t and t + 4 of each 8."""
-    *lead, K = rows.shape
-    return jnp.swapaxes(rows.reshape(*lead, K // 8, 2, 4), -1, -2).reshape(rows.shape)
 
 
 def all_warps_wait(for_wgmma: bool) -> None:

@@ -23,7 +23,6 @@ from tests.reference.random_cell import (
 from tests.trees import assert_trees_close
 
 resident_gpu = pytest.importorskip("jaxrnn.engines.resident_gpu", reason="this JAX has no Mosaic GPU")
-order_of_columns = pytest.importorskip("jaxrnn.engines.resident_gpu_mma").order_of_columns
 interpreter = pytest.importorskip("jax._src.pallas.mosaic_gpu.interpret.params", reason="no interpreter of Mosaic GPU")
 
 
@@ -76,7 +75,8 @@ def test_a_pullback_in_two_parts_is_the_whole_one(kind, rng):
 
 
 def test_columns_of_held_weights_are_in_the_order_of_the_registers():
-    assert list(order_of_columns(jnp.arange(16)[None])[0]) == [0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15]
+    order = list(resident_gpu.order_of_columns(jnp.arange(16)))
+    assert order == [0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15]
 
 
 @pytest.mark.parametrize(
