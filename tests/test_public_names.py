@@ -50,6 +50,15 @@ INNER = {
         "jaxrnn.training.step.train_chunk_of",
     },
     "experiments/benchmark/large.py": {"jaxrnn.tasks.text"},  # the size of its blocks
+    "experiments/benchmark/resident.py": {"jaxrnn.engines.resident.HOPPER"},
+    "experiments/benchmark/resident_worker.py": {
+        "jaxrnn.engines.resident_gpu.Setting",
+        "jaxrnn.engines.resident_gpu.unroll_resident",
+        "jaxrnn.engines.resident_gpu_backward.backward",
+        "jaxrnn.engines.resident_gpu_forward.forward",
+        "jaxrnn.engines.resident_gpu_settings.Sizes",
+        "jaxrnn.engines.resident_gpu_settings.array",
+    },
 }
 AT_THE_TOP = {name for name in dir(jaxrnn) if not inspect.ismodule(getattr(jaxrnn, name))}
 

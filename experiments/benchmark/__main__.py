@@ -8,6 +8,7 @@
                                              a population against its members one after another
     python -m experiments.benchmark compiled what an H100 or a TPU would launch, compiled without having one
     python -m experiments.benchmark against  this checkout against another one: `against.py`
+    python -m experiments.benchmark resident the kernels of `resident` on a GPU in every setting: `resident.py`
     python -m experiments.benchmark large    a text larger than memory, streamed from disk: `large.py`
     python -m experiments.benchmark seeds    seeds of palindromes together against one after another
 
@@ -26,6 +27,7 @@ from experiments.benchmark.compiled import count_kernels
 from experiments.benchmark.large import time_large
 from experiments.benchmark.layers import time_layers
 from experiments.benchmark.population import time_population
+from experiments.benchmark.resident import time_resident
 from experiments.benchmark.seeds import time_seeds
 from jaxrnn.terminal import run_app
 
@@ -40,6 +42,7 @@ app.command(count_kernels, name="compiled")
 app.command(time_large, name="large")
 app.command(time_layers, name="layers")
 app.command(time_population, name="population")
+app.command(time_resident, name="resident")
 app.command(time_seeds, name="seeds")
 
 if __name__ == "__main__":

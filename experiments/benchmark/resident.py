@@ -1,0 +1,143 @@
+"""The kernels of the engine `resident` on a GPU, every setting: against `reference`, then how long they take.
+
+Command: python -m experiments.benchmark resident [--only lstm-64,gru-64] [--seconds 300] [--json FILE]
+
+A setting is a process of its own (`resident_worker.py`). It compiles beside the others and then waits for its turn with
+the GPU, in which it compares outputs, last carry and all gradients with those of `reference` in full float32, twice
+(|| ours - theirs || / || theirs ||, the worst of all arrays; "differs" beyond rounding, "changes" if the second time
+gives other bits), and then measures with a batch of 64 and 512 steps, medians of five rounds: microseconds a step of
+the forward and of the backward kernel alone, and milliseconds of the whole layer, forward and with its gradients. A
+kernel can wait for ever: a process that compiles for more than --seconds, or holds the GPU for more than 15, is killed,
+and the next one goes on.
+
+Not yet run. The settings without `held`, `tiled` and `early` are what `layers.py` measured as `resident`; the others
+compile for an H100, and no GPU has run them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from experiments.benchmark.timing import ROOT
+from jaxrnn.checks import check_count
+from jaxrnn.errors import ConfigurationError
+
+ALL = {"tiled": True, "early": True}
+# Cell, H, dtype of the products, and what differs from the engine's own setting; the most telling ones first.
+VARIANTS: tuple[tuple[str, int, str, dict[str, Any]], ...] = (
+    ("lstm", 64, "float32", {**ALL, "held": 4}),
+    ("lstm", 128, "float32", {**ALL, "held": 2}),
+    ("lstm", 128, "bfloat16", {**ALL, "held": 4}),
+    ("lstm", 64, "float32", {}),
+    ("lstm", 64, "float32", {"held": 4}),
+    ("lstm", 64, "float32", ALL),
+    ("lstm", 64, "float32", {**ALL, "held": 4, "ahead": 3}),
+    ("lstm", 64, "float32", {"tiled": True, "held": 4}),
+    ("lstm", 64, "float32", {"early": True, "held": 4}),
+    ("lstm", 128, "float32", {**ALL, "held": 1}),
+    ("lstm", 128, "bfloat16", {}),
+    ("lstm", 64, "bfloat16", {**ALL, "held": 4}),
+    ("lstm", 64, "float32", {**ALL, "held": 4, "math": "exact"}),
+    ("lstm", 64, "float32", {**ALL, "held": 4, "math": "fast"}),
+    ("lstm", 96, "float32", {**ALL, "held": 2}),
+    ("lstm", 128, "bfloat16", {**ALL, "held": 4, "math": "fast"}),
+    ("gru", 64, "float32", {**ALL, "held": 3}),
+    ("gru", 128, "float32", {**ALL, "held": 2}),
+    ("vanilla", 104, "float32", {**ALL, "held": 1}),
+)
+ROUNDING = {"float32": 1e-2, "bfloat16": 5e-2}
+HEAD = ("forward", "backward", "forward", "both")
+TURN_SECONDS = 15.0
+COMPILED, TURN = "compiled\n", "turn\n"
+
+
+def time_resident(
+    *,
+    only: str | None = None,
+    seconds: int = 300,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """The kernels of the engine `resident` on a GPU in every setting, checked and timed.
+
+    Args:
+      only: rows such as lstm-64,gru-128 (cell, H); all if not given.
+      seconds: that a setting may take to compile.
+      json_file: where to write all numbers.
+    """
+    check_count("seconds", seconds, 1)
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # many processes share the GPU's memory
+    import jax
+
+    from jaxrnn.devices import fingerprint
+    from jaxrnn.engines.resident import HOPPER
+
+    device = jax.devices()[0]
+    if getattr(device, "compute_capability", None) != HOPPER or jax.__version_info__ < (0, 11):
+        seen = f"JAX {jax.__version__} sees {device.device_kind}"
+        raise ConfigurationError(
+            f"resident expects a GPU of compute capability {HOPPER} and JAX 0.11; {seen}; run it there"
+        )
+    chosen = [v for v in VARIANTS if only is None or f"{v[0]}-{v[1]}" in only.split(",")]
+    rows: list[dict[str, Any]] = []
+    print(f"{device.device_kind}, jax {jax.__version__}; batch 64, 512 steps")
+    print(f"{'us a step of a kernel, ms of the layer':58}{' '.join(f'{name:>8}' for name in HEAD)}  worst error")
+    with tempfile.NamedTemporaryFile() as lock, ThreadPoolExecutor(os.cpu_count()) as pool:
+        command = [sys.executable, "-m", "experiments.benchmark.resident_worker", lock.name]
+        waiting = {pool.submit(in_a_process, [*command, json.dumps(v)], seconds, TURN_SECONDS): v for v in chosen}
+        for done in as_completed(waiting):
+            rows.append({"setting": waiting[done]} | done.result())
+            print(described(rows[-1]), flush=True)
+    if json_file is not None:
+        json_file.write_text(json.dumps({"machine": fingerprint(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def in_a_process(command: list[str], seconds: float, turn_seconds: float) -> dict[str, Any]:
+    """What a process prints last, or why there is nothing; a wait for the turn has no limit, since the turns have."""
+    lines, late = [""], list[str]()
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+
+        def stop(why: str) -> None:
+            late.append(why)
+            process.kill()
+
+        def limit(allowed: float, what: str) -> threading.Timer:
+            timer = threading.Timer(allowed, stop, [f"more than {allowed:g} s {what}"])
+            timer.start()
+            return timer
+
+        timer = limit(seconds, "to compile")
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line in (COMPILED, TURN):
+                timer.cancel()
+            if line == TURN:
+                timer = limit(turn_seconds, "with the GPU")
+            lines.append(line)
+        timer.cancel()
+    if process.returncode == 0:
+        found: dict[str, Any] = json.loads(lines[-1])
+        return found
+    return {"error": late[0] if late else " | ".join(line.strip() for line in lines[-3:])[-300:]}
+
+
+def described(row: dict[str, Any]) -> str:
+    """A line of the table."""
+    cell, hidden, dtype, options = row["setting"]
+    what = f"{cell} {hidden} {dtype} {' '.join(f'{name}={value}' for name, value in options.items())}".ljust(58)
+    if "error" in row:
+        return f"{what} no result: {row['error']}"
+    wrong = "" if row["error_of"][1] <= ROUNDING[dtype] else "  differs"
+    times = " ".join(f"{row[name]:8.3f}" for name in ("forward_us", "backward_us", "forward_ms", "both_ms"))
+    return f"{what}{times}  {row['error_of'][0]} {row['error_of'][1]:.1e}{wrong}{'' if row['same'] else '  changes'}"
