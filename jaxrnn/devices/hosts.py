@@ -15,38 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrnn.errors import ConfigurationError
+from jaxrnn.terminal.progress import Progress, Silent
 
 _READS = itertools.count()
-
-
-def join_hosts(coordinator: str | None, processes: int, process: int) -> None:
-    """Joins the other processes. Only possible before JAX is used for the first time; waits until all are there.
-
-    Args:
-      coordinator: HOST:PORT of process 0; None for a process alone.
-      processes: how many there are.
-      process: which this is, from 0.
-
-    Raises:
-      ConfigurationError: if the numbers do not fit, or the others do not come.
-    """
-    if coordinator is None:
-        if processes != 1 or process != 0:
-            raise ConfigurationError("--processes and --process need a --coordinator, HOST:PORT of process 0")
-        return
-    if not 0 <= process < processes:
-        raise ConfigurationError(f"--process expects a number from 0 to {processes - 1}; got {process}")
-    if ":" not in coordinator:
-        raise ConfigurationError(f"--coordinator expects HOST:PORT of process 0; got {coordinator!r}")
-    try:
-        jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
-    except (RuntimeError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigurationError(
-            f"process {process} of {processes} could not join at {coordinator}: {first}; start all processes with the "
-            "same --coordinator and --processes"
-        ) from error
 
 
 def processes() -> int:
@@ -59,11 +30,16 @@ def is_writer() -> bool:
     return jax.process_index() == 0
 
 
+def progress_here() -> Progress:
+    """What a person sees of a job: the writer tells of it, the others are silent."""
+    return Progress() if is_writer() else Silent()
+
+
 def on_this_host(tree: Any) -> Any:
     """Arrays as NumPy arrays of their own, with the parts that other processes hold."""
 
     def whole(array: Any) -> np.ndarray:
-        if getattr(array, "is_fully_addressable", True):
+        if getattr(array, "is_fully_addressable", True) or array.is_fully_replicated:
             return np.array(array)
         from jax.experimental import multihost_utils
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.devices.hosts import is_writer, of_writer, progress_here
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory, default_run_path
 from jaxrnn.tasks.settings import is_reports_recipe
@@ -67,6 +68,7 @@ def train(
     progress: Progress | None = None,
     corpus: Corpus | None = None,
     callbacks: Sequence[Callback] = (),
+    devices: int | None = None,
 ) -> FitResult:
     """Trains what the settings name in a run directory, going on from its latest checkpoint if there is one.
 
@@ -76,6 +78,7 @@ def train(
       progress: what shows the progress; by default a bar or lines on stdout.
       corpus: the text, if it was read already.
       callbacks: see `fit`.
+      devices: another number than a run was begun with, if it is to go on so: its bits are others from there on.
 
     Raises:
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
@@ -84,7 +87,7 @@ def train(
     if directory.exists():
         directory.refuse_other_settings(config)
     with StopRequest() as stop:
-        return train_alone(make_job(config, corpus), directory, progress or Progress(), stop, callbacks)
+        return train_alone(make_job(config, corpus), directory, progress or progress_here(), stop, callbacks, devices)
 
 
 def train_alone(
@@ -93,13 +96,16 @@ def train_alone(
     progress: Progress,
     stop: StopRequest,
     callbacks: Sequence[Callback] = (),
+    devices: int | None = None,
 ) -> FitResult:
-    """Trains one job, in a directory or in memory."""
-    devices = directory.read_config().get("devices") if directory is not None and directory.exists() else None
+    """Trains one job, in a directory or in memory; on other devices than before where that is asked for."""
+    record = directory.read_config() if directory is not None and directory.exists() else {}
+    before = of_writer(record.get("devices"))
     directories = [] if directory is None else [directory.path]
-    with opened([job], devices, directories, None, progress, stop, callbacks=callbacks) as loop:
+    with opened([job], devices or before, directories, None, progress, stop, callbacks=callbacks) as loop:
         _say_how_it_begins(loop, job, directory)
         if loop.begin():
+            _note_devices(loop, directory, before)
             loop.run()
             _say_how_it_ended(loop, job, directory)
         else:
@@ -116,8 +122,13 @@ def result_of(loop: Loop) -> FitResult:
     return FitResult(loop.trainer, directories, loop.updates.tolist(), loop.ends, stopped, rows)
 
 
-def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Progress | None = None) -> FitResult:
-    """Goes on with a run; `changed` may hold new totals and intervals.
+def resume(
+    run: str | Path,
+    changed: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+    devices: int | None = None,
+) -> FitResult:
+    """Goes on with a run; `changed` may hold new totals and intervals; `devices` as for `train`.
 
     Raises:
       ConfigurationError: if there is no run, or something else is to be changed.
@@ -143,7 +154,7 @@ def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Pro
     # Resumed from another folder than it was begun in.
     if path is not None and isinstance(config.text, str) and not Path(config.text).exists():
         corpus = load_corpus(path, config.reading_options())
-    return train(config, directory.path, progress, corpus)
+    return train(config, directory.path, progress, corpus, devices=devices)
 
 
 def _say_how_it_begins(loop: Loop, job: TrainJob, directory: RunDirectory | None) -> None:
@@ -151,6 +162,16 @@ def _say_how_it_begins(loop: Loop, job: TrainJob, directory: RunDirectory | None
         loop.progress.message(line)
     if job.config.learning_rate == 0:
         loop.progress.warning("--learning-rate 0: the parameters will not change")
+
+
+def _note_devices(loop: Loop, directory: RunDirectory | None, before: int | None) -> None:
+    now, update = loop.trainer.layout.devices, int(loop.updates[0])
+    if directory is None or before in (None, now) or not is_writer():
+        return
+    record, changes = directory.read_config(), [f"devices {before} -> {now}"]
+    history = [*record.get("environment_changes", []), {"update": update, "changes": changes}]
+    directory.write_config(record | {"devices": now, "environment_changes": history})
+    loop.progress.warning(f"bit-exactness ends at update {update}: {changes[0]}")
 
 
 def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None) -> None:
