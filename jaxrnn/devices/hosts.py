@@ -52,26 +52,29 @@ def of_writer(value: Any) -> Any:
     """What the writer knows, on every process: anything that JSON can hold."""
     if jax.process_count() == 1:
         return value
-    from jax.experimental import multihost_utils
-
-    content = np.frombuffer(json.dumps(value).encode() if is_writer() else b"", np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
-    content = content if is_writer() else np.zeros(size, np.uint8)
-    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(content)).tobytes())
+    content = json.dumps(value).encode() if is_writer() else b""
+    size = int(_sent(np.int32(len(content))))
+    # Each length is a program of its own: few of them are sent.
+    padded = np.zeros(max(64, 1 << (size - 1).bit_length()), np.uint8)
+    padded[: len(content)] = np.frombuffer(content, np.uint8)
+    return json.loads(_sent(padded)[:size].tobytes())
 
 
 def arrays_of_writer(tree: Any) -> Any:
     """The writer's NumPy arrays on every process, bit for bit; all give a tree of the same form."""
     if jax.process_count() == 1:
         return tree
+    leaves, form = jax.tree.flatten(tree)
+    content = _sent(np.concatenate([np.ascontiguousarray(leaf).reshape(-1).view(np.uint8) for leaf in leaves]))
+    parts = np.split(content, np.cumsum([leaf.nbytes for leaf in leaves])[:-1])
+    same = [part.copy().view(leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+    return jax.tree.unflatten(form, same)
+
+
+def _sent(array: Any) -> np.ndarray:
     from jax.experimental import multihost_utils
 
-    def sent(array: np.ndarray) -> np.ndarray:
-        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        content = np.asarray(multihost_utils.broadcast_one_to_all(content))
-        return content.view(array.dtype).reshape(array.shape).copy()
-
-    return jax.tree.map(sent, tree)
+    return np.asarray(multihost_utils.broadcast_one_to_all(array))
 
 
 def any_process(flag: bool) -> bool:

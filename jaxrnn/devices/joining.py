@@ -12,6 +12,8 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.command import whole_number
 
 AUTO = "auto"
+SECONDS_UNTIL_LOST = 30  # a process that was killed is missed by the others, who end too
+SECONDS_TO_LEAVE = 60  # one that is done waits so long for the others
 _Count = Annotated[int | None, Parameter(converter=whole_number)]
 
 
@@ -65,7 +67,13 @@ class Hosts:
 
         address = None if self.coordinator == AUTO else self.coordinator
         try:
-            jax.distributed.initialize(address, num_processes=self.processes, process_id=self.process)
+            jax.distributed.initialize(
+                address,
+                num_processes=self.processes,
+                process_id=self.process,
+                heartbeat_timeout_seconds=SECONDS_UNTIL_LOST,
+                shutdown_timeout_seconds=SECONDS_TO_LEAVE,
+            )
         except (RuntimeError, ValueError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             if address is None:

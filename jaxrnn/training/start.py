@@ -118,7 +118,7 @@ def result_of(loop: Loop) -> FitResult:
     """What a loop has come to."""
     rows = [files.written for files in loop.files if isinstance(files, MemoryFiles)]
     directories = [files.path for files in loop.files if files.path is not None]
-    stopped = loop.stop.reason if None in loop.ends else None
+    stopped = _why_stopped(loop) if None in loop.ends else None
     return FitResult(loop.trainer, directories, loop.updates.tolist(), loop.ends, stopped, rows)
 
 
@@ -157,6 +157,10 @@ def resume(
     return train(config, directory.path, progress, corpus, devices=devices)
 
 
+def _why_stopped(loop: Loop) -> str:
+    return loop.stop.reason or "stopped"  # where another process was told to
+
+
 def _say_how_it_begins(loop: Loop, job: TrainJob, directory: RunDirectory | None) -> None:
     for line in [*describe_job(job), *([f"run directory {directory.path}"] if directory else [])]:
         loop.progress.message(line)
@@ -182,7 +186,7 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
     if end is None:
         go_on = f"jaxrnn resume {path}" if job.parts is None else "the same program again"
         saved = f"saved at update {update:,}; go on with: {go_on}" if directory else f"at update {update:,}"
-        progress.message(f"{loop.stop.reason}: {saved}")
+        progress.message(f"{_why_stopped(loop)}: {saved}")
         return
     if end != "finished":
         progress.message(reason_in_words(job.config, end))
@@ -208,7 +212,9 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
         if directory:
             progress.message(f"curves: jaxrnn plot {path}")
         return
-    params = loop.trainer.params(checkpoint="best")
+    params = loop.trainer.params(checkpoint="best")  # of all processes together
+    if not is_writer():
+        return
     text = loop.trainer.write(0, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE, params=params)
     progress.message(f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{printable(text)}\n")
     if directory:
