@@ -1,5 +1,6 @@
 """Two processes on one machine train one run: its bits, who tells and writes, a stop, a kill, other numbers of them."""
 
+import json
 import os
 import signal
 import socket
@@ -52,12 +53,14 @@ def finish_all(processes):
             process.kill()
 
 
-def wait_until_trains(process) -> None:
-    """Returns when it has compiled, and some updates later."""
+def wait_until_trains(process, run: Path) -> None:
+    """Returns when it has compiled, a checkpoint is there, and some updates later."""
     for line in process.stdout:
         if line.startswith("compiled"):
             break
-    time.sleep(0.5)
+    while not checkpoint_updates(run / "checkpoints") and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.2)
 
 
 def test_two_processes_train_the_run_of_one_with_two_devices_and_one_tells(text, tmp_path, capsys):
@@ -69,6 +72,20 @@ def test_two_processes_train_the_run_of_one_with_two_devices_and_one_tells(text,
     assert_same_run(tmp_path / "two", tmp_path / "one")
     assert "finished at update 40" in two[0].out
     assert [line for line in two[1].out.splitlines() if "Gloo" not in line] == [] and two[1].err == ""
+
+
+def test_a_run_goes_on_with_other_devices_where_that_is_asked_for_and_says_so(text, tmp_path, capsys):
+    of_run = dict(updates=10, validation_fraction=0, best_by="smoothed", sample_every=0)
+    run = tmp_path / "run"
+    assert command(capsys, "train", text, *options(run, devices=2, **of_run)).code == 0
+    assert_refused(command(capsys, "train", text, *options(run, devices=1, **of_run)), 2, "--devices")
+    other = command(capsys, "resume", run, "--updates", 20, "--devices", 1)
+    assert other.code == 0 and "bit-exactness ends at update 10: devices 2 -> 1" in other.err, other.err
+    same = command(capsys, "resume", run, "--updates", 30)
+    assert same.code == 0 and same.err == ""
+    record = json.loads((run / "config.json").read_text())
+    assert record["devices"] == 1
+    assert record["environment_changes"] == [{"update": 10, "changes": ["devices 2 -> 1"]}]
 
 
 def run_alone(text: Path, run: Path, updates: int) -> None:
@@ -83,7 +100,7 @@ def test_a_killed_process_ends_the_other_and_both_go_on_to_the_last_bit(text, tm
     arguments = "train", text, *options(tmp_path / "killed", updates=UPDATES)
     for killed in (1, 0):
         processes = begin_two(*arguments)
-        wait_until_trains(processes[0])
+        wait_until_trains(processes[0], tmp_path / "killed")
         processes[killed].send_signal(signal.SIGKILL)
         answers = finish_all(processes)
         assert answers[killed].code == -signal.SIGKILL
@@ -99,7 +116,7 @@ def test_a_notice_to_one_process_stops_both_at_one_update_and_saves(text, tmp_pa
     run_alone(text, tmp_path / "whole", UPDATES)
     run = tmp_path / "stopped"
     processes = begin_two("train", text, *options(run, updates=UPDATES))
-    wait_until_trains(processes[0])
+    wait_until_trains(processes[0], run)
     processes[1].send_signal(signal.SIGTERM)
     answers = finish_all(processes)
     assert [answer.code for answer in answers] == [EXIT_STOPPED, EXIT_STOPPED], answers
