@@ -24,8 +24,7 @@ from cyclopts import Parameter
 from experiments.language_model_grid.members import Recipe, member_rows, size_table
 from experiments.language_model_grid.results import thesis_table
 from jaxrnn.checks import parse_devices
-from jaxrnn.devices import cores, is_writer, use_compile_cache
-from jaxrnn.devices.joining import ALONE, Hosts
+from jaxrnn.devices import ALONE, Hosts, cores, is_writer, use_compile_cache
 from jaxrnn.storage import read_json
 from jaxrnn.sweeps import read_rows
 from jaxrnn.terminal import EXIT_OF_STOP, run_app, write_output
