@@ -5,7 +5,6 @@ Nothing here imports JAX until the arguments are known to be good: `--help` and 
 
 from __future__ import annotations
 
-import functools
 import gc
 import json
 import sys
@@ -17,13 +16,15 @@ from cyclopts import App, Parameter
 from jaxrnn.checks import parse_devices
 from jaxrnn.config import CHANGEABLE, CHOICES, DEFAULT_TEXT, TrainConfig
 from jaxrnn.devices.doctor_command import PLATFORM_NAMES, doctor
+from jaxrnn.devices.joining import ALONE, Hosts
 from jaxrnn.errors import EXIT_DONE
 from jaxrnn.inspect.look import LOOK, Look
 from jaxrnn.storage.runs_command import runs
 from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, presets, read_settings, settings_of
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number, write_output
-from jaxrnn.terminal.options import given_of, with_options
+from jaxrnn.terminal.options import given_of
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.training.options import with_settings
 
 app = App(
     name="jaxrnn",
@@ -33,29 +34,8 @@ app = App(
 )
 
 
-# The settings in their order, by the heading that `--help` has them under: the first of each.
-HEADINGS = {
-    "text": "Data",
-    "cell": "Model",
-    "bptt_length": "Windows and batches",
-    "optimizer": "Optimizer",
-    "decay_rate": "Schedule",
-    "early_stopping": "Stopping and validation",
-    "dtype": "Machine",
-    "sample_every": "Output",
-    "encoding": "Reading the text",
-}
-# Of a text the defaults are those of its preset.
-_SHOWN = {
-    name: f"{value}; book: {getattr(TrainConfig, name)}"
-    for name, value in PRESETS[DEFAULT_PRESET].settings.items()
-    if value != getattr(TrainConfig, name)
-}
-_with_settings = functools.partial(with_options, TrainConfig, HEADINGS, _SHOWN)
-
-
 @app.command
-@_with_settings(lambda name: name != "text")
+@with_settings(lambda name: name != "text")
 def train(
     *text: Annotated[str, Parameter(help=f"a file, several, a directory, - (stdin) or a known text; {DEFAULT_TEXT}")],
     run: Annotated[
@@ -70,6 +50,7 @@ def train(
         Path | None,
         Parameter(help="a TOML file of settings, or a run's config.json, over the preset and below options"),
     ] = None,
+    hosts: Annotated[Hosts, Parameter(name="*")] = ALONE,
     **options: Any,
 ) -> int:
     """Train on a text, or with --task on generated sequences. The same command again goes on where it stopped.
@@ -81,7 +62,7 @@ def train(
     _use_own(given.get("cell"))
     from_file = read_settings(config, TrainConfig.__dataclass_fields__) if config else {}
     settings = TrainConfig(**settings_of(preset, from_file, given))
-    corpus = None
+    corpus, note = None, None
     if settings.task == "text":
         from jaxrnn.data.corpus import load_corpus
         from jaxrnn.tasks.small_text import fit_to_text
@@ -89,16 +70,18 @@ def train(
         corpus = load_corpus(settings.text, settings.reading_options(), stream_from=settings.stream_from)
         fitted, note = fit_to_text(settings.to_json(), len(corpus), {*from_file, *given})
         settings = TrainConfig(**fitted)
-        if note:
-            Progress().message(note)
     from jaxrnn.devices.environment import use_compile_cache
+    from jaxrnn.devices.hosts import progress_here
     from jaxrnn.storage.run_directory import default_run_path
     from jaxrnn.training.run_devices import prepare_devices
     from jaxrnn.training.start import train as train_run
 
     use_compile_cache()
-    prepare_devices(settings, run or default_run_path(settings))
-    return EXIT_OF_STOP[train_run(settings, run, corpus=corpus).stopped]
+    prepare_devices(settings, run or default_run_path(settings), hosts)
+    progress = progress_here()
+    if note:
+        progress.message(note)
+    return EXIT_OF_STOP[train_run(settings, run, progress, corpus).stopped]
 
 
 TrainedPath = Annotated[Path, Parameter(help="the run directory, or a file of `jaxrnn export`.")]
@@ -126,17 +109,30 @@ def _opened(directory: Path, cell: str | None) -> Any:
 
 
 @app.command
-@_with_settings(lambda name: name in CHANGEABLE)
-def resume(directory: Path, /, *, cell: OwnCell = None, **options: Any) -> int:
-    """Go on with a run. --updates or --epochs set a new total; only totals and intervals may change."""
+@with_settings(lambda name: name in CHANGEABLE)
+def resume(
+    directory: Path,
+    /,
+    *,
+    devices: str = "auto",
+    cell: OwnCell = None,
+    hosts: Annotated[Hosts, Parameter(name="*")] = ALONE,
+    **options: Any,
+) -> int:
+    """Go on with a run. --updates or --epochs set a new total; only totals and intervals may change.
+
+    Args:
+      devices: auto for as many as it was begun with, or another number, with which its bits are others.
+    """
+    number = parse_devices(devices)
     _use_own(cell)
     from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.training.run_devices import prepare_devices
     from jaxrnn.training.start import resume as resume_run
 
     use_compile_cache()
-    prepare_devices(None, directory)
-    return EXIT_OF_STOP[resume_run(directory, options).stopped]
+    prepare_devices(None, directory, hosts, number)
+    return EXIT_OF_STOP[resume_run(directory, options, devices=number).stopped]
 
 
 @app.command
@@ -233,7 +229,7 @@ def export(directory: Path, model: Path, /, *, checkpoint: str = "best", cell: O
 
 
 @app.command
-@_with_settings(lambda name: name in ("encoding", "newlines", "byte_order_mark", "bytes"))
+@with_settings(lambda name: name in ("encoding", "newlines", "byte_order_mark", "bytes"))
 def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
     """Print the facts of a text: characters, lines, words, distinct and non-ASCII characters."""
     from jaxrnn.data.corpus import load_corpus
@@ -250,7 +246,14 @@ app.command(doctor)
 
 
 @app.command
-def sweep(file: Path, /, *, run: Path | None = None, devices: str = "auto") -> int:
+def sweep(
+    file: Path,
+    /,
+    *,
+    run: Path | None = None,
+    devices: str = "auto",
+    hosts: Annotated[Hosts, Parameter(name="*")] = ALONE,
+) -> int:
     """Train every combination of the values in a TOML file. The same command again goes on where it stopped.
 
     Args:
@@ -263,15 +266,16 @@ def sweep(file: Path, /, *, run: Path | None = None, devices: str = "auto") -> i
     configs, path, number = read_sweep(file), sweep_path(file, run), parse_devices(devices)
     corpus = corpus_of(configs)
     from jaxrnn.devices.environment import use_compile_cache
-    from jaxrnn.devices.mesh import cores, use_cpu_devices
+    from jaxrnn.devices.hosts import is_writer, progress_here
+    from jaxrnn.devices.mesh import cores
     from jaxrnn.sweeps import Sweep
 
     use_compile_cache()
-    use_cpu_devices(number or cores())
-    trained, progress = Sweep(path, record={"devices": number}), Progress()
+    hosts.join(number or cores() * (hosts.processes or 1))
+    trained, progress = Sweep(path, record={"devices": number}), progress_here()
     progress.message(f"{len(configs):,} run{'' if len(configs) == 1 else 's'} in {path}")
     stopped = trained.train(configs, devices=number, corpus=corpus, progress=progress)
-    if trained.rows_of(configs):
+    if is_writer() and trained.rows_of(configs):
         write_output(trained.table(configs))
     progress.message(f"{stopped}: saved; the same command goes on" if stopped else f"more: jaxrnn runs {path}")
     return EXIT_OF_STOP[stopped]
@@ -282,13 +286,8 @@ def completion(shell: str, /) -> int:
     """Print a script that completes commands, options and values in bash, zsh or fish: see the documentation."""
     from jaxrnn.terminal.completion import SHELLS, completion_script
 
-    choices = CHOICES | {
-        "preset": tuple(PRESETS),
-        "checkpoint": ("best", "latest"),
-        "start": ("cold", "warm"),
-        "platform": PLATFORM_NAMES,
-        "shell": SHELLS,
-    }
+    choices = CHOICES | {"preset": tuple(PRESETS), "platform": PLATFORM_NAMES, "shell": SHELLS}
+    choices |= {"checkpoint": ("best", "latest"), "start": ("cold", "warm")}
     write_output(completion_script(app, shell, choices))
     return EXIT_DONE
 

@@ -23,10 +23,8 @@ from cyclopts import Parameter
 
 from experiments.language_model_grid.members import Recipe, member_rows, size_table
 from experiments.language_model_grid.results import thesis_table
-from jaxrnn import use_cpu_devices
-from jaxrnn.checks import check_count, parse_devices
-from jaxrnn.devices import cores, is_writer, join_hosts, use_compile_cache
-from jaxrnn.errors import ConfigurationError
+from jaxrnn.checks import parse_devices
+from jaxrnn.devices import ALONE, Hosts, cores, is_writer, use_compile_cache
 from jaxrnn.storage import read_json
 from jaxrnn.sweeps import read_rows
 from jaxrnn.terminal import EXIT_OF_STOP, run_app, write_output
@@ -65,9 +63,7 @@ def grid(
     sample_length: int = 200,
     devices: str = "auto",
     tensorboard: bool = False,
-    coordinator: str | None = None,
-    processes: int = 1,
-    process: int = 0,
+    hosts: Annotated[Hosts, Parameter(name="*")] = ALONE,
 ) -> int:
     """Train every combination, members of one structure as one compiled program, and tabulate them.
 
@@ -94,21 +90,14 @@ def grid(
       sample_length: greedy characters after each epoch.
       devices: auto or a number, of all processes together; fixed at a grid's start.
       tensorboard: write logs of every member for TensorBoard.
-      coordinator: HOST:PORT of process 0, when several processes, on one machine or many, train the grid together: the
-        same command on each, with its own --process. Only process 0 writes files; the text must be the same on all.
-      processes: how many.
-      process: which this is, from 0.
     """
     recipe = Recipe(
         text, characters, epochs, batch_size, bptt_length, tuple(split), folds, early_stopping, patience, halving
     )
-    check_count("processes", processes, 1)
     begun = run / "grid.json"
-    number = read_json(begun).get("devices") if begun.is_file() else parse_devices(devices) or cores() * processes
-    if int(number) % processes:
-        raise ConfigurationError(f"--devices {number} cannot be spread over --processes {processes} evenly")
-    use_cpu_devices(int(number) // processes)  # before JAX starts; an accelerator has its own
-    join_hosts(coordinator, processes, process)
+    all_cores = cores() * (hosts.processes or 1)
+    number = read_json(begun).get("devices") if begun.is_file() else parse_devices(devices) or all_cores
+    hosts.join(int(number))
     use_compile_cache()
     from experiments.language_model_grid.run import Grid
 

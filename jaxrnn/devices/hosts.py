@@ -15,38 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrnn.errors import ConfigurationError
+from jaxrnn.terminal.progress import Progress, Silent
 
 _READS = itertools.count()
-
-
-def join_hosts(coordinator: str | None, processes: int, process: int) -> None:
-    """Joins the other processes. Only possible before JAX is used for the first time; waits until all are there.
-
-    Args:
-      coordinator: HOST:PORT of process 0; None for a process alone.
-      processes: how many there are.
-      process: which this is, from 0.
-
-    Raises:
-      ConfigurationError: if the numbers do not fit, or the others do not come.
-    """
-    if coordinator is None:
-        if processes != 1 or process != 0:
-            raise ConfigurationError("--processes and --process need a --coordinator, HOST:PORT of process 0")
-        return
-    if not 0 <= process < processes:
-        raise ConfigurationError(f"--process expects a number from 0 to {processes - 1}; got {process}")
-    if ":" not in coordinator:
-        raise ConfigurationError(f"--coordinator expects HOST:PORT of process 0; got {coordinator!r}")
-    try:
-        jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
-    except (RuntimeError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigurationError(
-            f"process {process} of {processes} could not join at {coordinator}: {first}; start all processes with the "
-            "same --coordinator and --processes"
-        ) from error
 
 
 def processes() -> int:
@@ -59,11 +30,16 @@ def is_writer() -> bool:
     return jax.process_index() == 0
 
 
+def progress_here() -> Progress:
+    """What a person sees of a job: the writer tells of it, the others are silent."""
+    return Progress() if is_writer() else Silent()
+
+
 def on_this_host(tree: Any) -> Any:
     """Arrays as NumPy arrays of their own, with the parts that other processes hold."""
 
     def whole(array: Any) -> np.ndarray:
-        if getattr(array, "is_fully_addressable", True):
+        if getattr(array, "is_fully_addressable", True) or array.is_fully_replicated:
             return np.array(array)
         from jax.experimental import multihost_utils
 
@@ -76,26 +52,29 @@ def of_writer(value: Any) -> Any:
     """What the writer knows, on every process: anything that JSON can hold."""
     if jax.process_count() == 1:
         return value
-    from jax.experimental import multihost_utils
-
-    content = np.frombuffer(json.dumps(value).encode() if is_writer() else b"", np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
-    content = content if is_writer() else np.zeros(size, np.uint8)
-    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(content)).tobytes())
+    content = json.dumps(value).encode() if is_writer() else b""
+    size = int(_sent(np.int32(len(content))))
+    # Each length is a program of its own: few of them are sent.
+    padded = np.zeros(max(64, 1 << (size - 1).bit_length()), np.uint8)
+    padded[: len(content)] = np.frombuffer(content, np.uint8)
+    return json.loads(_sent(padded)[:size].tobytes())
 
 
 def arrays_of_writer(tree: Any) -> Any:
     """The writer's NumPy arrays on every process, bit for bit; all give a tree of the same form."""
     if jax.process_count() == 1:
         return tree
+    leaves, form = jax.tree.flatten(tree)
+    content = _sent(np.concatenate([np.ascontiguousarray(leaf).reshape(-1).view(np.uint8) for leaf in leaves]))
+    parts = np.split(content, np.cumsum([leaf.nbytes for leaf in leaves])[:-1])
+    same = [part.copy().view(leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+    return jax.tree.unflatten(form, same)
+
+
+def _sent(array: Any) -> np.ndarray:
     from jax.experimental import multihost_utils
 
-    def sent(array: np.ndarray) -> np.ndarray:
-        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        content = np.asarray(multihost_utils.broadcast_one_to_all(content))
-        return content.view(array.dtype).reshape(array.shape).copy()
-
-    return jax.tree.map(sent, tree)
+    return np.asarray(multihost_utils.broadcast_one_to_all(array))
 
 
 def any_process(flag: bool) -> bool:

@@ -60,12 +60,13 @@ def mesh_of(layout: Layout) -> Mesh:
     if wanted > present:
         raise ConfigurationError(
             f"the run uses {wanted} devices, JAX has {present}; on a CPU call jaxrnn.use_cpu_devices({wanted}) before "
-            "anything else that uses JAX, or begin a run with --devices 1"
+            "anything else that uses JAX, begin a run with --devices 1, or go on with `jaxrnn resume --devices "
+            f"{present}`, which changes its bits"
         )
     if wanted < present and jax.process_count() > 1:
         raise ConfigurationError(
-            f"a population that uses {wanted} of {present} devices leaves a process without one; give more "
-            "members of each structure, a batch that the devices divide, or fewer processes"
+            f"what uses {wanted} of {present} devices leaves a process without one; give a batch that all devices "
+            "divide, more members of each structure, or fewer processes"
         )
     grid = np.array(jax.devices()[:wanted]).reshape(layout.spread, layout.share)
     return Mesh(grid, (MEMBER_AXIS, BATCH_AXIS))
@@ -109,8 +110,8 @@ def _is_spec(node: Any) -> bool:
 
 
 def on_first_device(tree: Any) -> Any:
-    """Arrays that every device holds a copy of, as arrays of the first device; NumPy arrays stay as they are."""
-    first = jax.devices()[0]
+    """Arrays that every device holds a copy of, as arrays of this process's first; NumPy arrays stay as they are."""
+    first = jax.local_devices()[0]
     return jax.tree.map(lambda a: jax.device_put(a, first) if isinstance(a, jax.Array) else a, tree)
 
 

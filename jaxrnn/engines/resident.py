@@ -12,6 +12,7 @@ from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.platforms import members_at_once, platform
 from jaxrnn.engines.window import Window
 
+FEWEST_STEPS = 8  # a sampler reads one at a time
 HOPPER = "9.0"  # compute capability; the tensor cores of other cards want other instructions
 
 
@@ -33,6 +34,8 @@ def why_not_resident(cell: Cell, window: Window | None, clip_backward: jax.Array
     name = platform().name
     if name == "cpu":
         return "it needs a TPU, or an NVIDIA GPU of the Hopper generation"
+    if window is not None and len(window.times) < FEWEST_STEPS:
+        return f"a window of {len(window.times)} steps does not pay for its kernels, {FEWEST_STEPS} might"
     if cell.W_h[...].dtype != jnp.float32:
         return f"its state is float32, not {cell.W_h[...].dtype}"
     if name == "tpu":

@@ -62,10 +62,17 @@ def run_app(command: App | Callable[..., int], arguments: Sequence[str] | None =
         with contextlib.suppress(ValueError, AttributeError):
             _flush_or_give_up(stream)
     threads = (t for t in threading.enumerate() if t is not threading.main_thread())
-    if code == EXIT_STORAGE or any(not thread.daemon for thread in threads):
+    # After a fault this process would wait for the others of its job, and they for it.
+    lost = _is_one_of_several() and code not in EXIT_OF_STOP.values()
+    if code == EXIT_STORAGE or lost or any(not thread.daemon for thread in threads):
         # A save that failed may leave a writer thread behind that would keep the process alive for minutes.
         os._exit(code)
     sys.exit(code)
+
+
+def _is_one_of_several() -> bool:
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
 
 
 def _flush_or_give_up(stream: TextIO) -> None:
@@ -118,7 +125,9 @@ def exit_code_of(app: App, arguments: Sequence[str]) -> int:
         name = f" {printable(str(error.filename))}" if error.filename else ""
         return _complain(f"cannot use{name}: {error.strerror or error}", (), EXIT_STORAGE, error)
     except Exception as error:
-        message = f"unexpected {type(error).__name__}: {printable(str(error), keep='').strip()[:200]}; please report it"
+        remedy = "start all processes again if another one was lost, else report it"
+        remedy = remedy if _is_one_of_several() else "please report it"
+        message = f"unexpected {type(error).__name__}: {printable(str(error), keep='').strip()[:200]}; {remedy}"
         return _complain(message, _last_lines(error), EXIT_UNEXPECTED, error)
 
 

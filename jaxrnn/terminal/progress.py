@@ -104,6 +104,16 @@ class Progress:
             self._quiet = True
 
 
+class Silent(Progress):
+    """Shows nothing, no warnings either: another process of the same job does."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+
+    def warning(self, text: str) -> None:
+        pass
+
+
 def _drawn(status: Status, width: int) -> Any:
     """The status as rich draws it, no line of it wider than the terminal: what does not fit goes on another line.
 

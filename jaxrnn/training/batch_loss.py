@@ -13,8 +13,8 @@ from jaxrnn.tasks.protocol import Batch
 
 def batch_loss(
     task: Any, model: Any, carry: Any, batch: Batch, reduction: str, accuracy: bool, shared: bool, **options: Any
-) -> tuple[jax.Array, tuple[jax.Array, Any, jax.Array | None]]:
-    """The loss of one batch, with (mean loss, carry after it, accuracy) beside it.
+) -> tuple[jax.Array, tuple[jax.Array, Any, jax.Array | None, Any]]:
+    """The loss of one batch, with (mean loss, carry after it, accuracy, weights) beside it.
 
         l = sum w_kb l_kb / sum w_kb          over the scored steps k of all rows b; w = 1 without weights
 
@@ -25,25 +25,36 @@ def batch_loss(
       batch: of the task.
       reduction: "mean" for l, or "sum" for K l, with K scored steps a row.
       accuracy: whether the share of right answers is measured; None if not.
-      shared: whether other devices have rows of the same batch.
+      shared: whether other devices have rows of the same batch. Where weights make the mean, it is then still to be
+        divided by the mean of all devices' weights, of loss and accuracy, which are given: one exchange does for all.
+        With a limit in the backward loop they are exchanged before.
       options: of the model's call.
     """
     outputs, carry = model(batch.inputs, carry, **options)
 
-    def mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
+    def mean(values: jax.Array, weights: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
         if weights is None:
-            return values.mean(dtype=outputs.dtype)
+            return values.mean(dtype=outputs.dtype), None
         total = weights.sum()
+        if shared and options.get("clip_backward") is None:
+            return (values * weights).sum() / values.size, total / values.size
         if shared:  # of all devices, since the mean of their means is to be that of all rows
             total = jax.lax.pmean(total, BATCH_AXIS)
-        return (values * weights).sum() / jnp.maximum(total, jnp.finfo(total.dtype).tiny)
+        return divided((values * weights).sum(), total), None
 
     losses = task.losses(outputs, batch.targets)
-    loss, share = mean(losses, batch.weights), None
+    (loss, total), (share, counted) = mean(losses, batch.weights), (None, None)
     if accuracy:
-        counted = None if batch.weights is None else (batch.weights > 0).astype(outputs.dtype)
-        share = mean(task.correct(outputs, batch.targets), counted)
-    return loss * losses.shape[0] if reduction == "sum" else loss, (loss, carry, share)
+        weights = None if batch.weights is None else (batch.weights > 0).astype(outputs.dtype)
+        share, counted = mean(task.correct(outputs, batch.targets), weights)
+    return loss * losses.shape[0] if reduction == "sum" else loss, (loss, carry, share, (total, counted))
+
+
+def divided(tree: Any, total: jax.Array | None) -> Any:
+    """A tree of sums by their weights; 0 where there are none. None is a tree that is a mean already."""
+    if total is None:
+        return tree
+    return jax.tree.map(lambda leaf: leaf / jnp.maximum(total, jnp.finfo(total.dtype).tiny), tree)
 
 
 def all_finite(tree: Any) -> jax.Array:

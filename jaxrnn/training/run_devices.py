@@ -10,36 +10,43 @@ import jax
 from jaxrnn.checks import parse_devices
 from jaxrnn.config import TrainConfig
 from jaxrnn.devices.environment import refuse_unset_determinism, use_deterministic_ops
-from jaxrnn.devices.mesh import Layout, automatic_devices, cores, layout_for, use_cpu_devices
+from jaxrnn.devices.joining import ALONE, Hosts
+from jaxrnn.devices.mesh import Layout, automatic_devices, cores, layout_for
 from jaxrnn.engines.platforms import platform
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory
 
 
-def prepare_devices(config: TrainConfig | None, run: str | Path | None = None) -> None:
-    """Makes JAX see the devices of a run: those its record names, or those its settings ask for.
+def prepare_devices(
+    config: TrainConfig | None, run: str | Path | None = None, hosts: Hosts = ALONE, devices: int | None = None
+) -> None:
+    """Makes JAX see the devices of a run: those its record names, or those its settings ask for; joins other processes.
 
     Only programs call this: a library or a notebook leaves JAX to its user.
 
     Args:
       config: the settings; None for a run that goes on.
       run: the run directory, if there is one.
+      hosts: the processes that share the devices.
+      devices: asked for in place of those of the record.
 
     Raises:
       CheckpointError: if the record is damaged; no device is made before all of it was looked at.
+      ConfigurationError: if the devices or processes do not fit.
     """
-    devices = None
     if run is not None and RunDirectory(run).exists():
         record = RunDirectory(run).read_config()
-        devices, config = record.get("devices"), config or TrainConfig.from_json(record["config"])
+        devices = devices or record.get("devices")
+        config = config or TrainConfig.from_json(record["config"])
     if config is not None and config.deterministic:
         use_deterministic_ops()
     if devices is None and config is not None:
         devices = parse_devices(config.devices)
-        if devices is None:
+        if devices is None and hosts.coordinator is not None:  # how many cores the others have is not known
+            devices = hosts.processes
+        elif devices is None:
             devices = automatic_devices(config.hidden, config.batch_size, cores())
-    if devices is not None and devices > 1:
-        use_cpu_devices(devices)
+    hosts.join(devices)
 
 
 def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Layout:
@@ -54,7 +61,9 @@ def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Lay
     asked = devices or parse_devices(config.devices)
     if members > 1:
         return layout_for(members, asked or jax.device_count(), config.batch_size, batched=platform().batches_members)
-    if asked is None:
+    if asked is None and jax.process_count() > 1:
+        asked = jax.device_count()
+    elif asked is None:
         asked = (
             automatic_devices(config.hidden, config.batch_size, jax.device_count()) if platform().name == "cpu" else 1
         )

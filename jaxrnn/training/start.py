@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.devices.hosts import is_writer, of_writer, progress_here
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory, default_run_path
 from jaxrnn.tasks.settings import is_reports_recipe
@@ -68,6 +69,7 @@ def train(
     progress: Progress | None = None,
     corpus: Corpus | None = None,
     callbacks: Sequence[Callback] = (),
+    devices: int | None = None,
 ) -> FitResult:
     """Trains what the settings name in a run directory, going on from its latest checkpoint if there is one.
 
@@ -77,6 +79,7 @@ def train(
       progress: what shows the progress; by default a bar or lines on stdout.
       corpus: the text, if it was read already.
       callbacks: see `fit`.
+      devices: another number than a run was begun with, if it is to go on so: its bits are others from there on.
 
     Raises:
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
@@ -85,7 +88,7 @@ def train(
     if directory.exists():
         directory.refuse_other_settings(config)
     with StopRequest() as stop:
-        return train_alone(make_job(config, corpus), directory, progress or Progress(), stop, callbacks)
+        return train_alone(make_job(config, corpus), directory, progress or progress_here(), stop, callbacks, devices)
 
 
 def train_alone(
@@ -94,16 +97,19 @@ def train_alone(
     progress: Progress,
     stop: StopRequest,
     callbacks: Sequence[Callback] = (),
+    devices: int | None = None,
 ) -> FitResult:
-    """Trains one job, in a directory or in memory."""
-    devices = directory.read_config().get("devices") if directory is not None and directory.exists() else None
+    """Trains one job, in a directory or in memory; on other devices than before where that is asked for."""
+    record = directory.read_config() if directory is not None and directory.exists() else {}
+    before = of_writer(record.get("devices"))
     directories = [] if directory is None else [directory.path]
     with (
-        opened([job], devices, directories, None, progress, stop, callbacks=callbacks) as loop,
+        opened([job], devices or before, directories, None, progress, stop, callbacks=callbacks) as loop,
         tracing(job.config.profile, directory.path if directory else None, progress) as traced,
     ):
         _say_how_it_begins(loop, job, directory)
         if loop.begin():
+            _note_devices(loop, directory, before)
             loop.callbacks = [*callbacks, *traced(int(loop.updates[0]), job.updates)]
             loop.run()
             _say_how_it_ended(loop, job, directory)
@@ -117,12 +123,17 @@ def result_of(loop: Loop) -> FitResult:
     """What a loop has come to."""
     rows = [files.written for files in loop.files if isinstance(files, MemoryFiles)]
     directories = [files.path for files in loop.files if files.path is not None]
-    stopped = loop.stop.reason if None in loop.ends else None
+    stopped = _why_stopped(loop) if None in loop.ends else None
     return FitResult(loop.trainer, directories, loop.updates.tolist(), loop.ends, stopped, rows)
 
 
-def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Progress | None = None) -> FitResult:
-    """Goes on with a run; `changed` may hold new totals and intervals.
+def resume(
+    run: str | Path,
+    changed: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+    devices: int | None = None,
+) -> FitResult:
+    """Goes on with a run; `changed` may hold new totals and intervals; `devices` as for `train`.
 
     Raises:
       ConfigurationError: if there is no run, or something else is to be changed.
@@ -148,7 +159,11 @@ def resume(run: str | Path, changed: dict[str, Any] | None = None, progress: Pro
     # Resumed from another folder than it was begun in.
     if path is not None and isinstance(config.text, str) and not Path(config.text).exists():
         corpus = load_corpus(path, config.reading_options(), stream_from=config.stream_from)
-    return train(config, directory.path, progress, corpus)
+    return train(config, directory.path, progress, corpus, devices=devices)
+
+
+def _why_stopped(loop: Loop) -> str:
+    return loop.stop.reason or "stopped"  # where another process was told to
 
 
 def _say_how_it_begins(loop: Loop, job: TrainJob, directory: RunDirectory | None) -> None:
@@ -156,6 +171,16 @@ def _say_how_it_begins(loop: Loop, job: TrainJob, directory: RunDirectory | None
         loop.progress.message(line)
     if job.config.learning_rate == 0:
         loop.progress.warning("--learning-rate 0: the parameters will not change")
+
+
+def _note_devices(loop: Loop, directory: RunDirectory | None, before: int | None) -> None:
+    now, update = loop.trainer.layout.devices, int(loop.updates[0])
+    if directory is None or before in (None, now) or not is_writer():
+        return
+    record, changes = directory.read_config(), [f"devices {before} -> {now}"]
+    history = [*record.get("environment_changes", []), {"update": update, "changes": changes}]
+    directory.write_config(record | {"devices": now, "environment_changes": history})
+    loop.progress.warning(f"bit-exactness ends at update {update}: {changes[0]}")
 
 
 def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None) -> None:
@@ -166,7 +191,7 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
     if end is None:
         go_on = f"jaxrnn resume {path}" if job.parts is None else "the same program again"
         saved = f"saved at update {update:,}; go on with: {go_on}" if directory else f"at update {update:,}"
-        progress.message(f"{loop.stop.reason}: {saved}")
+        progress.message(f"{_why_stopped(loop)}: {saved}")
         return
     if end != "finished":
         progress.message(reason_in_words(job.config, end))
@@ -192,7 +217,9 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
         if directory:
             progress.message(f"curves: jaxrnn plot {path}")
         return
-    params = loop.trainer.params(checkpoint="best")
+    params = loop.trainer.params(checkpoint="best")  # of all processes together
+    if not is_writer():
+        return
     text = loop.trainer.write(0, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE, params=params)
     progress.message(f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{printable(text)}\n")
     if directory:

@@ -15,7 +15,7 @@ from jaxrnn.devices.mesh import BATCH_AXIS
 from jaxrnn.models.dropout import Dropout
 from jaxrnn.models.structure import joined, variables_of
 from jaxrnn.random_streams import STREAM_DATA, STREAM_DROPOUT, stream_key
-from jaxrnn.training.batch_loss import all_finite, batch_loss
+from jaxrnn.training.batch_loss import all_finite, batch_loss, divided
 from jaxrnn.training.state import RECENT_UPDATES, Candidate, TrainState, best_of, with_best
 
 SMOOTHING = 0.999
@@ -124,9 +124,11 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
         )
         return loss, (mean, *measured, variables_of(model))
 
-    gradients, (loss, carry, accuracy, variables) = jax.grad(objective, has_aux=True)(state.params)
-    if settings.devices > 1:
-        gradients, loss, accuracy, variables = jax.lax.pmean((gradients, loss, accuracy, variables), BATCH_AXIS)
+    gradients, (loss, carry, accuracy, weights, variables) = jax.grad(objective, has_aux=True)(state.params)
+    if settings.devices > 1:  # XLA makes one exchange of it
+        mine = gradients, loss, accuracy, weights, variables
+        gradients, loss, accuracy, weights, variables = jax.lax.pmean(mine, BATCH_AXIS)
+        (gradients, loss), accuracy = divided((gradients, loss), weights[0]), divided(accuracy, weights[1])
     told = {
         "hyperparameters": state.values.hyperparameters,
         "epoch": state.epoch,

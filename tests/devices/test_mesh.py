@@ -1,13 +1,17 @@
 """A batch split over two devices is the batch on one; what may be split, and how a run keeps to it."""
 
 import functools
+import importlib.util
 import json
 import logging
+import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus
@@ -17,7 +21,9 @@ from jaxrnn.devices.mesh import Layout, automatic_devices, mesh_of
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.dropout import DropoutRates
 from jaxrnn.models.language_model import LanguageModel
+from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.optim.optimizer import make_hyperparameters
+from jaxrnn.tasks.arrays import Arrays
 from jaxrnn.training.job import make_job
 from jaxrnn.training.run_devices import layout_of
 from jaxrnn.training.trainer import Trainer
@@ -78,6 +84,12 @@ def train(trainer, updates, **changes):
     return after(trainer), losses
 
 
+def limited(trainer, limit):
+    """Five updates with a limit in the backward loop."""
+    with jax.enable_x64(True):
+        return train(trainer, 5, values=values_of("float64", False, limit))
+
+
 def after(trainer):
     """Of the state all that training changes, copied."""
     state = trainer.state()
@@ -107,17 +119,53 @@ def test_two_devices_train_as_one_does(dtype, dropped, rtol):
 def test_the_limit_of_the_backward_loop_does_not_depend_on_the_devices():
     one, two = (trainer("float64", devices, False) for devices in (1, 2))
 
-    def run(trainer, limit):
-        with jax.enable_x64(True):
-            return train(trainer, 5, values=values_of("float64", False, limit))
-
-    plain, tighter, expected = (run(one, limit) for limit in (np.inf, 0.02, 0.04))
+    plain, tighter, expected = (limited(one, limit) for limit in (np.inf, 0.02, 0.04))
     # The limit acts on some entries and not on all: half of it is another run, and so is none.
     assert (np.abs(plain[1][1:] - expected[1][1:]) > 1e-6).all()
     assert (np.abs(tighter[1][1:] - expected[1][1:]) > 1e-6).all()
-    actual = run(two, 0.04)
+    actual = limited(two, 0.04)
     np.testing.assert_allclose(actual[1], expected[1], rtol=1e-10)
     assert_trees_close(actual[0], expected[0], rtol=1e-10)
+
+
+def test_sequences_of_different_lengths_weigh_the_same_on_two_devices():
+    rng = np.random.default_rng(4)
+    inputs, classes = rng.normal(size=(32, 5, 3)), rng.integers(0, 2, 32)
+    arrays = Arrays(inputs, classes, lengths=rng.integers(1, 6, 32), batch_size=8)
+    found = []
+    for devices in ("1", "2"):
+        model = SequenceClassifier(3, 2, 4, rngs=nnx.Rngs(0))
+        trained = Trainer(model, arrays, optax.sgd(0.5), updates=5, devices=devices)
+        found.append((trained.advance(5)[0], trained.params()))
+    assert_trees_close(found[1], found[0], rtol=1e-5)
+
+
+AS_ONE = """
+import jax, numpy as np
+import tests.devices.test_mesh as of
+from tests.trees import assert_trees_close
+assert jax.device_count() == 4
+plain, one, two, four = (of.limited(of.trainer("float64", devices, False), limit)
+                         for devices, limit in ((1, np.inf), (1, 0.04), (2, 0.04), (4, 0.04)))
+assert (np.abs(plain[1][1:] - one[1][1:]) > 1e-6).all()
+for split in (two, four):
+    assert_trees_close(split, one, rtol=1e-10)
+"""
+
+
+def test_four_devices_train_as_one_does_also_clipped_in_the_backward_loop():
+    answer = call(code=AS_ONE, env={**os.environ, "JAX_NUM_CPU_DEVICES": "4"})
+    assert answer.code == 0, answer.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["cpu", "weighted", "v5e"])
+def test_an_update_of_four_devices_exchanges_once(target):
+    if target == "v5e" and importlib.util.find_spec("libtpu") is None:
+        pytest.skip("no compiler for a TPU: pip install libtpu")
+    answer = call(target, code="import runpy; runpy.run_module('tests.devices.collectives', run_name='__main__')")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out) == ["all-reduce"]
 
 
 def test_a_split_run_repeats_bit_for_bit_in_any_chunks_without_a_second_compilation(caplog):

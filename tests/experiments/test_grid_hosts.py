@@ -11,7 +11,7 @@ import pytest
 
 from experiments.benchmark.timing import ROOT
 from experiments.language_model_grid.__main__ import app
-from jaxrnn.devices.hosts import join_hosts
+from jaxrnn.devices.joining import join_hosts
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.command import EXIT_STOPPED, exit_code_of
 

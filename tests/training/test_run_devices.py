@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from jaxrnn.config import TrainConfig
+from jaxrnn.devices import mesh
 from jaxrnn.errors import CheckpointError
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.training import run_devices
@@ -17,7 +18,7 @@ CONFIG = TrainConfig(task="xor", sequence_length=10, batch_size=64, hidden=4, de
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of devices that were asked for."""
     numbers: list[int] = []
-    monkeypatch.setattr(run_devices, "use_cpu_devices", numbers.append)
+    monkeypatch.setattr(mesh, "use_cpu_devices", numbers.append)
     monkeypatch.setattr(run_devices, "cores", lambda: 2)
     return numbers
 

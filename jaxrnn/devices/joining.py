@@ -1,0 +1,105 @@
+"""Several processes find each other before JAX starts. Free of JAX, since `--help` shows the options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from jaxrnn.checks import check_count
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.terminal.command import whole_number
+
+AUTO = "auto"
+SECONDS_UNTIL_LOST = 30  # a process that was killed is missed by the others, who end too
+SECONDS_TO_LEAVE = 60  # one that is done waits so long for the others
+_Count = Annotated[int | None, Parameter(converter=whole_number)]
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The processes that train together: the same command on each, on one machine or on many.
+
+    Args:
+      coordinator: HOST:PORT of process 0, where several processes train together: the same command on each, with its
+        own --process. auto asks SLURM, Open MPI, Kubernetes or the TPU pod that started them. Only process 0 writes.
+      processes: how many there are.
+      process: which this is, from 0.
+    """
+
+    coordinator: str | None = None
+    processes: _Count = None
+    process: _Count = None
+
+    def join(self, devices: int | None = None) -> None:
+        """Joins the others. Only possible before JAX is used for the first time; waits until all are there.
+
+        Args:
+          devices: of all processes together. On a CPU JAX then sees this process's share as virtual ones; an
+            accelerator has its own. None leaves JAX what it finds.
+
+        Raises:
+          ConfigurationError: if the numbers do not fit, or the others do not come.
+        """
+        count, process = 1 if self.processes is None else self.processes, self.process
+        check_count("processes", count, 1)
+        if self.coordinator is None and (count > 1 or process):
+            raise ConfigurationError("--processes and --process need a --coordinator, HOST:PORT of process 0")
+        if self.coordinator not in (None, AUTO):
+            if ":" not in self.coordinator:
+                raise ConfigurationError(
+                    f"--coordinator expects HOST:PORT of process 0, or auto; got {self.coordinator!r}"
+                )
+            if process is None or not 0 <= process < count:
+                raise ConfigurationError(f"--process expects a number from 0 to {count - 1}; got {process}")
+        if devices is not None and devices % count:
+            raise ConfigurationError(f"--devices {devices} cannot be spread over --processes {count} evenly")
+        if devices is not None and (count > 1 or (devices > 1 and self.coordinator is None)):
+            from jaxrnn.devices.mesh import use_cpu_devices
+
+            use_cpu_devices(devices // count)
+        if self.coordinator is not None:
+            self._join()
+
+    def _join(self) -> None:
+        import jax
+
+        address = None if self.coordinator == AUTO else self.coordinator
+        try:
+            jax.distributed.initialize(
+                address,
+                num_processes=self.processes,
+                process_id=self.process,
+                heartbeat_timeout_seconds=SECONDS_UNTIL_LOST,
+                shutdown_timeout_seconds=SECONDS_TO_LEAVE,
+            )
+        except (RuntimeError, ValueError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if address is None:
+                raise ConfigurationError(
+                    f"--coordinator auto found no cluster that tells the processes of each other: {first}; give "
+                    "HOST:PORT of process 0, --processes and --process"
+                ) from error
+            raise ConfigurationError(
+                f"process {self.process} of {self.processes} could not join at {address}: {first}; start all processes "
+                "with the same --coordinator and --processes"
+            ) from error
+
+
+ALONE = Hosts()
+
+
+def join_hosts(coordinator: str | None, processes: int | None = None, process: int | None = None) -> None:
+    """Joins the other processes. Only possible before JAX is used for the first time; waits until all are there.
+
+    Args:
+      coordinator: HOST:PORT of process 0; "auto" where SLURM, Open MPI, Kubernetes or a TPU pod started them; None for
+        a process alone.
+      processes: how many there are; not needed with "auto".
+      process: which this is, from 0; not needed with "auto".
+
+    Raises:
+      ConfigurationError: if the numbers do not fit, or the others do not come.
+    """
+    Hosts(coordinator, processes, process).join()

@@ -1,0 +1,193 @@
+"""Two processes on one machine train one run: its bits, who tells and writes, a stop, a kill, other numbers of them."""
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import jax
+import pytest
+
+from jaxrnn.devices.joining import Hosts, join_hosts
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.storage.checkpoint import checkpoint_updates
+from jaxrnn.terminal.command import EXIT_STOPPED
+from tests.faults.support import MAIN, assert_refused, assert_same_run, command, finish, start, tiny_options, tiny_text
+
+# Settings of the machine must not choose for a process what the options choose.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+UPDATES = 400
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(tiny_text())
+    return path
+
+
+def options(run: Path, **changed: object) -> list[str]:
+    return tiny_options(run, batch_size=4, **changed)
+
+
+def begin(number, processes, port, *arguments):
+    together = ["--coordinator", f"localhost:{port}", "--processes", str(processes), "--process", str(number)]
+    return start([*map(str, arguments), *together], code=MAIN, env=ENVIRONMENT)
+
+
+def begin_two(*arguments: object):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    return [begin(number, 2, port, *arguments) for number in range(2)]
+
+
+def finish_all(processes):
+    """Answers; none is left behind."""
+    try:
+        return [finish(process, timeout=150) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def wait_until_trains(process, run: Path) -> None:
+    """Returns when it has compiled, a checkpoint is there, and some updates later."""
+    for line in process.stdout:
+        if line.startswith("compiled"):
+            break
+    while not checkpoint_updates(run / "checkpoints") and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.2)
+
+
+def test_two_processes_train_the_run_of_one_with_two_devices_and_one_tells(text, tmp_path, capsys):
+    of_run = dict(updates=40, validation_fraction=0, best_by="smoothed", sample_every=0)
+    two = finish_all(begin_two("train", text, *options(tmp_path / "two", **of_run)))
+    assert [answer.code for answer in two] == [0, 0], two
+    one = command(capsys, "train", text, *options(tmp_path / "one", devices=2, **of_run))
+    assert one.code == 0, one.err
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+    assert "finished at update 40" in two[0].out
+    assert [line for line in two[1].out.splitlines() if "Gloo" not in line] == [] and two[1].err == ""
+
+
+def test_a_run_goes_on_with_other_devices_where_that_is_asked_for_and_says_so(text, tmp_path, capsys):
+    of_run = dict(updates=10, validation_fraction=0, best_by="smoothed", sample_every=0)
+    run = tmp_path / "run"
+    assert command(capsys, "train", text, *options(run, devices=2, **of_run)).code == 0
+    assert_refused(command(capsys, "train", text, *options(run, devices=1, **of_run)), 2, "--devices")
+    other = command(capsys, "resume", run, "--updates", 20, "--devices", 1)
+    assert other.code == 0 and "bit-exactness ends at update 10: devices 2 -> 1" in other.err, other.err
+    same = command(capsys, "resume", run, "--updates", 30)
+    assert same.code == 0 and same.err == ""
+    record = json.loads((run / "config.json").read_text())
+    assert record["devices"] == 1
+    assert record["environment_changes"] == [{"update": 10, "changes": ["devices 2 -> 1"]}]
+
+
+def run_alone(text: Path, run: Path, updates: int) -> None:
+    """A run of one process with two devices."""
+    (answer,) = finish_all([start(["train", str(text), *options(run, updates=updates, devices=2)])])
+    assert answer.code == 0, answer.err
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_other_and_both_go_on_to_the_last_bit(text, tmp_path):
+    run_alone(text, tmp_path / "whole", UPDATES)
+    arguments = "train", text, *options(tmp_path / "killed", updates=UPDATES)
+    for killed in (1, 0):
+        processes = begin_two(*arguments)
+        wait_until_trains(processes[0], tmp_path / "killed")
+        processes[killed].send_signal(signal.SIGKILL)
+        answers = finish_all(processes)
+        assert answers[killed].code == -signal.SIGKILL
+        assert answers[1 - killed].code not in (0, EXIT_STOPPED)
+    answers = finish_all(begin_two(*arguments))
+    assert [answer.code for answer in answers] == [0, 0], answers
+    assert "resumed at update" in answers[0].out
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_notice_to_one_process_stops_both_at_one_update_and_saves(text, tmp_path):
+    run_alone(text, tmp_path / "whole", UPDATES)
+    run = tmp_path / "stopped"
+    processes = begin_two("train", text, *options(run, updates=UPDATES))
+    wait_until_trains(processes[0], run)
+    processes[1].send_signal(signal.SIGTERM)
+    answers = finish_all(processes)
+    assert [answer.code for answer in answers] == [EXIT_STOPPED, EXIT_STOPPED], answers
+    saved = checkpoint_updates(run / "checkpoints")[-1]
+    assert saved < UPDATES and f"stopped: saved at update {saved}" in answers[0].out
+    answers = finish_all(begin_two("resume", run))
+    assert [answer.code for answer in answers] == [0, 0], answers
+    assert f"resumed at update {saved}" in answers[0].out
+    assert_same_run(run, tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_then_one_then_two_processes_are_one_run(text, tmp_path):
+    run_alone(text, tmp_path / "whole", 120)
+    run = tmp_path / "parts"
+    two = finish_all(begin_two("train", text, *options(run, updates=40)))
+    one = finish_all([start(["resume", str(run), "--updates", "80"])])
+    again = finish_all(begin_two("resume", run, "--updates", 120))
+    assert [answer.code for answer in (*two, *one, *again)] == [0] * 5
+    assert not any("bit-exactness" in answer.err for answer in (*one, *again))
+    assert_same_run(run, tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_what_the_writer_refuses_ends_the_others_at_once(text, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "mine.txt").write_text("not a run")
+    began = time.monotonic()
+    answers = finish_all(begin_two("train", text, *options(run)))
+    assert_refused(answers[0], 2, "holds mine.txt but no run")
+    assert answers[1].code not in (0, EXIT_STOPPED) and time.monotonic() - began < 60
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """What JAX was told of the other processes."""
+    calls: list[tuple] = []
+
+    def initialize(address, *, num_processes, process_id, **_):
+        calls.append((address, num_processes, process_id))
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    return calls
+
+
+def test_a_cluster_is_asked_for_what_is_not_given(asked):
+    Hosts("auto").join()
+    Hosts("auto", 8).join()
+    join_hosts("host:1", 4, 3)
+    join_hosts(None)
+    assert asked == [(None, None, None), (None, 8, None), ("host:1", 4, 3)]
+
+
+def test_where_there_is_no_cluster_that_is_said(monkeypatch):
+    def initialize(*_, **__):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(ConfigurationError, match="auto found no cluster .*; give HOST:PORT of process 0, --processes"):
+        join_hosts("auto")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--processes", "2"], "need a --coordinator"),
+        (["--coordinator", "h:1", "--processes", "2"], "--process expects a number from 0 to 1; got None"),
+        (["--coordinator", "h:1", "--processes", "3", "--process", "0", "--devices", "4"], "over --processes 3 evenly"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused_by_the_command(wrong, said, text, tmp_path, capsys, asked):
+    assert_refused(command(capsys, "train", text, *options(tmp_path / "run"), *wrong), 2, said)
+    assert asked == [] and not (tmp_path / "run").exists()
