@@ -78,7 +78,8 @@ def test_a_run_its_numbers_and_its_model_show_themselves(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_the_table_of_a_model_counts_all_its_parameters(bidirectional: bool) -> None:
+def test_the_table_of_a_model_counts_all_its_parameters(monkeypatch, bidirectional: bool) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a line for each row
     model = jaxrnn.SequenceClassifier(3, 4, 6, cell="lstm", layers=2, bidirectional=bidirectional, rngs=nnx.Rngs(0))
     *lines, last = parameter_table(model).splitlines()
     sizes = [leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))]

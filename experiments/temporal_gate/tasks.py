@@ -74,7 +74,7 @@ class TimedTask:
     batch_size: int = 32
 
     passes_carry, measures_accuracy, shuffled, split = False, False, 0, True
-    writes, validates, windows_per_epoch, fed = False, False, 0, 0
+    writes, validates, windows_per_epoch, fed, block = False, False, 0, 0, 0
 
     @property
     def objective(self) -> TimedTask:
@@ -126,6 +126,9 @@ class TimedTask:
 
     def streams(self, update: int = 0, updates: int = 0) -> np.ndarray:
         return row_numbers(self.batch_size)
+
+    def fit_into(self, free: int) -> None:
+        """Its streams are a number a row."""
 
 
 class TimedClassifier(SequenceClassifier):

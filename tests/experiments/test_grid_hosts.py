@@ -90,7 +90,7 @@ def test_a_stop_of_one_process_stops_both_and_they_go_on(tmp_path):
     ("options", "expected"),
     [
         (("h:1", 2, 2), "a number from 0 to 1; got 2"),
-        (("nowhere", 2, 0), "HOST:PORT of process 0; got 'nowhere'"),
+        (("nowhere", 2, 0), "HOST:PORT of process 0, or auto; got 'nowhere'"),
         ((None, 2, 0), "need a --coordinator"),
     ],
 )
