@@ -8,10 +8,10 @@ turns; a turn is as many updates as one block of the streams has windows, so eac
 smaller here than jaxrnn's 32 MiB, and the network is small, so that what the blocks cost counts for more than it does.
 The losses of both must be equal to the last bit.
 
-Obtained on two cores of an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-26, in a small version beside a load of six
-other programs, so the speeds are noise: 64 MiB, blocks of 1 MiB, 7 rounds, disk 1.05 times as fast as memory (0.80 with
-3 rounds); losses equal to the last bit; peak memory 438 MiB against 556, of which 0.15 GiB are the libraries. Encoding
-509 MiB took 45 s and 0.05 GiB, reading it in blocks of 32 MiB 0.06 GiB more. The large one has not been run yet.
+Obtained on two cores of an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-26, machine quiet, --mebibytes 64
+--block-mebibytes 4: disk 1.026 times as fast as memory, 930 and 918 thousand characters a second; losses equal to the
+last bit; peak memory 434 MiB against 531. Encoding 509 MiB took 45 s beside other work and 0.05 GiB. The large one has
+not been run: with blocks of 32 MiB its rounds take some ten minutes.
 """
 
 from __future__ import annotations
