@@ -15,7 +15,7 @@ from jax.experimental import rnn
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
 from jaxrnn.engines.platforms import members_at_once, platform
-from jaxrnn.engines.window import Window, keep_finished
+from jaxrnn.engines.window import Window, keep_finished, takes_no
 
 
 def why_not_cudnn(cell: Cell, window: Window | None, clip_backward: jax.Array | None) -> str | None:
@@ -30,9 +30,7 @@ def why_not_cudnn(cell: Cell, window: Window | None, clip_backward: jax.Array | 
         return "the library runs one model, not several members at once"
     if window is None:
         return None
-    given = {"resets": window.resets, "a recurrent_mask": window.recurrent_mask, "clip_backward": clip_backward}
-    named = [name for name, array in given.items() if array is not None]
-    return f"it takes no {' and no '.join(named)}" if named else None
+    return takes_no(resets=window.resets, recurrent_mask=window.recurrent_mask, clip_backward=clip_backward)
 
 
 def unroll_cudnn(

@@ -29,6 +29,7 @@ from jaxrnn.engines.window import (
     multiplies_first,
     recurrent_product,
     reset_carry,
+    reset_gradients,
 )
 
 
@@ -124,9 +125,7 @@ class _Hoisted:
                 d_h = d_h * (mask[0] if constant_mask else step_mask)
             d_carry = d_carry._replace(h=d_carry.h + d_h)
             if reset is not None:
-                if fresh is not None:
-                    d_fresh = jax.tree.map(lambda s, d: s + jnp.where(reset[:, None], d, 0), d_fresh, d_carry)
-                d_carry = reset_carry(d_carry, reset, None)
+                d_carry, d_fresh = reset_gradients(d_carry, d_fresh, reset, fresh)
             return (d_carry, jax.tree.map(jnp.add, d_pointwise, d_w), d_fresh), (d_p, d_r)
 
         def block(state, now):

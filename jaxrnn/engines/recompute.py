@@ -18,7 +18,7 @@ from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.platforms import steps_a_turn
 from jaxrnn.engines.products import contract
 from jaxrnn.engines.step import pointwise_of, step_function
-from jaxrnn.engines.window import Window, input_product, input_weights, recurrent_product, reset_carry
+from jaxrnn.engines.window import Window, input_product, input_weights, recurrent_product, reset_carry, reset_gradients
 
 
 def unroll_recompute(
@@ -88,9 +88,7 @@ class _Recompute:
             d_h = d_h if mask is None else d_h * (mask[0] if step_mask is None else step_mask)
             d_before = d_before._replace(h=d_before.h + d_h)
             if reset is not None:
-                if fresh is not None:
-                    d_fresh = jax.tree.map(lambda s, d: s + jnp.where(reset[:, None], d, 0), d_fresh, d_before)
-                d_before = reset_carry(d_before, reset, None)
+                d_before, d_fresh = reset_gradients(d_before, d_fresh, reset, fresh)
             # The carry's own gradient is kept where parameters of the update need it after the loop.
             return (d_before, d_fresh), (d_p, d_r, packed(d_carry) if jax.tree.leaves(pointwise) else None)
 

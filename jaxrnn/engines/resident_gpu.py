@@ -21,7 +21,7 @@ from jaxrnn.engines.products import contract
 from jaxrnn.engines.resident_gpu_backward import backward
 from jaxrnn.engines.resident_gpu_forward import forward
 from jaxrnn.engines.resident_gpu_settings import Setting, Sizes, as_tf32, fits, order_of_columns, padded
-from jaxrnn.engines.window import Window, input_product, input_weights
+from jaxrnn.engines.window import Window, input_product, input_weights, takes_no
 
 
 def unroll_resident(
@@ -54,10 +54,9 @@ def why_not(cell: Cell, window: Window | None, clip_backward: jax.Array | None, 
         return f"W_h of {cell.hidden_features} units does not fit into the shared memory of one program"
     if window is None:
         return None
-    given = {"resets": window.resets, "lengths": window.valid, "a recurrent_mask": window.recurrent_mask}
-    given |= {"clip_backward": clip_backward, "times": window.times if window.times.ndim == 2 else None}
-    named = [name for name, array in given.items() if array is not None]
-    return f"it takes no {' and no '.join(named)}" if named else None
+    times = window.times if window.times.ndim == 2 else None
+    given = {"resets": window.resets, "lengths": window.valid, "recurrent_mask": window.recurrent_mask}
+    return takes_no(**given, clip_backward=clip_backward, times=times)
 
 
 class _Resident:

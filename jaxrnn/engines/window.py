@@ -213,6 +213,19 @@ def reset_carry(carry: Carry, reset: jax.Array, fresh: Carry | None) -> Carry:
     return jax.tree.map(lambda c, new: jnp.where(reset[:, None], new, c), carry, fresh)
 
 
+def reset_gradients(d_carry: Carry, d_fresh: Carry, reset: jax.Array, fresh: Carry | None) -> tuple[Carry, Carry]:
+    """The transpose of `reset_carry`: where reset is true the carry's gradient goes to the fresh start and ends."""
+    if fresh is not None:
+        d_fresh = jax.tree.map(lambda s, d: s + jnp.where(reset[:, None], d, 0), d_fresh, d_carry)
+    return reset_carry(d_carry, reset, None), d_fresh
+
+
+def takes_no(**given: jax.Array | None) -> str | None:
+    """Says which of these an engine does not take, where any of them is given."""
+    named = [name for name, array in given.items() if array is not None]
+    return f"it takes no {' and no '.join(named)}" if named else None
+
+
 def keep_finished(valid: jax.Array, new: Carry, old: Carry, y: jax.Array) -> tuple[Carry, jax.Array]:
     """Past a sequence's end the carry stays and the output is 0; valid is (B,)."""
     carry = jax.tree.map(lambda n, o: jnp.where(valid[:, None], n, o), new, old)

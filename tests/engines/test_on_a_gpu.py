@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxrnn import GRUCell, LSTMCell, VanillaCell, unroll
 from jaxrnn.engines import engines_of
+from jaxrnn.engines.resident import HOPPER
 
 pytestmark = [
     pytest.mark.gpu,
@@ -44,8 +45,10 @@ def assert_near(found, expected, tolerance: float) -> None:
 def test_an_engine_equals_reference(engine, cell_type, precision):
     cell = cell_type(13, 40, kernel_init=jax.nn.initializers.normal(0.1), rngs=nnx.Rngs(0))
     with jax.default_matmul_precision(precision):
-        if engine not in engines_of(cell):
-            pytest.skip(f"{engine} does not run it in {precision}")
+        # Of these only one engine has a right not to run: its products are never float32, its cards are Hopper's.
+        if engine == "resident" and (precision == "float32" or jax.devices()[0].compute_capability != HOPPER):
+            pytest.skip(f"the resident kernels do not run in {precision} on this card")
+        assert engine in engines_of(cell)
     expected = values_and_gradients(cell, "reference", "float32")
     assert_near(values_and_gradients(cell, engine, precision), expected, TOLERANCES[precision])
 
