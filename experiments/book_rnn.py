@@ -24,8 +24,8 @@ from flax import nnx
 from jaxrnn import TrainConfig, load_corpus, open_run, train
 from jaxrnn.devices import use_compile_cache
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.evaluate import evaluate_pieces
 from jaxrnn.inspect import known_word_share, words_of
+from jaxrnn.scoring import evaluate_pieces
 from jaxrnn.storage import json_number, read_samples, write_atomically
 from jaxrnn.terminal import EXIT_OF_STOP, run_app, write_output
 

@@ -3,12 +3,13 @@ from . import cells as cells
 from . import checks as checks
 from . import config as config
 from . import data as data
+from . import decode as decode
 from . import devices as devices
 from . import errors as errors
-from . import evaluate as evaluate
 from . import inspect as inspect
 from . import models as models
 from . import random_streams as random_streams
+from . import scoring as scoring
 from . import storage as storage
 from . import sweeps as sweeps
 from . import tasks as tasks

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.config import TrainConfig
+from jaxrnn.decode.sampling import require_finite
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError, JaxrnnError
 from jaxrnn.models.structure import joined
-from jaxrnn.sample import require_finite
 from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage.checkpoint_leaves import to_leaves
 from jaxrnn.storage.logs import read_metrics

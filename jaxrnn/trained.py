@@ -16,13 +16,13 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.decode.sampling import Sample, sample_ids
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError
-from jaxrnn.evaluate import evaluate_ids
 from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
-from jaxrnn.sample import Sample, sample_ids
+from jaxrnn.scoring.evaluation import evaluate_ids
 from jaxrnn.storage.checkpoint import Shapes
 from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_shapes, to_leaves
 from jaxrnn.storage.model_file import CHECKPOINTS, read_model

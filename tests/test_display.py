@@ -14,9 +14,9 @@ import treescope
 from flax import nnx
 
 import jaxrnn
-from jaxrnn.evaluate import Evaluation
+from jaxrnn.decode.sampling import Sample
 from jaxrnn.models import parameter_table
-from jaxrnn.sample import Sample
+from jaxrnn.scoring.evaluation import Evaluation
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.table import Shown, html_table
 from jaxrnn.training.start import train

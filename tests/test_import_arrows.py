@@ -18,7 +18,7 @@ LEVELS = [
     ["errors", "cells", "optim"],
     ["terminal", "engines"],
     ["checks", "data", "models"],
-    ["random_streams", "sample", "evaluate"],
+    ["random_streams", "decode", "scoring"],
     ["tasks"],
     ["config", "inspect"],
     ["devices"],

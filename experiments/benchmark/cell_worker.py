@@ -78,7 +78,7 @@ class JaxrnnCells:
     def sample(self, length: int) -> np.ndarray:
         import jax
 
-        from jaxrnn.sample import sample_ids
+        from jaxrnn.decode import sample_ids
 
         graphdef, params = self.trainer.graphdef, self.trainer.params()
         chunks = sample_ids(graphdef, params, length=length, key=jax.random.key(0))

@@ -12,9 +12,9 @@ import numpy as np
 from flax import nnx
 
 from jaxrnn.errors import ConfigurationError, DataError
-from jaxrnn.evaluate import PIECES, read_window, windows_of
 from jaxrnn.inspect.activity import Activity, observing
 from jaxrnn.models.loss import loss_nats
+from jaxrnn.scoring.evaluation import PIECES, read_window, windows_of
 
 WINDOW = 256
 LOW, HIGH = 0.1, 0.9  # outside of these a gate is called saturated

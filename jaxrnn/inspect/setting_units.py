@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxrnn.decode.sampling import sample_ids
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.inspect.activity import observing
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
-from jaxrnn.sample import sample_ids
 
 
 class WithUnitSet(nnx.Module):

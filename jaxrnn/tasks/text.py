@@ -23,10 +23,10 @@ from jaxrnn.data.windows import (
     to_streams,
     window_at,
 )
-from jaxrnn.evaluate import evaluate_ids, evaluate_pieces
+from jaxrnn.decode.sampling import sample_ids
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
-from jaxrnn.sample import sample_ids
+from jaxrnn.scoring.evaluation import evaluate_ids, evaluate_pieces
 from jaxrnn.tasks.protocol import FRESH, Batch, Objective, Score, Task
 
 VALIDATION_STREAMS = 32

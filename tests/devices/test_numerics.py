@@ -11,13 +11,13 @@ from flax import nnx
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
+from jaxrnn.decode.sampling import sample_ids
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.dropout import Dropout, DropoutRates
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.structure import params_of
 from jaxrnn.random_streams import run_key
-from jaxrnn.sample import sample_ids
 from jaxrnn.training.job import make_job
 from jaxrnn.training.run_devices import layout_of, prepare_devices
 from jaxrnn.training.trainer import Trainer

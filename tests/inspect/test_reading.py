@@ -12,13 +12,13 @@ from flax import nnx
 
 from jaxrnn.cells import CELLS
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.evaluate import evaluate_ids
 from jaxrnn.inspect import reading
 from jaxrnn.inspect.activity import GATES, observing
 from jaxrnn.inspect.dependence import depends_on, effect_of_replacing, response, similar_spans
 from jaxrnn.inspect.reading import activations, guess, loss_along, read_once, summarise_layers
 from jaxrnn.inspect.setting_units import WithUnitSet, effect_of_setting, sample_from
 from jaxrnn.models.language_model import LanguageModel
+from jaxrnn.scoring.evaluation import evaluate_ids
 from tests.reference.lstm import lstm_gates, lstm_step
 from tests.reference.stack_loop import random_values
 

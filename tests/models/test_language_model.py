@@ -8,12 +8,12 @@ import pytest
 from flax import nnx
 
 from jaxrnn.data.corpus import load_corpus
-from jaxrnn.evaluate import evaluate_ids
+from jaxrnn.decode.sampling import sample_ids
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.structure import model_with, params_of
 from jaxrnn.optim.settings import OptimizerSettings
-from jaxrnn.sample import sample_ids
+from jaxrnn.scoring.evaluation import evaluate_ids
 from tests.reference.random_cell import quick_jit
 from tests.reference.small_model import random_model, to_reference
 from tests.reference.stack_loop import random_values

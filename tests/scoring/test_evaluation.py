@@ -6,8 +6,8 @@ import pytest
 from flax import nnx
 
 from jaxrnn.errors import DataError
-from jaxrnn.evaluate import EVALUATION_STEPS, Evaluation, evaluate_ids, evaluate_pieces
 from jaxrnn.models.structure import params_of
+from jaxrnn.scoring.evaluation import EVALUATION_STEPS, Evaluation, evaluate_ids, evaluate_pieces
 from tests.reference.small_model import random_model, to_reference
 
 SYMBOLS, HIDDEN = 6, 5

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxrnn.decode.sampling import CHUNK, noise_scales, sample_ids
 from jaxrnn.errors import ConfigurationError, NumericError
 from jaxrnn.models.structure import params_of
-from jaxrnn.sample import CHUNK, noise_scales, sample_ids
 from tests.reference.small_model import from_reference, random_model, to_reference
 from tests.reference.training import Trainer
 from tests.trees import assert_trees_equal

@@ -1,0 +1,8 @@
+"""How a trained model writes: rules that choose the next symbol, searches, and what ends a text.
+
+The public names stand in `__init__.pyi`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
