@@ -19,6 +19,7 @@ from jaxrnn.devices.doctor_command import PLATFORM_NAMES, doctor
 from jaxrnn.devices.joining import ALONE, Hosts
 from jaxrnn.errors import EXIT_DONE
 from jaxrnn.inspect.look import LOOK, Look
+from jaxrnn.scoring.adaptation import PLAIN, Scoring
 from jaxrnn.storage.runs_command import runs
 from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, presets, read_settings, settings_of
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number, write_output
@@ -166,14 +167,26 @@ def sample(
 
 
 @app.command
-def evaluate(directory: TrainedPath, text: str, /, *, checkpoint: Checkpoint = None, cell: OwnCell = None) -> int:
+def evaluate(
+    directory: TrainedPath,
+    text: str,
+    /,
+    *,
+    scoring: Annotated[Scoring, Parameter(name="*")] = PLAIN,
+    checkpoint: Checkpoint = None,
+    cell: OwnCell = None,
+) -> int:
     """Score a trained model on a text: every character but the first once. Prints one JSON object.
 
     Args:
       text: a file, a directory, - (standard input) or a known text.
     """
+    adaptation = scoring.adaptation()
     write_output("")  # a closed stdout is refused before anything is scored
-    write_output(json.dumps(_opened(directory, cell).evaluate(text, checkpoint=checkpoint)) + "\n")
+    beside = [_opened(other, cell) for other in scoring.ensemble]
+    options = {"unknown": scoring.unknown, "adaptation": adaptation, "trained_on": scoring.adapt_text}
+    numbers = _opened(directory, cell).evaluate(text, checkpoint, beside=beside, **options)
+    write_output(json.dumps(numbers) + "\n")
     return EXIT_DONE
 
 

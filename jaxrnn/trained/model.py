@@ -13,8 +13,6 @@ import jax
 import numpy as np
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.data.corpus import load_corpus
-from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.decode.sampling import Sample, sample_ids
 from jaxrnn.devices.memory import parameter_count
@@ -22,7 +20,7 @@ from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
-from jaxrnn.scoring.evaluation import evaluate_ids
+from jaxrnn.scoring.adaptation import Adaptation
 from jaxrnn.storage.checkpoint import Shapes
 from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_shapes, to_leaves
 from jaxrnn.storage.model_file import CHECKPOINTS, read_model
@@ -31,6 +29,7 @@ from jaxrnn.tasks.arrays import Arrays, Prediction, predict
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.table import html_table
+from jaxrnn.trained.scored import score_text
 from jaxrnn.training.job import make_model, model_structure, objective_of
 from jaxrnn.training.record import identity
 from jaxrnn.training.report import name_of_model
@@ -193,23 +192,40 @@ class TrainedModel:
         """
         return Sample("".join(self.stream(length, temperature, prime, seed, checkpoint)))
 
-    def evaluate(self, text: str | Sequence[str] | Arrays, checkpoint: str | None = None) -> dict[str, float]:
+    def evaluate(
+        self,
+        text: str | Sequence[str] | Arrays,
+        checkpoint: str | None = None,
+        *,
+        unknown: str = "refuse",
+        beside: Sequence[TrainedModel] = (),
+        adaptation: Adaptation | None = None,
+        trained_on: str | None = None,
+    ) -> dict[str, Any]:
         """Scores the model on a file or known text: every character but the first once; a model of arrays on `Arrays`.
 
+        Args:
+          text: a file, a known text or several; or arrays.
+          checkpoint: see `params`.
+          unknown: "refuse" a text with characters that the vocabulary lacks, or "skip" these.
+          beside: other models of the same symbols; the mean of all probabilities is scored, see `Ensemble`.
+          adaptation: the parameters follow the text, see `jaxrnn.scoring.evaluate_adapting`.
+          trained_on: the text that the model was trained on, of which the adaptation needs gradients; what the record
+            names if None.
+
         Returns:
-          loss_nats, bits_per_char, perplexity, accuracy, characters; or what `Arrays.evaluate` gives.
+          loss_nats, bits_per_char, perplexity, accuracy, characters, and how many were skipped if that was asked for;
+          or what `Arrays.evaluate` gives.
 
         Raises:
           DataError: if the text cannot be read, or has a character that the vocabulary lacks.
+          ConfigurationError: if another model has other symbols, or the text that it was trained on is another now.
         """
         if isinstance(text, Arrays):
             params = self.params(checkpoint)
             with numerics(self.config.dtype):
                 return text.evaluate(self._graphdef(), params)
-        vocabulary, params = self.vocabulary, self.params(checkpoint)
-        corpus = load_corpus(text, ReadingOptions.from_json(self.record["data"]["reading"]), vocabulary)
-        with numerics(self.config.dtype):
-            return evaluate_ids(self._graphdef(), params, corpus.ids, document_end=corpus.document_end).numbers()
+        return score_text(self, text, checkpoint, unknown, beside, adaptation, trained_on)
 
     def predict(self, inputs: Any, lengths: Any = None, checkpoint: str | None = None) -> Prediction:
         """What a model of arrays makes of sequences; see `jaxrnn.Trainer.predict`."""
