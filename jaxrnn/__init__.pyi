@@ -42,13 +42,13 @@ from .models.bidirectional import Bidirectional as Bidirectional
 from .models.language_model import LanguageModel as LanguageModel
 from .models.sequence_classifier import SequenceClassifier as SequenceClassifier
 from .models.stack import Stack as Stack
-from .run import Run as Run
-from .run import open_run as open_run
 from .tasks.arrays import Arrays as Arrays
 from .tasks.sequences import Sequences as Sequences
 from .tasks.stream import Stream as Stream
 from .tasks.text import Text as Text
 from .tasks.users_cells import use_cell as use_cell
+from .trained.run import Run as Run
+from .trained.run import open_run as open_run
 from .training.fitting import fit as fit
 from .training.parts import named_optimizer as named_optimizer
 from .training.start import FitResult as FitResult

@@ -6,8 +6,6 @@ Nothing here imports JAX until the arguments are known to be good: `--help` and 
 from __future__ import annotations
 
 import gc
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,13 +16,11 @@ from jaxrnn.config import CHANGEABLE, CHOICES, DEFAULT_TEXT, TrainConfig
 from jaxrnn.devices.doctor_command import PLATFORM_NAMES, doctor
 from jaxrnn.devices.joining import ALONE, Hosts
 from jaxrnn.errors import EXIT_DONE
-from jaxrnn.inspect.look import LOOK, Look
-from jaxrnn.scoring.adaptation import PLAIN, Scoring
 from jaxrnn.storage.runs_command import runs
 from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, presets, read_settings, settings_of
-from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number, write_output
+from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, write_output
 from jaxrnn.terminal.options import given_of
-from jaxrnn.terminal.progress import Progress
+from jaxrnn.trained.commands import OwnCell, evaluate, export, inspect, plot, sample, use_own
 from jaxrnn.training.options import with_settings
 
 app = App(
@@ -60,7 +56,7 @@ def train(
     window that nobody asked for, and that is too large for the text, is made smaller.
     """
     given = given_of(options) | ({"text": text} if text else {})
-    _use_own(given.get("cell"))
+    use_own(given.get("cell"))
     from_file = read_settings(config, TrainConfig.__dataclass_fields__) if config else {}
     settings = TrainConfig(**settings_of(preset, from_file, given))
     corpus, note = None, None
@@ -85,30 +81,6 @@ def train(
     return EXIT_OF_STOP[train_run(settings, run, progress, corpus).stopped]
 
 
-TrainedPath = Annotated[Path, Parameter(help="the run directory, or a file of `jaxrnn export`.")]
-Checkpoint = Annotated[
-    str | None, Parameter(help="best (by its loss; if not given) or latest; a file holds one of them")
-]
-# Of a run that was trained with a cell of its own: nothing that its files name is imported.
-OwnCell = Annotated[str | None, Parameter(help="MODULE:CLASS, if it was trained with a cell of your own")]
-
-
-def _use_own(cell: str | None) -> None:
-    if cell is not None:
-        from jaxrnn.tasks.users_cells import use_cell
-
-        use_cell(cell)
-
-
-def _opened(directory: Path, cell: str | None) -> Any:
-    from jaxrnn.devices.environment import use_compile_cache
-    from jaxrnn.run import open_run
-
-    use_compile_cache()
-    _use_own(cell)
-    return open_run(directory)
-
-
 @app.command
 @with_settings(lambda name: name in CHANGEABLE)
 def resume(
@@ -126,7 +98,7 @@ def resume(
       devices: auto for as many as it was begun with, or another number, with which its bits are others.
     """
     number = parse_devices(devices)
-    _use_own(cell)
+    use_own(cell)
     from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.training.run_devices import prepare_devices
     from jaxrnn.training.start import resume as resume_run
@@ -134,111 +106,6 @@ def resume(
     use_compile_cache()
     prepare_devices(None, directory, hosts, number)
     return EXIT_OF_STOP[resume_run(directory, options, devices=number).stopped]
-
-
-@app.command
-def sample(
-    directory: TrainedPath,
-    /,
-    *,
-    length: Annotated[int, Parameter(converter=whole_number)] = 1000,
-    temperature: float = 1.0,
-    prime: str = "",
-    seed: Annotated[int, Parameter(converter=whole_number)] = 0,
-    checkpoint: Checkpoint = None,
-    cell: OwnCell = None,
-) -> int:
-    """Let a trained model write.
-
-    Args:
-      length: how many characters to generate.
-      temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
-      prime: text that the model reads first; it is not printed again. Without it, it begins as after a line end.
-      seed: the same seed gives the same text.
-    """
-    write_output("")  # a closed stdout is refused before the model is made
-    for part in _opened(directory, cell).stream(
-        length=length, temperature=temperature, prime=prime, seed=seed, checkpoint=checkpoint
-    ):
-        write_output(part, escape=False)
-    if sys.stdout.isatty():
-        write_output("\n")
-    return EXIT_DONE
-
-
-@app.command
-def evaluate(
-    directory: TrainedPath,
-    text: str,
-    /,
-    *,
-    scoring: Annotated[Scoring, Parameter(name="*")] = PLAIN,
-    checkpoint: Checkpoint = None,
-    cell: OwnCell = None,
-) -> int:
-    """Score a trained model on a text: every character but the first once. Prints one JSON object.
-
-    Args:
-      text: a file, a directory, - (standard input) or a known text.
-    """
-    adaptation = scoring.adaptation()
-    write_output("")  # a closed stdout is refused before anything is scored
-    beside = [_opened(other, cell) for other in scoring.ensemble]
-    options = {"unknown": scoring.unknown, "adaptation": adaptation, "trained_on": scoring.adapt_text}
-    numbers = _opened(directory, cell).evaluate(text, checkpoint, beside=beside, **options)
-    write_output(json.dumps(numbers) + "\n")
-    return EXIT_DONE
-
-
-@app.command
-def inspect(
-    directory: TrainedPath, /, *, look: Annotated[Look, Parameter(name="*")] = LOOK, cell: OwnCell = None
-) -> int:
-    """See inside a trained model: a text coloured by its probabilities, gates, and units that track the text."""
-    if look.html is None:
-        write_output("")  # a closed stdout is refused before anything is read
-    opened = _opened(directory, cell)
-    from jaxrnn.devices.numerics import numerics
-    from jaxrnn.inspect.report_of_run import look_inside_run, show
-    from jaxrnn.inspect.report_page import page
-    from jaxrnn.storage.small_files import write_atomically
-
-    with numerics(opened.config.dtype):
-        inside = look_inside_run(opened, look, for_page=look.html is not None)
-    if look.html is None:
-        show(inside, beneath=look.beneath)
-    else:
-        write_atomically(look.html, page(inside, title=repr(opened), beneath=look.beneath))
-        Progress().message(str(look.html))
-    return EXIT_DONE
-
-
-@app.command
-def plot(directory: Path, /, *, output: Path | None = None, cell: OwnCell = None) -> int:
-    """Draw the learning curve of a run.
-
-    Args:
-      directory: the run directory.
-      output: the picture; DIR/plots/learning_curve.png if not given.
-    """
-    Progress().message(str(_opened(directory, cell).save_plot(output)))
-    return EXIT_DONE
-
-
-@app.command
-def export(directory: Path, model: Path, /, *, checkpoint: str = "best", cell: OwnCell = None) -> int:
-    """Write the model of a run as one file, which sample, evaluate and jaxrnn.open_run take in place of the run.
-
-    It holds the parameters, the settings and the vocabulary, no text and no path of this machine. A file of that name
-    is replaced if it is an earlier export of the same run; anything else of that name is refused.
-
-    Args:
-      directory: the run directory.
-      model: the file, whose name ends in .safetensors.
-      checkpoint: best (lowest smoothed loss) or latest.
-    """
-    Progress().message(str(_opened(directory, cell).export(model, checkpoint)))
-    return EXIT_DONE
 
 
 @app.command
@@ -253,6 +120,8 @@ def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
     return EXIT_DONE
 
 
+for command in (sample, evaluate, inspect, plot, export):
+    app.command(command)
 app.command(presets)
 app.command(runs)
 app.command(doctor)

@@ -139,7 +139,7 @@ def test_details_are_at_most_nineteen_lines(
     def fails(*_: Any) -> None:
         raise ConfigurationError("wrong", [f"row {i}" for i in range(count)])
 
-    monkeypatch.setattr("jaxrnn.run.open_run", fails)
+    monkeypatch.setattr("jaxrnn.trained.run.open_run", fails)
     assert exit_code_of(app, ["plot", str(tmp_path)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 + min(count, MAX_DETAIL_LINES)
@@ -165,7 +165,7 @@ def test_any_other_fault_is_one_line_too(
     def fails(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("jaxrnn.run.open_run", fails)
+    monkeypatch.setattr("jaxrnn.trained.run.open_run", fails)
     assert exit_code_of(app, ["plot", str(tmp_path)]) == code
     err = capsys.readouterr().err
     assert said in err and "Traceback" not in err and len(err.splitlines()) <= 20

@@ -25,7 +25,7 @@ LEVELS = [
     ["storage"],
     ["training"],
     ["trained"],
-    ["run", "sweeps"],
+    ["sweeps"],
     ["cli", "__init__"],
     ["__main__"],
 ]
@@ -93,7 +93,7 @@ def test_no_imports_go_in_a_circle():
 def test_the_arrows_are_really_read():
     """Guards the reader itself: imports of modules, of names, and inside functions."""
     assert "jaxrnn.cells.base" in LIBRARY_IMPORTS["jaxrnn.cells.vanilla"]
-    assert {"jaxrnn.storage.checkpoint", "jaxrnn.inspect.plots"} <= LIBRARY_IMPORTS["jaxrnn.run"]
+    assert {"jaxrnn.storage.checkpoint", "jaxrnn.inspect.plots"} <= LIBRARY_IMPORTS["jaxrnn.trained.run"]
     assert "jaxrnn.training.start" in LIBRARY_IMPORTS["jaxrnn.cli"]
 
 
@@ -170,7 +170,7 @@ def test_import_jaxrnn_loads_neither_jax_nor_an_extra():
 
 
 def test_opening_a_run_loads_no_extra():
-    assert loaded_after("import jaxrnn.run, jaxrnn.training.start, jaxrnn.cli", EXTRAS | {"jax"}) == {"jax"}
+    assert loaded_after("import jaxrnn.trained.run, jaxrnn.training.start, jaxrnn.cli", EXTRAS | {"jax"}) == {"jax"}
 
 
 def test_every_public_name_can_be_had():

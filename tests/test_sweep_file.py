@@ -17,11 +17,11 @@ from jaxrnn import sweeps
 from jaxrnn.cli import app
 from jaxrnn.config import TrainConfig
 from jaxrnn.errors import ConfigurationError, NumericError
-from jaxrnn.run import open_run
 from jaxrnn.sweeps import Sweep
 from jaxrnn.tasks import sequences
 from jaxrnn.tasks.presets import settings_of
 from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.trained.run import open_run
 from jaxrnn.training.member_runs import MemberResult
 from jaxrnn.training.sweep_file import read_sweep, sweep_path
 

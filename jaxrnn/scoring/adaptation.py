@@ -29,8 +29,8 @@ class Adaptation:
       ConfigurationError: if one of them is out of range.
     """
 
-    rate: float = 1e-3
-    decay: float = 0.01
+    rate: float = 3e-4
+    decay: float = 1e-4
     segment: int = 20
 
     def __post_init__(self) -> None:

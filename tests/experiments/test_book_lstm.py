@@ -7,8 +7,8 @@ import pytest
 
 from experiments import book_lstm
 from experiments.book_lstm import accuracy_rows, main, mean_accuracy, newline_shares, recipe
-from jaxrnn.run import open_run
 from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.trained.run import open_run
 
 pytest.importorskip("matplotlib")
 

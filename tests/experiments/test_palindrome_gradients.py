@@ -9,9 +9,9 @@ import pytest
 
 from experiments.palindromes import gradients
 from experiments.palindromes.gradients import app, law, norm_table
-from jaxrnn.run import open_run
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.trained.run import open_run
 
 pytest.importorskip("matplotlib")
 

@@ -14,10 +14,10 @@ import pytest
 
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import CheckpointError, JaxrnnError
-from jaxrnn.run import open_run
 from jaxrnn.storage.checkpoint import load_checkpoint, save_checkpoint
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.vocabulary_file import load_vocabulary, save_vocabulary
+from jaxrnn.trained.run import open_run
 from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
 from jaxrnn.training.record import refuse_other_run
 

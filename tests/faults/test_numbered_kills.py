@@ -145,7 +145,7 @@ def test_kills_at_random_instants_of_saves_lose_no_acknowledged_checkpoint(tmp_p
 RUNS = (
     SHIM
     + """
-import jaxrnn.inspect.plots, jaxrnn.run, jaxrnn.training.start
+import jaxrnn.inspect.plots, jaxrnn.trained.run, jaxrnn.training.start
 from jaxrnn.cli import app
 from jaxrnn.terminal.command import exit_code_of
 from orbax.checkpoint import v1

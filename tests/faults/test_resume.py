@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 from jaxrnn.cli import app
-from jaxrnn.run import open_run
 from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage import checkpoint_leaves, run_directory
 from jaxrnn.storage.checkpoint import Checkpoint, checkpoint_updates, save_checkpoint
 from jaxrnn.storage.logs import AppendLog
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.trained.run import open_run
 from jaxrnn.training import members
 from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
 from jaxrnn.training.job import make_job

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from jaxrnn.models.structure import params_of
-from jaxrnn.run import open_run
 from jaxrnn.storage.logs import read_samples
 from jaxrnn.storage.vocabulary_file import load_vocabulary
+from jaxrnn.trained.run import open_run
 
 from .support import assert_refused, command, finish, five_parts, start, tiny_options, tree
 

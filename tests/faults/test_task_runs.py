@@ -13,10 +13,10 @@ import pytest
 
 from jaxrnn.cli import app
 from jaxrnn.config import TrainConfig
-from jaxrnn.run import open_run
 from jaxrnn.storage.checkpoint import checkpoint_updates
 from jaxrnn.storage.run_directory import default_run_path
 from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.trained.run import open_run
 from jaxrnn.training.loop import Loop
 
 from .support import Answer, assert_refused, command, expected_rows, leaves_of

@@ -16,8 +16,8 @@ import numpy as np
 
 import jaxrnn
 from jaxrnn.config import TrainConfig
-from jaxrnn.run import Run, open_run
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.trained.run import Run, open_run
 from jaxrnn.training.start import train
 
 FOLDER = Path(__file__).parent

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.run import open_run
 from jaxrnn.storage.checkpoint import checkpoint_updates
 from jaxrnn.storage.logs import read_metrics
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.trained.run import open_run
 from jaxrnn.training.member_runs import MemberResult, train_members
 from tests.trees import assert_trees_equal
 

@@ -15,8 +15,8 @@ import pytest
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.run import open_run
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.trained.run import open_run
 from jaxrnn.training.job import make_job
 from jaxrnn.training.judgement import judged, shown, taken_back
 from jaxrnn.training.member_runs import train_members

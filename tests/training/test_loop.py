@@ -16,10 +16,10 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.decode.sampling import sample_ids
 from jaxrnn.models.structure import params_of
 from jaxrnn.random_streams import STREAM_INIT, STREAM_SAMPLES, run_key, stream_key
-from jaxrnn.run import open_run
 from jaxrnn.storage.logs import read_metrics, read_samples
 from jaxrnn.tasks.text import NextSymbol
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.trained.run import open_run
 from jaxrnn.training.job import make_model
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.start import train

@@ -11,10 +11,10 @@ import pytest
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.errors import CheckpointError, StorageError
-from jaxrnn.run import open_run
 from jaxrnn.storage.checkpoint import checkpoint_updates
 from jaxrnn.storage.small_files import read_json
 from jaxrnn.terminal.stop_request import StopRequest
+from jaxrnn.trained.run import open_run
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import MemberResult
 from jaxrnn.training.report import Report

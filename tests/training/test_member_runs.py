@@ -17,9 +17,9 @@ from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.splits import split_text
 from jaxrnn.devices.mesh import Layout
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.run import open_run
 from jaxrnn.storage.logs import read_samples
 from jaxrnn.tasks import sequences
+from jaxrnn.trained.run import open_run
 from jaxrnn.training.early_stopping import EarlyStopping, initial_early_stopping
 from jaxrnn.training.job import make_job
 from jaxrnn.training.loop import Loop

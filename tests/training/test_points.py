@@ -11,8 +11,8 @@ import pytest
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
-from jaxrnn.run import open_run
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.trained.run import open_run
 from jaxrnn.training.callbacks import Callback
 from jaxrnn.training.start import train
 from jaxrnn.training.trainer import Trainer

@@ -13,9 +13,9 @@ import pytest
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.run import open_run
 from jaxrnn.storage.logs import read_metrics
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.trained.run import open_run
 from jaxrnn.training.job import make_job
 from jaxrnn.training.rows import Rows
 from jaxrnn.training.start import train

@@ -1,0 +1,56 @@
+"""`jaxrnn evaluate` on a model in one file: unknown characters, models together, parameters that follow the text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxrnn.trained.run import open_run
+from tests.faults.support import assert_refused, command
+
+MODEL = Path(__file__).parent.parent / "golden" / "model_text.safetensors"
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Characters that the model knows."""
+    symbols = open_run(MODEL).vocabulary.symbols
+    path = tmp_path / "known.txt"
+    path.write_text("".join(symbols[i * i % len(symbols)] for i in range(90)), encoding="utf-8")
+    return path
+
+
+def told(capsys: Any, *arguments: object) -> dict[str, Any]:
+    answer = command(capsys, "evaluate", MODEL, *arguments)
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)
+
+
+def test_unknown_characters_are_skipped_and_counted_or_refused(text: Path, capsys: Any) -> None:
+    strange = text.with_name("strange.txt")
+    strange.write_text("\u2603".join(["", *text.read_text("utf-8"), ""]), encoding="utf-8")
+    assert told(capsys, strange, "--unknown", "skip") == told(capsys, text) | {"skipped": 91}
+    assert told(capsys, text, "--unknown", "skip")["skipped"] == 0
+    assert_refused(command(capsys, "evaluate", MODEL, strange), 3, "U+2603")
+    assert_refused(command(capsys, "evaluate", MODEL, text, "--unknown", "guess"), 2, "--unknown")
+
+
+def test_a_model_beside_itself_scores_as_alone(text: Path, capsys: Any) -> None:
+    together = told(capsys, text, "--ensemble", MODEL, "--ensemble", MODEL)
+    assert together == pytest.approx(told(capsys, text), rel=1e-5)
+
+
+def test_a_model_of_another_kind_is_refused(text: Path, capsys: Any) -> None:
+    other = MODEL.with_name("model_palindromes.safetensors")
+    assert_refused(command(capsys, "evaluate", MODEL, text, "--ensemble", other), 2, "not on a text")
+
+
+def test_parameters_follow_a_text_that_is_no_other(text: Path, capsys: Any) -> None:
+    still = told(capsys, text, "--adapt", "--adapt-text", text, "--adapt-rate", 0)
+    assert still == pytest.approx(told(capsys, text), rel=1e-5)
+    assert told(capsys, text, "--adapt", "--adapt-text", text)["loss_nats"] < still["loss_nats"]
+    assert_refused(command(capsys, "evaluate", MODEL, text, "--adapt"), 3, "--adapt-text")
+    assert_refused(command(capsys, "evaluate", MODEL, text, "--adapt", "--adapt-rate", -1), 2, "--adapt-rate")
