@@ -223,9 +223,6 @@ def loss_by_depth(rows: list[Row]) -> Figure:
     return figure
 
 
-# ---- their parts ----
-
-
 def unique(rows: Iterable[Row], *names: str) -> list[tuple]:
     """The different values of these columns, sorted."""
     return sorted({tuple(row[name] for name in names) for row in rows})
