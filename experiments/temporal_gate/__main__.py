@@ -131,7 +131,7 @@ def noise(
     from experiments.temporal_gate.learner import GATED, Learner, Size, learn
     from experiments.temporal_gate.tasks import NoisyWaves, TimedTask
     from experiments.temporal_gate.timed_signals import Bursts
-    from experiments.temporal_gate.units import noise_of_gates
+    from experiments.temporal_gate.units import noise_of_gates, units_of_gates
 
     check_counts(seeds=seeds, updates=updates, hidden=hidden, batch_size=batch_size, length=length)
     check_positive(learning_rate=learning_rate, period=period)
@@ -156,6 +156,8 @@ def noise(
         "accuracy": {name: curve.accuracy.tolist() for name, curve in curves.items()},
         "updates": curves["LSTM"].updates.tolist(),
         "gates": noise_of_gates(curves["gated LSTM"], bursts, length),
+        "units": units_of_gates(curves["gated LSTM"]),
+        "sensitivity": [of.tolist() for of in curves["gated LSTM"].sensitivity],
     }
     report_accuracies({name: curve.accuracy[:, -1] for name, curve in curves.items()}, "gated LSTM")
     print_gates(numbers["gates"], bursts)
