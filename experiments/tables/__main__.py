@@ -24,8 +24,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "book-epochs": book.epochs,
     "book-words": book.words,
     "gradient-tables": book.gradient_tables,
-    "grid-64": lambda: grid.test_losses(64),
-    "grid-128": lambda: grid.test_losses(128),
+    "grid-64": lambda: grid.losses(64),
+    "grid-128": lambda: grid.losses(128),
     "grid-rates": grid.rates,
     "grid-dropout": grid.dropout,
     "grid-published": grid.published_gaps,
@@ -34,8 +34,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "palindromes-report-d": tasks.report_d,
     "palindromes-gradients": tasks.gradients,
     "temporal-gate": tasks.gate,
-    "temporal-gate-units": tasks.gate_units,
     "skip-connections": tasks.skips,
+    "temperatures": tasks.temperatures,
+    "corpus-facts": tasks.corpus_facts,
 }
 
 

@@ -172,7 +172,8 @@ def distinct_words(path: Path) -> None:
     from jaxrnn.inspect import draw_distinct_words
 
     rows = read_csv("distinct_words")
-    counts, borders, every = {}, {}, rows[0]["characters"]
+    counts: dict[str, list[int]] = {}
+    borders, every = {}, rows[0]["characters"]
     for row in rows:
         counts.setdefault(row["text"], []).append(row["distinct_words"])
         borders[row["text"]] = {"validation": row["characters"] * 8 // 10, "test": row["characters"] * 9 // 10}

@@ -16,7 +16,8 @@ CELLS = {"vanilla": "vanilla", "lstm": "LSTM", "gru": "GRU", "temporal-gate-lstm
 
 def curves_of_steps(name: str) -> dict[str, list[Curve]]:
     """The accuracy of each network and seed at every update."""
-    rows, found = read_csv(name), {}
+    rows = read_csv(name)
+    found: dict[str, list[Curve]] = {}
     for column in list(rows[0])[1:]:
         network = column.rpartition(", ")[0]
         right = np.array([row[column] for row in rows])
@@ -82,20 +83,6 @@ def gate() -> str:
     return markdown(["task", "network", "accuracy (seeds)"], table)
 
 
-def gate_units() -> str:
-    """The gates of each seed of the noise task, weighted by how much the answer uses them."""
-    rows, table = read_csv("temporal_gate_units"), []
-    for seed in sorted({row["seed"] for row in rows}):
-        cells = [seed]
-        for when in ("before", "after"):
-            of = [row for row in rows if (row["seed"], row["when"]) == (seed, when)]
-            use = np.array([row["use"] for row in of])
-            for part in ("period", "open_ratio"):
-                cells.append(f"{np.average([row[part] for row in of], weights=use):.2f}")
-        table.append(cells)
-    return markdown(["seed", "period at first", "open ratio at first", "period learned", "open ratio learned"], table)
-
-
 def skips() -> str:
     """Smoothed loss and the gradient that reaches layer 1 of three LSTM layers, with and without skips."""
     rows, table = read_csv("skip_connections"), []
@@ -106,3 +93,19 @@ def skips() -> str:
             norm = spread([row["gradient_norm"] for row in of])
             table.append(["yes" if with_skips else "no", update, loss, f"{norm.mean:.2g} +- {norm.deviation:.1g}"])
     return markdown(["skips", "updates", "smoothed loss, nats", "gradient norm at layer 1"], table)
+
+
+def temperatures() -> str:
+    """Repeated phrases and unknown words by temperature."""
+    rows, table = read_csv("temperatures"), []
+    for temperature in dict.fromkeys(row["temperature"] for row in rows):
+        of = [row for row in rows if row["temperature"] == temperature]
+        shares = [told([100 * row[name] for row in of], 1) for name in ("repeated_phrases", "unknown_words")]
+        table.append([temperature, *shares])
+    return markdown(["temperature", "phrases of four words repeated, %", "words that the book lacks, %"], table)
+
+
+def corpus_facts() -> str:
+    """Direct speech, readability, functions and variables."""
+    rows = [[row["text"], row["fact"], f"{row['value']:,}"] for row in read_csv("corpus_facts")]
+    return markdown(["text", "fact", ""], rows)

@@ -60,7 +60,7 @@ def test_a_probable_misprint_is_marked_and_an_excerpt_stands_alone():
 
 def test_the_validation_losses_are_within_what_the_thesis_says_of_them():
     """It finds test and validation all but equal on War and Peace, and validation far lower on the Linux source."""
-    gaps = {text: [] for text, _, _ in VALIDATION}
+    gaps: dict[str, list[float]] = {text: [] for text, _, _ in VALIDATION}
     for key, losses in VALIDATION.items():
         gaps[key[0]] += [test - valid for test, valid in zip(PUBLISHED[key], losses, strict=True)]
     assert len(gaps["warpeace"]) == len(gaps["linux"]) == 48 and max(map(abs, gaps["warpeace"])) < 0.015
