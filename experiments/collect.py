@@ -59,9 +59,9 @@ def names_of(text: str, at_least: int = NAME_AT_LEAST) -> frozenset[str]:
     return frozenset(
         word
         for word, forms in by_word.items()
-        if all(form[0].isupper() for form in forms)
+        if len(word) > 2
+        and all(form[0].isupper() and form.isalpha() for form in forms)
         and sum(counts[form] for form in forms) >= at_least
-        and len(word) > 2
     )
 
 

@@ -60,7 +60,8 @@ print(size_table(V))
 #
 # Each row of the file is a model: its settings, and its losses in nats a character. Of each cell, depth and size the
 # one with the lowest validation loss counts, and its test loss is what is told; the test data chooses nothing. The
-# numbers of the thesis (at the same rate) and of KJL stand beside it.
+# numbers of the thesis (at the same rate) and of KJL, as the thesis quotes them, stand beside it; a (?) marks what it
+# probably misprints.
 
 # %%
 NUMBERS = {

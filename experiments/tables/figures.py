@@ -70,10 +70,10 @@ def book_curves(path: Path) -> None:
                 axes.axvline(at, color="tab:red", linewidth=0.6, alpha=0.6)
             axes.axvline(best[0]["update"], color="tab:green", linestyle="--", linewidth=1.0, label="seed 0, best")
             axes.plot([], [], color="tab:red", linewidth=0.6, label="ends of epochs")
-        axes.set(title=title, xlabel="update", ylim=(40, 75 if last > 10_000 else 110))
+        axes.set(title=title, xlabel="update", ylim=(39, 75 if last > 10_000 else 110))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.margins(x=0.01)
-        axes.legend(frameon=False, fontsize="small")
+        axes.legend(loc="upper right", fontsize="small", framealpha=0.9)
     figure.axes[0].set_ylabel("loss of 25 characters (nats)")
     figure.savefig(path, dpi=110)
 

@@ -1,4 +1,4 @@
-"""The tables of the documentation are those of the committed numbers, byte for byte; its figures are drawn from them."""
+"""The tables of the documentation are those of the committed numbers, byte for byte; its figures are drawn of them."""
 
 import re
 from pathlib import Path
