@@ -87,7 +87,7 @@ class Row:
 
     def told(self) -> str:
         """Which kind of differences misses the published maximum, and by how much; nothing if all meet it."""
-        return "; ".join(f"{method} misses by {factor:.1f}" for method, factor in self.misses.items())
+        return "; ".join(f"{method} misses by {factor:.3g}" for method, factor in self.misses.items())
 
 
 def compute_table(table: Table, text_name: str, ids: np.ndarray, vocabulary_size: int) -> list[Row]:
@@ -148,7 +148,7 @@ def main(
             for row in compute_table(table, name, ids, size):
                 obtained = "".join(f"{error:12.1e}" for error in row.differences.values())
                 numbers = f"{row.published:9.1e}{obtained}{row.hand_derived:14.1e}{row.share_below_1e6:14.1%}"
-                print(f"  {row.group:5}  {numbers}  {row.told()}", flush=True)
+                print(f"  {row.group:5}  {numbers}  {row.told()}".rstrip(), flush=True)
                 rows.append(row)
     if json_file is not None:
         json_file.write_text(json.dumps([{**asdict(row), "misses": row.misses} for row in rows], indent=1) + "\n")

@@ -38,7 +38,7 @@ def repeated_share(text: str, words: int = PHRASE) -> float:
     """
     found = words_of(text)
     runs = [tuple(found[i : i + words]) for i in range(len(found) - words + 1)]
-    return 1 - len({*runs}) / len(runs) if runs else 0.0
+    return (len(runs) - len({*runs})) / len(runs) if runs else 0.0
 
 
 def main(*, csv_file: Annotated[Path | None, Parameter("--csv")] = None, texts: bool = False) -> int:

@@ -94,6 +94,6 @@ def gradient_tables() -> str:
         for method in dict.fromkeys(row["differences"] for row in rows):
             of = {row["group"]: row["error"] for row in rows if row["differences"] == method}
             over = {group: of[group] / published[group] for group in GROUPS if of[group] > published[group]}
-            met = ", ".join(f"{group} by {factor:.1f}" for group, factor in over.items())
+            met = ", ".join(f"{group} by {factor:.3g}" for group, factor in over.items())
             lines.append(["", method, *(f"{of[group]:.1e}" for group in GROUPS), f"misses {met}" if met else "all met"])
     return markdown(["table", "", *GROUPS, "published maximum"], lines)
