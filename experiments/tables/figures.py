@@ -97,6 +97,26 @@ def raw_loss(path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def first_steps(path: Path) -> None:
+    """Report D's figure 4: accuracy and loss of an LSTM that writes a book, its first 2,000 updates."""
+    from jaxrnn.inspect import Figure
+
+    rows = [row for row in read_csv("book_lstm") if row["update"] <= 2_000]
+    at = [row["update"] for row in rows]
+    figure = Figure(figsize=(10.0, 3.8), layout="constrained")
+    accuracy, loss = figure.subplots(1, 2)
+    accuracy.plot(at, [row["train/recent_accuracy"] for row in rows], color="tab:blue", label="mean of 100 updates")
+    loss.plot(at, [row["train/loss_nats"] for row in rows], color="0.75", label="one update")
+    loss.plot(at, [row["train/smooth_loss_nats"] for row in rows], color="tab:blue", label="smoothed")
+    for axes, name in ((accuracy, "training accuracy"), (loss, "training loss (nats per character)")):
+        axes.set(xlabel="update", ylabel=name)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.margins(x=0.01)
+        axes.grid(color="0.9")
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
 def steps(path: Path) -> None:
     """Accuracy against the update at T = 5."""
     draw_curves(curves_of_steps("palindromes_steps"), path, "T = 5")
@@ -187,6 +207,7 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "grid_depth_warpeace_64": grid_depth(64),
     "grid_depth_warpeace_128": grid_depth(128),
     "palindromes_lengths": lambda path: draw_lengths(read_csv("palindromes_lengths"), path),
+    "book_lstm_first_steps": first_steps,
     "palindromes_steps": steps,
     "palindromes_hidden_gradients": hidden_gradients,
     "palindromes_jacobian_law": jacobian_law,
