@@ -39,6 +39,15 @@ def test_the_speeds_drawn_are_those_of_the_table():
     assert told == [list(row.values()) for row in read_csv("benchmark_cells")] and len(told) == 10
 
 
+def test_the_speeds_of_the_book_recipe_are_those_of_the_table():
+    rows = [
+        [row["program"], f"{row['updates_per_second']:,}", f"{row['jaxrnn_is_faster_by'] or ''}"]
+        for row in read_csv("benchmark_book")
+    ]
+    table = "".join("| " + " | ".join(row).rstrip() + " |\n" for row in rows)
+    assert f"| | updates/s | jaxrnn is faster by |\n|---|---|---|\n{table}" in README.read_text("utf-8")
+
+
 def test_every_figure_of_the_documentation_has_its_numbers_or_is_named():
     committed = {path.stem for path in (HERE / "figures").glob("*.png")}
     assert committed == {*FIGURES} | WITHOUT_NUMBERS | {name for name in committed if name.startswith("inside_")}
