@@ -134,22 +134,25 @@ def steps(run: Path, name: str) -> int:
 
 @app.command
 def gate(run: Path) -> int:
-    """Accuracies, gates and sensitivities of the temporal gate.
+    """Accuracies, gates and sensitivities of the temporal gate, of what was run.
 
     Args:
       run: the directory of `temporal_gate noise` and `sines`.
     """
-    noise, sines = (json.loads((run / f"{name}.json").read_text("utf-8")) for name in ("noise", "sines"))
-    for name, found in (("noise", {"": noise["accuracy"]}), ("sines", sines["accuracy"])):
-        updates = (noise if name == "noise" else sines)["updates"]
+    found = {name: run / f"{name}.json" for name in ("noise", "sines")}
+    known = {name: json.loads(path.read_text("utf-8")) for name, path in found.items() if path.is_file()}
+    for name, of in known.items():
         rows = [
             [mode, network, seed, update, round(value, 4)]
-            for mode, networks in found.items()
+            for mode, networks in ({"": of["accuracy"]} if name == "noise" else of["accuracy"]).items()
             for network, by_seed in networks.items()
             for seed, values in enumerate(by_seed)
-            for update, value in zip(updates, values, strict=True)
+            for update, value in zip(of["updates"], values, strict=True)
         ]
         write_csv(f"temporal_gate_{name}", ["sampling", "network", "seed", "update", "accuracy"], rows)
+    if "noise" not in known:
+        return 0
+    noise = known["noise"]
     parts = ("period", "shift", "open_ratio", "use")
     units = [
         [when, seed, unit, *(f"{of[part][unit]:.5g}" for part in parts)]

@@ -40,7 +40,7 @@ def read_grids(runs: Iterable[Path]) -> GridData:
     Raises:
       ConfigurationError: if a directory holds no grid.
 
-    An excerpt (--characters) has its own name, since what was published of the text is not of it.
+    An excerpt (--characters) is named TEXT[:N], since what was published of the text is not of it.
     """
     rows: dict[str, Row] = {}
     histories: dict[str, tuple[Row, list[Row]]] = {}
@@ -48,7 +48,7 @@ def read_grids(runs: Iterable[Path]) -> GridData:
         if not (run / "grid.json").is_file():
             raise ConfigurationError(f"{run} holds no grid; give the --run of one")
         characters = read_json(run / "grid.json").get("recipe", {}).get("characters")
-        excerpt = f", first {characters:,} characters" if characters else ""
+        excerpt = f"[:{characters}]" if characters else ""
         for row in read_rows(run):
             row["text"] += excerpt
             rows.setdefault(identity(row), row)

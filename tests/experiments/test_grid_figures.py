@@ -201,7 +201,7 @@ def test_an_excerpt_is_drawn_under_its_own_name(tmp_path):
     (run / "grid.json").write_text('{"recipe": {"characters": 60000}}')
     data = read_grids([run])
     named = {row["text"] for row in [*data.rows, *(row for row, _ in data.histories.values())]}
-    assert named == {"warpeace, first 60,000 characters"}
+    assert named == {"warpeace[:60000]"}
 
 
 def test_several_grids_are_drawn_together_and_a_member_of_both_counts_once(tmp_path):
