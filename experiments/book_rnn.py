@@ -44,14 +44,16 @@ class Preset:
     updates: int | None = None
     epochs: int | None = None
     sample_every: int = 10_000
+    log_every: int = TrainConfig.log_every
 
 
 PRESETS = {
     "a-100k": Preset(updates=100_000),
     "a-300k": Preset(updates=300_000),
+    "b-10k": Preset(updates=10_000, sample_every=1_000),
     "b-100k": Preset(updates=100_000),
     "c-100k": Preset(updates=100_000),
-    "c-2-epochs": Preset(epochs=2),
+    "c-2-epochs": Preset(epochs=2, log_every=1),  # C draws the loss of each update
     "c-7-epochs": Preset(epochs=7),
     "smoke": Preset(updates=300, sample_every=100),
 }
@@ -73,7 +75,7 @@ def main(
 
     Args:
       text: a file or a known text.
-      preset: a-100k, a-300k, b-100k, c-100k, c-2-epochs, c-7-epochs or smoke: how long.
+      preset: a-100k, a-300k, b-10k, b-100k, c-100k, c-2-epochs, c-7-epochs or smoke: how long.
       updates: this many updates, in place of the preset's.
       epochs: this many epochs, in place of the preset's.
       clip_value: limit of each gradient entry; 0 clips nothing.
@@ -94,6 +96,7 @@ def main(
         learning_rate=learning_rate,
         seed=seed,
         sample_every=length.sample_every,
+        log_every=length.log_every,
         best_by="smoothed",
     )
     use_compile_cache()

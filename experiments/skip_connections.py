@@ -1,6 +1,6 @@
 """What skip connections do to three LSTM layers: the loss, and the gradient that reaches the lowest layer.
 
-    python -m experiments.skip_connections
+    python -m experiments.skip_connections [--csv FILE]
 
 Three layers of 64 LSTM units with and without skip connections (the input to every layer, every layer to the output),
 on the Python language reference, from the same seeds; the norm of the mean gradient at layer 1 after so many updates.
@@ -18,6 +18,8 @@ After 100 updates 600 times as much of the gradient reaches the lowest layer wit
 from __future__ import annotations
 
 import argparse
+import csv
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -78,13 +80,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, nargs="+", default=[0, 100, 300, 600])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--csv", type=Path, help="where the numbers of every seed go")
     arguments = parser.parse_args()
+    table: list[tuple] = [("skip_connections", "seed", "update", "smooth_loss_nats", "gradient_norm")]
     corpus = load_corpus("python-reference")
     print("| skip connections | updates | smoothed loss, nats | gradient norm at layer 1 |\n|---|---|---|---|")
     for skip_connections in (False, True):
         by_seed = rows(corpus, skip_connections, sorted(arguments.updates), arguments.seeds)
+        for seed, found in enumerate(by_seed.tolist()):
+            table += [(skip_connections, seed, int(total), loss, norm) for total, loss, norm in found]
         for total, loss, norm in by_seed.mean(axis=0):
-            print(f"| {'yes' if skip_connections else 'no'} | {total:.0f} | {loss:.3f} | {norm:.2e} |")
+            print(f"| {'yes' if skip_connections else 'no'} | {total:.0f} | {loss:.3f} | {norm:.2e} |", flush=True)
+    if arguments.csv:
+        with open(arguments.csv, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(table)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from jaxrnn.checks import (
     parse_devices,
     parse_interval,
 )
-from jaxrnn.data.reading_options import ReadingOptions
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.optim.table import OPTIMIZERS, rules_with
 from jaxrnn.tasks.contradictions import OWN_TASK, refuse_contradictions
@@ -29,6 +28,7 @@ from jaxrnn.tasks.users_cells import is_known_own
 from jaxrnn.terminal.printable import printable
 
 if TYPE_CHECKING:  # JAX is not loaded before the settings are known to be good
+    from jaxrnn.data.reading_options import ReadingOptions
     from jaxrnn.optim.optimizer import Hyperparameters
     from jaxrnn.optim.settings import OptimizerSettings
 
@@ -265,15 +265,11 @@ class TrainConfig:
         )
 
     def reading_options(self) -> ReadingOptions | None:
-        """The reading options that were asked for, or None if none was: a known text then brings its own."""
-        asked: dict[str, Any] = {
-            "encoding": self.encoding,
-            "newlines": self.newlines,
-            "byte_order_mark": self.byte_order_mark,
-            "bytes_mode": self.bytes or None,
-        }
-        given = {name: value for name, value in asked.items() if value is not None}
-        return ReadingOptions(**given) if given else None
+        """The reading options that were asked for, with a known text's own beside them; None if none was."""
+        from jaxrnn.data.known_texts import reading_with
+
+        asked = {name: getattr(self, name) for name in ("encoding", "newlines", "byte_order_mark")}
+        return reading_with(self.text, asked | {"bytes_mode": self.bytes or None})
 
     def to_json(self) -> dict[str, Any]:
         """All settings as a dict that JSON can hold."""

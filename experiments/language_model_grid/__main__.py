@@ -103,11 +103,13 @@ def grid(
 
     wanted = member_rows(recipe, cells, layers, sizes, learning_rates, dropout_rates, dropout_sites, seeds)
     started = time.monotonic()
-    stopped = Grid(run, recipe, int(number), sample_length, tensorboard).train(wanted, retrain)
+    trained = Grid(run, recipe, int(number), sample_length, tensorboard)
+    stopped = trained.train(wanted, retrain)
     if stopped:
         return EXIT_OF_STOP[stopped]
     if is_writer():
-        print(f"{thesis_table(read_rows(run))}\nthis call took {time.monotonic() - started:.0f} s; results in {run}")
+        table = thesis_table(read_rows(run), trained.is_whole)
+        print(f"{table}\nthis call took {time.monotonic() - started:.0f} s; results in {run}")
     return 0
 
 

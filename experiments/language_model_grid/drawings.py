@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import colormaps
 
-from experiments.language_model_grid.published import KJL, of_thesis, published
+from experiments.language_model_grid.published import KJL, is_doubtful, of_thesis, published
 from experiments.language_model_grid.results import IDENTITY, best_by_validation
 from jaxrnn.inspect import STYLES, Figure, plain_label
 
@@ -84,8 +84,8 @@ def best_dropout(rows: list[Row]) -> Figure:
         axes.set_title(f"{depth} layers", fontsize="medium")
         _size_axis(axes, [size for _, _, size in chosen])
         axes.legend(frameon=False, loc="upper left")
-    panels[0].set_ylabel("best dropout rate (probability of zeroing)")
-    panels[0].set_ylim(-0.02, 1.3 * max(*chosen.values(), 0.1))  # room for the legends
+    top = 1.3 * max(*chosen.values(), 0.1)  # room for the legends
+    panels[0].set(ylabel="best dropout rate (probability of zeroing)", ylim=(-0.02, top))
     return figure
 
 
@@ -113,8 +113,7 @@ def seeds(rows: list[Row]) -> Figure:
         axes.errorbar([place + 0.12], [np.mean(tests)], [spread], fmt="D", color=STYLES[0][0], capsize=4, label=label)
     names = [f"{cell}\n{layers} x size {size}\n{len(m)} seeds" for (cell, layers, size), m in chosen.items()]
     axes.set_xticks(range(len(names)), names, fontsize="small", rotation=0 if len(names) < 7 else 90)
-    axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.set_ylabel("test loss (nats per character)")
+    axes.set(xlim=(-0.6, len(names) - 0.4), ylabel="test loss (nats per character)")
     axes.legend(frameon=False)
     return figure
 
@@ -123,8 +122,9 @@ def validation_gap(rows: list[Row]) -> Figure:
     """Test minus validation loss against the model size, best by validation; a line a cell and depth."""
     figure, (axes,) = _figure(f"test minus validation loss: {rows[0]['text']}")
     axes.axhline(0, color="0.75", linewidth=0.8, zorder=0)
-    best = list(best_by_validation(rows).values())
-    _lines_by_structure(axes, best, lambda row: row["test_loss_nats"] - row["valid_loss_nats"])
+    _lines_by_structure(
+        axes, list(best_by_validation(rows).values()), lambda row: row["test_loss_nats"] - row["valid_loss_nats"]
+    )
     axes.set_ylabel("test - validation loss (nats per character)")
     return figure
 
@@ -145,12 +145,11 @@ def best_rate(rows: list[Row]) -> Figure:
         raise LeftOut("needs two learning rates of the same cell, depth and size")
     figure, (axes,) = _figure(f"best learning rate by validation: {rows[0]['text']}")
     _lines_by_structure(axes, chosen, lambda row: row["best"])
-    axes.set_yscale("log")
+    axes.set(yscale="log")
     axes.minorticks_off()
     tried = sorted({row["learning_rate"] for row in rows})
     axes.set_yticks(tried, [f"{rate:.4g}" for rate in tried])
-    axes.set_ylim(tried[0] / 1.3, tried[-1] * 1.3)
-    axes.set_ylabel("best learning rate")
+    axes.set(ylim=(tried[0] / 1.3, tried[-1] * 1.3), ylabel="best learning rate")
     return figure
 
 
@@ -188,7 +187,8 @@ def epochs_to_the_best(rows: list[Row]) -> Figure:
 def loss_by_depth(rows: list[Row]) -> Figure:
     """Test loss against depth, best by validation, beside the thesis's best rate and KJL's; a panel a cell.
 
-    The other seeds of the settings chosen are points; a depth that only the others have is named.
+    A question mark stands at a number of KJL's that the thesis probably misprints.
+    The other seeds of the settings chosen are points; a question mark stands at what the thesis probably misquotes.
     """
     text, size = rows[0]["text"], rows[0]["size"]
     cells = [cell for (cell,) in unique(rows, "cell")]
@@ -197,8 +197,11 @@ def loss_by_depth(rows: list[Row]) -> Figure:
     for axes, cell in zip(panels, cells, strict=True):
         known = {layers: published(text, cell, layers, size) for layers in (1, 2, 3)}
         if known[1]:
-            _line(axes, {layers: of_thesis(losses) for layers, losses in known.items()}, 1, "thesis, its best rate")
-            _line(axes, {layers: losses[KJL] for layers, losses in known.items()}, 2, "Karpathy, Johnson and Li")
+            theirs = {layers: of_thesis(losses) for layers, losses in known.items()}
+            _line(axes, {layers: of[1] for layers, of in theirs.items() if of}, 1, "thesis, its best rate")
+            _line(axes, {layers: losses[KJL] for layers, losses in known.items()}, 2, "KJL as quoted by the thesis")
+            for layers in filter(lambda layers: is_doubtful(text, cell, layers, size), known):  # noqa: B023
+                axes.annotate("?", (layers, known[layers][KJL]), (6, 4), textcoords="offset points")
         chosen = {layers: row for (_, c, layers, _), row in sorted(best.items()) if c == cell}
         same = [name for name in IDENTITY if name != "seed"]
         seeds = {d: [row for row in rows if all(row[n] == of[n] for n in same)] for d, of in chosen.items()}
@@ -208,20 +211,16 @@ def loss_by_depth(rows: list[Row]) -> Figure:
         others = [(row["layers"], row["test_loss_nats"]) for of in seeds.values() for row in of if len(of) > 1]
         if others:
             axes.plot(*zip(*others, strict=True), "x", color="0.4", markersize=5, label="each of these seeds")
-        lacking = [str(layers) for layers in known if known[layers] and layers not in chosen]
-        told = f"ours: {', '.join(lacking)} layers not trained" if lacking else ""
+        lacking = ", ".join(str(layers) for layers in known if known[layers] and layers not in chosen)
+        told = f"ours: {lacking} layers not trained" * bool(lacking)
         axes.text(0.98, 0.02, told, ha="right", fontsize="small", transform=axes.transAxes)
         axes.set_title(cell, fontsize="medium")
-        axes.set_xticks(sorted({*range(1, 4), *chosen}))
-        axes.set_xlabel("layers")
+        axes.set(xticks=sorted({*range(1, 4), *chosen}), xlabel="layers")
         axes.margins(x=0.15, y=0.1)
     panels[0].set_ylabel("test loss (nats per character)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(labels))
     return figure
-
-
-# ---- their parts ----
 
 
 def unique(rows: Iterable[Row], *names: str) -> list[tuple]:

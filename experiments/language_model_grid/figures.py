@@ -30,7 +30,7 @@ from experiments.language_model_grid.drawings import (
 from experiments.language_model_grid.results import identity
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.inspect import Figure
-from jaxrnn.storage import read_metrics
+from jaxrnn.storage import read_json, read_metrics
 from jaxrnn.sweeps import read_rows
 
 
@@ -39,17 +39,23 @@ def read_grids(runs: Iterable[Path]) -> GridData:
 
     Raises:
       ConfigurationError: if a directory holds no grid.
+
+    An excerpt (--characters) is named TEXT[:N], since what was published of the text is not of it.
     """
     rows: dict[str, Row] = {}
     histories: dict[str, tuple[Row, list[Row]]] = {}
     for run in runs:
         if not (run / "grid.json").is_file():
             raise ConfigurationError(f"{run} holds no grid; give the --run of one")
+        characters = read_json(run / "grid.json").get("recipe", {}).get("characters")
+        excerpt = f"[:{characters}]" if characters else ""
         for row in read_rows(run):
+            row["text"] += excerpt
             rows.setdefault(identity(row), row)
         for members in sorted(run.glob("populations/*/members.json")):
             log = read_metrics(members.with_name("metrics.jsonl"))
             for number, row in enumerate(json.loads(members.read_text(encoding="utf-8"))):
+                row["text"] += excerpt
                 epochs = [entry for entry in log if entry["member"] == number]
                 if len(epochs) > len(histories.get(identity(row), (row, []))[1]):
                     histories[identity(row)] = (row, epochs)

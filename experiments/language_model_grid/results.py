@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from experiments.language_model_grid.published import of_thesis, published
+from experiments.language_model_grid.published import is_doubtful, of_thesis, published, rate_name
 
 # What tells one member from another; the other columns are what came out.
 IDENTITY = (
@@ -42,26 +42,33 @@ def best_by_validation(rows: list[dict[str, Any]]) -> dict[tuple[str, str, int, 
     return best
 
 
-def thesis_table(rows: list[dict[str, Any]]) -> str:
+def thesis_table(rows: list[dict[str, Any]], whole: bool = True) -> str:
     """The best of each cell, depth and size by validation, as Markdown, with differences to what was published.
 
-    The thesis's number is that of the same rate where it has one, else its best.
+    The thesis's number is that of the same rate; where it has none, its best, and then the rate stands beside it. KJL's
+    are those that the thesis quotes, a (?) marks what is probably a misprint.
+
+    Args:
+      rows: results.
+      whole: whether the whole text was read. An excerpt is another text: nothing published stands beside it.
     """
     lines = [
         "| text | size | cell | layers | H | rate | dropout | epoch | valid | test | test - valid | thesis | ours - "
-        "thesis | KJL | ours - KJL |",
+        "thesis | KJL as quoted | ours - KJL |",
         "|" + "---|" * 15,
     ]
     best = best_by_validation(rows)
     for text, cell, layers, size in sorted(best, key=lambda key: (key[0], key[3], key[1], key[2])):
         row = best[text, cell, layers, size]
-        known = published(text, cell, layers, size)
+        known = published(text, cell, layers, size) if whole else {}
         theirs = of_thesis(known, row["learning_rate"])
         test = row["test_loss_nats"]
         cells = [text, size, cell, layers, row["hidden"], f"{row['learning_rate']:.4g}", f"{row['dropout_rate']:g}"]
         cells += [row["best_epoch"], f"{row['valid_loss_nats']:.3f}", f"{test:.3f}"]
         cells += [f"{test - row['valid_loss_nats']:+.3f}"]
-        for other in (theirs, known.get("KJL")):
-            cells += ["", ""] if other is None else [f"{other:.3f}", f"{test - other:+.3f}"]
+        other_rate = f" (its best rate, {theirs[0]})" if theirs and theirs[0] != rate_name(row["learning_rate"]) else ""
+        cells += [f"{theirs[1]:.3f}{other_rate}", f"{test - theirs[1]:+.3f}"] if theirs else ["", ""]
+        doubt = " (?)" if is_doubtful(text, cell, layers, size) else ""
+        cells += [f"{known['KJL']:.3f}{doubt}", f"{test - known['KJL']:+.3f}{doubt}"] if known else ["", ""]
         lines.append("| " + " | ".join(str(c) for c in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -47,7 +47,9 @@ class Grid:
         self.directory, self.recipe, self.sample_length = directory, recipe, sample_length
         self.devices = devices if jax.default_backend() == "cpu" else jax.device_count()
         self.tensorboard = require_tensorboard() if tensorboard else None
-        self.corpus = first_characters(load_corpus(recipe.text), recipe.characters)
+        corpus = load_corpus(recipe.text)
+        self.corpus = first_characters(corpus, recipe.characters)
+        self.is_whole = len(self.corpus) == len(corpus)
         record = {
             "recipe": dataclasses.asdict(recipe) | {"split": list(recipe.split)},
             "text_sha256": self.corpus.digest,
@@ -127,7 +129,7 @@ class Grid:
         if not is_writer() or not self.directory.is_dir():
             return
         self.sweep.write_csv()
-        write_atomically(self.directory / "table.md", thesis_table(self.sweep.rows()))
+        write_atomically(self.directory / "table.md", thesis_table(self.sweep.rows(), self.is_whole))
 
 
 class _Program:

@@ -5,37 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from experiments.palindromes.runs import Curve
+from experiments.spread import spread
 
 CHANCE = 0.1  # of ten digits
 NEAR_PERFECT = 0.99  # D's line
 SMOOTHED_UPDATES = 20
 RECENT_UPDATES = 100
-
-
-class Spread(NamedTuple):
-    """Mean and standard deviation over seeds; NaN deviation of one alone."""
-
-    mean: float
-    deviation: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f}" if np.isnan(self.deviation) else f"{self.mean:.3f} +- {self.deviation:.3f}"
-
-
-def spread(values: Any) -> Spread:
-    """Mean and standard deviation (divisor n - 1) of some values.
-
-    Example:
-      >>> str(spread([0.5, 0.7])), str(spread([0.5]))
-      ('0.600 +- 0.141', '0.500')
-    """
-    values = np.asarray(values, np.float64)
-    return Spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan"))
 
 
 def by_cell_and_length(rows: list[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:

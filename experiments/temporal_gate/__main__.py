@@ -16,13 +16,13 @@ asynchronously sampled sines, where the LSTM falls behind.
 
 Obtained on an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-21:
     openness  open 0.199 of the time, at the whole times 4, 10, 16, 22 only; every closed step keeps h bit for bit
-    noise     the defaults, five seeds, one core, 85 s; accuracy, chance is 0.33: gated LSTM 1.000 (0.999 to 1.000),
-              LSTM 0.340 +- 0.014, LSTM told the time 0.345 +- 0.009: ahead by 0.660 +- 0.014, in 5 of 5.
-              True period 24, opens at 0, open ratio 0.25; the most used unit that is quiet in noise, by seed: (23.7,
-              1.5, 0.18), (23.6, 0.4, 0.25), (24.1, 1.1, 0.20), (24.8, 22.1, 0.20), (23.8, 22.9, 0.19). Noise covers
-              0.75 of the steps and has 0.10 to 0.17 of the answer's sensitivity |d logit / d x_t|. Not every unit
-              learns the true gate: quiet ones have 0.02 to 0.19 of the use, and mean openness in noise goes from 0.77
-              to 0.73.
+    noise     the defaults, five seeds, 205 s of CPU, 2026-11-26; accuracy, chance is 0.33: gated LSTM 1.000 (0.999 to
+              1.000), LSTM 0.340 +- 0.015, LSTM told the time 0.345 +- 0.010: ahead by 0.660 +- 0.015, in 5 of 5.
+              True period 24, opens at 0, open ratio 0.25; the most used unit that is quiet in noise, by seed: (24.0,
+              1.6, 0.18), (23.8, 0.3, 0.22), (24.0, 1.1, 0.20), (24.6, 22.1, 0.20), (23.3, 23.3, 0.23). Noise covers
+              0.75 of the steps and has 0.11 to 0.18 of the answer's sensitivity |d logit / d x_t|. Not every unit
+              learns the true gate: quiet ones have 0.00 to 0.17 of the use, and mean openness in noise goes from 0.77
+              to 0.72.
               Found while the task was made, one or two seeds each: period 12 and starting periods 9 to 16 stayed at
               chance (0.30, 700 updates); period 12, weak noise, starting periods 2 to 50 reached 0.94, by the gates'
               clocks, since openness in noise hardly moved (0.77 to 0.72); period 12, 6 to 24: 0.98 and 0.32.
@@ -131,7 +131,7 @@ def noise(
     from experiments.temporal_gate.learner import GATED, Learner, Size, learn
     from experiments.temporal_gate.tasks import NoisyWaves, TimedTask
     from experiments.temporal_gate.timed_signals import Bursts
-    from experiments.temporal_gate.units import noise_of_gates
+    from experiments.temporal_gate.units import noise_of_gates, units_of_gates
 
     check_counts(seeds=seeds, updates=updates, hidden=hidden, batch_size=batch_size, length=length)
     check_positive(learning_rate=learning_rate, period=period)
@@ -156,6 +156,8 @@ def noise(
         "accuracy": {name: curve.accuracy.tolist() for name, curve in curves.items()},
         "updates": curves["LSTM"].updates.tolist(),
         "gates": noise_of_gates(curves["gated LSTM"], bursts, length),
+        "units": units_of_gates(curves["gated LSTM"]),
+        "sensitivity": [of.tolist() for of in curves["gated LSTM"].sensitivity],
     }
     report_accuracies({name: curve.accuracy[:, -1] for name, curve in curves.items()}, "gated LSTM")
     print_gates(numbers["gates"], bursts)

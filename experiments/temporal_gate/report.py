@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from experiments.spread import spread
 from jaxrnn.devices import fingerprint
 from jaxrnn.storage import write_atomically
 
 
 def report_accuracies(final: Mapping[str, np.ndarray], gated: str) -> None:
-    """Prints mean and spread over seeds, and the gated network's advantage, seed by seed."""
+    """Prints mean and standard deviation over seeds, and the gated network's advantage, seed by seed."""
     for name, of in final.items():
-        print(
-            f"  {name}: accuracy {of.mean():.3f}, standard deviation {of.std():.3f}, {of.min():.3f} to {of.max():.3f}"
-        )
+        print(f"  {name}: accuracy {spread(of)} ({of.min():.3f} to {of.max():.3f})")
         if name != gated:
             ahead = final[gated] - of
             won = f"in {int((ahead > 0).sum())} of {len(of)}"
-            print(f"    {gated} ahead by {ahead.mean():+.3f} +- {ahead.std():.3f}, {won}")
+            print(f"    {gated} ahead by {spread(ahead)}, {won}")
 
 
 def print_gates(gates: Mapping[str, Any], bursts: Any) -> None:

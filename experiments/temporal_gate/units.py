@@ -99,3 +99,11 @@ def noise_of_gates(curve: Curve, bursts: Bursts, length: int) -> dict[str, Any]:
         "before": [summary(units) for units in curve.before],
         "after": [summary(units) for units in curve.after],
     }
+
+
+def units_of_gates(curve: Curve) -> dict[str, list[dict[str, list[float]]]]:
+    """The gates of each seed before and after training, for JSON: period, shift, open ratio and use of every unit."""
+    return {
+        when: [{name: part.tolist() for name, part in units._asdict().items()} for units in of]
+        for when, of in (("before", curve.before), ("after", curve.after))
+    }

@@ -8,9 +8,10 @@ import os
 import sys
 import tempfile
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from jaxrnn.data.download import Archive, fetch
 from jaxrnn.data.local_texts import LOCAL_TEXTS
@@ -69,6 +70,14 @@ def find_by_name(name: str) -> KnownText:
         + (f"; did you mean {like}?" if like else "; give a path.")
         + f" Known texts: {', '.join(names())}"
     )
+
+
+def reading_with(text: Any, asked: dict[str, Any]) -> ReadingOptions | None:
+    """The options asked for, which are not None, the others as a known text of this name says; None if none is."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    own = next((known.reading for known in KNOWN_TEXTS if known.name == text), ReadingOptions())
+    alone = own.bytes_mode or "bytes_mode" in given  # it goes with no other option
+    return replace(ReadingOptions() if alone else own, **given) if given else None
 
 
 def recognise(file: BufferedReader) -> KnownText | None:

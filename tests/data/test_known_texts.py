@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from jaxrnn.config import TrainConfig
 from jaxrnn.data import download, known_texts, local_texts
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.known_texts import KNOWN_TEXTS, Archive, KnownText
@@ -292,3 +293,15 @@ def test_counts_are_those_published(known):
     assert (len(corpus), len(corpus.vocabulary)) == (known.characters, known.distinct)
     by_path = load_corpus(str(Path(os.environ["JAXRNN_DATA"]) / known.file_name))
     assert by_path.reading == known.reading and (by_path.ids == corpus.ids).all()
+
+
+def test_one_option_that_is_asked_for_leaves_a_known_texts_others_as_they_are():
+    def asked(text, **given):
+        return TrainConfig(text=text, **given).reading_options()
+
+    assert asked("warpeace") is None
+    assert asked("warpeace", newlines="keep") == ReadingOptions(byte_order_mark="keep")
+    assert asked("warpeace", byte_order_mark="strip") == ReadingOptions(newlines="universal")
+    assert asked("warpeace", bytes=True) == ReadingOptions(bytes_mode=True)  # it goes with no other
+    assert asked("enwik8", newlines="universal") == asked("other.txt", newlines="universal")
+    assert asked("other.txt", newlines="universal") == ReadingOptions(newlines="universal")

@@ -146,7 +146,7 @@ def test_epochs_to_the_best_pair_a_gru_with_the_lstm_of_its_settings():
 def test_losses_by_depth_stand_beside_the_published_ones():
     rows = [row | {"text": "warpeace", "size": 64} for row in rows_of(sizes=(16,), dropout=(0.0,))]
     gru, lstm = drawings.loss_by_depth(rows).axes
-    assert lines_of(lstm)["Karpathy, Johnson and Li"] == ([1, 2, 3], [1.449, 1.442, 1.540])
+    assert lines_of(lstm)["KJL as quoted by the thesis"] == ([1, 2, 3], [1.449, 1.442, 1.540])
     assert lines_of(lstm)["thesis, its best rate"] == ([1, 2, 3], [1.492, 1.459, 1.484])
     assert lines_of(gru)["thesis, its best rate"] == ([1, 2, 3], [1.448, 1.403, 1.429])
     best = [min(rows_like(rows, cell="lstm", layers=d), key=lambda r: r["valid_loss_nats"]) for d in (1, 2, 3)]
@@ -156,6 +156,11 @@ def test_losses_by_depth_stand_beside_the_published_ones():
     expected = {(row["layers"], row["test_loss_nats"]) for of in seeds for row in of}
     assert set(zip(*lines_of(lstm)["each of these seeds"], strict=True)) == expected and len(expected) == 6
     assert [text.get_text() for text in lstm.texts] == [""]
+    of_128 = [row | {"size": 128} for row in rows]
+    assert [[text.get_text() for text in axes.texts] for axes in drawings.loss_by_depth(of_128).axes] == [
+        [""],
+        ["?", ""],
+    ]
     of_an_unknown_text = lines_of(drawings.loss_by_depth(rows_of(sizes=(16,))).axes[0])
     assert set(of_an_unknown_text) == {ours, "each of these seeds"}
 
@@ -189,6 +194,14 @@ def test_all_that_has_its_data_is_drawn_and_the_rest_says_why(tmp_path):
         "left out loss-by-epoch: no metrics.jsonl has an epoch",
         "left out figures-of-results: no member has a result",
     ]
+
+
+def test_an_excerpt_is_drawn_under_its_own_name(tmp_path):
+    run = write_grid(tmp_path, [row | {"text": "warpeace"} for row in rows_of(("lstm",), (1,), (16,), [0.002])])
+    (run / "grid.json").write_text('{"recipe": {"characters": 60000}}')
+    data = read_grids([run])
+    named = {row["text"] for row in [*data.rows, *(row for row, _ in data.histories.values())]}
+    assert named == {"warpeace[:60000]"}
 
 
 def test_several_grids_are_drawn_together_and_a_member_of_both_counts_once(tmp_path):

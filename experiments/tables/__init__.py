@@ -1,0 +1,1 @@
+"""Figures and tables of the documentation, from the numbers in experiments/results."""
