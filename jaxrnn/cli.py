@@ -1,4 +1,4 @@
-"""The command line: `jaxrnn train | resume | sample | evaluate | inspect | plot | export | corpus | ...`.
+"""The command line: `jaxrnn train | resume | sample | evaluate | inspect | plot | export | import | ...`.
 
 Nothing here imports JAX until the arguments are known to be good: `--help` and a mistyped option answer at once.
 """
@@ -18,6 +18,7 @@ from jaxrnn.config import CHANGEABLE, CHOICES, DEFAULT_TEXT, TrainConfig
 from jaxrnn.devices.doctor_command import PLATFORM_NAMES, doctor
 from jaxrnn.devices.joining import ALONE, Hosts
 from jaxrnn.errors import EXIT_DONE
+from jaxrnn.exchange.commands import FORMATS, export, import_model
 from jaxrnn.inspect.look import LOOK, Look
 from jaxrnn.storage.runs_command import runs
 from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, presets, read_settings, settings_of
@@ -213,22 +214,6 @@ def plot(directory: Path, /, *, output: Path | None = None, cell: OwnCell = None
 
 
 @app.command
-def export(directory: Path, model: Path, /, *, checkpoint: str = "best", cell: OwnCell = None) -> int:
-    """Write the model of a run as one file, which sample, evaluate and jaxrnn.open_run take in place of the run.
-
-    It holds the parameters, the settings and the vocabulary, no text and no path of this machine. A file of that name
-    is replaced if it is an earlier export of the same run; anything else of that name is refused.
-
-    Args:
-      directory: the run directory.
-      model: the file, whose name ends in .safetensors.
-      checkpoint: best (lowest smoothed loss) or latest.
-    """
-    Progress().message(str(_opened(directory, cell).export(model, checkpoint)))
-    return EXIT_DONE
-
-
-@app.command
 @with_settings(lambda name: name in ("encoding", "newlines", "byte_order_mark", "bytes"))
 def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
     """Print the facts of a text: characters, lines, words, distinct and non-ASCII characters."""
@@ -243,6 +228,8 @@ def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
 app.command(presets)
 app.command(runs)
 app.command(doctor)
+app.command(export)
+app.command(import_model, name="import")
 
 
 @app.command
@@ -287,7 +274,7 @@ def completion(shell: str, /) -> int:
     from jaxrnn.terminal.completion import SHELLS, completion_script
 
     choices = CHOICES | {"preset": tuple(PRESETS), "platform": PLATFORM_NAMES, "shell": SHELLS}
-    choices |= {"checkpoint": ("best", "latest"), "start": ("cold", "warm")}
+    choices |= {"checkpoint": ("best", "latest"), "start": ("cold", "warm"), "format": FORMATS}
     write_output(completion_script(app, shell, choices))
     return EXIT_DONE
 

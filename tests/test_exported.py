@@ -339,7 +339,7 @@ def test_sizes_are_compared_before_anything_is_read(model: Path) -> None:
     model.write_bytes(whole)
     with open(model, "ab") as file:
         file.truncate(1 << 36)  # 64 GiB of nothing, on no disk
-    with pytest.raises(CheckpointError, match="68,719,476,736 bytes, its model needs"):
+    with pytest.raises(CheckpointError, match="68,719,476,736 bytes, its header declares"):
         open_run(model)
 
 
