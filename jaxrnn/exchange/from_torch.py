@@ -186,26 +186,27 @@ def _write(
         "environment": {of: value for of, value in fingerprint().items() if of in ENVIRONMENT},
     }
     with numerics(dtype):
-        params = from_leaves(_leaves(tensors, leaf_shapes(shapes), order), shapes)
-        require_finite(params)
-        write_model(model, content, to_leaves(with_first_carry(graphdef, params)))
+        leaves = _leaves(tensors, leaf_shapes(shapes), order)
+        require_finite(leaves)
+        carry = with_first_carry(graphdef, from_leaves(leaves, shapes, np.asarray), only=True)
+        write_model(model, content, leaves | to_leaves(carry))
     return model
 
 
 def _leaves(tensors: Tensors, wanted: Mapping[str, Any], order: np.ndarray) -> Tensors:
-    """The parameters by our names, with the symbols in the order of our ids."""
-    leaves = {}
+    """The parameters by our names, with the symbols in the order of our ids. Takes one tensor after another away."""
+    leaves, has_embedding = {}, "embedding" in tensors
     for name, (shape, dtype) in wanted.items():
         number, of = name.split(".")[-2:] if "." in name else ("", name)
         if of in ("embedding", "b_y"):
-            value = tensors.get(of, np.zeros(shape, dtype))[order]
+            value = tensors.pop(of, np.zeros(shape, dtype))[order]
         elif of == "W_y":
-            value = tensors[of][order].T
+            value = tensors.pop(of)[order].T
         elif of == "W_x":
-            value = tensors[f"{number}.weight_ih"].T
-            value = value[order] if number == "0" and "embedding" not in tensors else value
+            value = tensors.pop(f"{number}.weight_ih").T
+            value = value[order] if number == "0" and not has_embedding else value
         elif of == "W_h":
-            value = tensors[f"{number}.weight_hh"].T
+            value = tensors.pop(f"{number}.weight_hh").T
         else:  # the biases: a GRU's stay two, the reset gate acts on the second
             first, second = (tensors.get(f"{number}.{bias}", np.zeros(shape, dtype)) for bias in ("bias_ih", "bias_hh"))
             both = f"{name.removesuffix('_h')}_h" in wanted

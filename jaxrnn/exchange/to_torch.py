@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save
 
 from jaxrnn.cells import GRUCell, LSTMCell, VanillaCell
 from jaxrnn.decode.sampling import require_finite
@@ -19,7 +18,7 @@ from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.storage.model_file import ENDING
 from jaxrnn.storage.small_files import write_atomically
-from jaxrnn.storage.tensor_file import opened, read_header
+from jaxrnn.storage.tensor_file import opened, read_header, serialized
 from jaxrnn.terminal.printable import printable
 from jaxrnn.trained import TrainedModel
 
@@ -63,7 +62,7 @@ def export_torch(trained: TrainedModel, path: str | Path, checkpoint: str | None
             f"{printable(str(path))} is there and is no earlier export of this run for PyTorch; remove it, or give "
             "another name"
         )
-    write_atomically(path, save(tensors, {"format": "pt", ABOUT: json.dumps(about, allow_nan=False)}))
+    write_atomically(path, serialized({"format": "pt", ABOUT: json.dumps(about, allow_nan=False)}, tensors))
     return path
 
 

@@ -3,8 +3,8 @@
 Its metadata are one text, `jaxrnn`: a JSON object with all that belongs to the parameters. Its last member, `sha256`,
 is the digest over that text with the digest's own 64 digits as zeros, and then, for each tensor in the order of the
 names, the JSON list [name, dtype, shape] and its bytes. Nothing in the file is executed, or names what is to be
-imported. What it declares is compared with its size and with the model that its settings describe before a tensor is
-read.
+imported. What it declares is compared with its size, its digest with its bytes, a block at a time, and then its tensors
+with the model that its settings describe, before one is read into memory: that takes their size, once.
 """
 
 from __future__ import annotations
@@ -12,19 +12,26 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save
 
 from jaxrnn.data.vocabulary import fault_in_symbols
-from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.checkpoint import Shapes
 from jaxrnn.storage.record_checks import fault_in_record
 from jaxrnn.storage.small_files import write_atomically
-from jaxrnn.storage.tensor_file import MAX_HEADER_BYTES, opened, read_header, read_object, read_tensor, require
+from jaxrnn.storage.tensor_file import (
+    blocks_of,
+    opened,
+    read_header,
+    read_object,
+    read_tensor,
+    require,
+    serialized,
+)
 from jaxrnn.terminal.printable import printable
 
 FORMAT = 1
@@ -69,10 +76,8 @@ def write_model(path: Path, content: Mapping[str, Any], tensors: Mapping[str, np
     text = json.dumps(content, allow_nan=False)
     # In this order in memory: the library takes the bytes from the first on.
     arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
-    data = save(arrays, {"jaxrnn": text[:-66] + _digest(text, arrays) + '"}'})
-    if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
-        raise DataError("the model has too many symbols or layers for one file; its run directory can be copied")
-    write_atomically(path, data)
+    rows = {name: (_DTYPES[value.dtype.name], list(value.shape), [value.data]) for name, value in arrays.items()}
+    write_atomically(path, serialized({"jaxrnn": text[:-66] + _digest(text, rows) + '"}'}, arrays))
 
 
 def read_model(
@@ -103,14 +108,15 @@ def _read(file: Any, size: int, shapes_of: Callable) -> tuple[dict[str, Any], di
     _check(header.texts, {"jaxrnn": str}, "__metadata__")
     content = read_object(header.texts["jaxrnn"])
     _check_content(content)
+    text = header.texts["jaxrnn"].replace(content["sha256"], _NO_DIGEST)
+    rows = {name: (of.dtype, of.shape, blocks_of(file, header, name)) for name, of in header.tensors.items()}
+    require(_digest(text, rows) == content["sha256"], "damaged or changed, its digest is another")
     found = {name: (tensor.shape, tensor.dtype) for name, tensor in header.tensors.items()}
     wanted = shapes_of(content, [shape for shape, _ in found.values()])
     for name in sorted(found.keys() | wanted.keys()):
         expected = (list(wanted[name][0]), _DTYPES[wanted[name][1].name]) if name in wanted else "no such tensor"
         require(found.get(name) == expected, f"tensor {name} is {found.get(name)}, its model has {expected}")
     tensors = {name: read_tensor(file, header, name) for name in found}
-    text = header.texts["jaxrnn"].replace(content["sha256"], _NO_DIGEST)
-    require(_digest(text, tensors) == content["sha256"], "damaged or changed, its digest is another")
     for name, value in tensors.items():
         require(math.isfinite(value.min()) and math.isfinite(value.max()), f"tensor {name} is not finite")
     return content, tensors
@@ -145,9 +151,11 @@ def _check(value: Any, form: Any, what: str) -> None:
         _check(value[name], form[name], f"{what}.{name}")
 
 
-def _digest(text: str, tensors: Mapping[str, np.ndarray]) -> str:
+def _digest(text: str, rows: Mapping[str, tuple[str, list[int], Iterable[Any]]]) -> str:
+    # Of each tensor its dtype, its shape, and its bytes in blocks.
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
-    for name, value in sorted(tensors.items()):
-        digest.update(json.dumps([name, _DTYPES[value.dtype.name], list(value.shape)]).encode())
-        digest.update(value.data)
+    for name, (dtype, shape, blocks) in sorted(rows.items()):
+        digest.update(json.dumps([name, dtype, shape]).encode())
+        for block in blocks:
+            digest.update(block)
     return digest.hexdigest()

@@ -11,19 +11,19 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
 
-from jaxrnn.errors import CheckpointError, ConfigurationError
+from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
 from jaxrnn.storage.files_inside import open_to_read
 from jaxrnn.terminal.printable import printable
 
 MAX_HEADER_BYTES = 1 << 22
 DTYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "<u2", "I32": "<i4", "I64": "<i8"}
+BLOCK = 1 << 20
 _ALIGNMENT = 64  # as JAX needs it to take an array on a CPU over without a copy
 
 
@@ -41,6 +41,11 @@ class Header(NamedTuple):
     texts: dict[str, str]
     tensors: dict[str, Declared]
     end: int
+
+    def bytes_of(self, name: str) -> int:
+        """How large a tensor is."""
+        dtype, shape, _ = self.tensors[name]
+        return math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
 
 
 @contextlib.contextmanager
@@ -65,7 +70,7 @@ def opened(path: Path, written_by: str, fault: str, remedy: str) -> Iterator[tup
         try:
             yield file, os.fstat(file.fileno()).st_size
         # JSON, text, and settings that are none raise many kinds; each means that this is no model, or a damaged one.
-        except (OSError, ValueError, TypeError, OverflowError, RecursionError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
             reason = printable((str(error) or type(error).__name__).splitlines()[0][:300], keep="")
             raise CheckpointError(f"{shown} {fault}: {reason}; {remedy}") from error
 
@@ -86,7 +91,7 @@ def read_header(file: BinaryIO, size: int) -> Header:
         require(known, f"tensor {name} is declared as {str(declared)[:100]}")
         dtype, shape, place = declared["dtype"], declared["shape"], declared["data_offsets"]
         require(isinstance(dtype, str) and dtype in DTYPES, f"tensor {name} of dtype {str(dtype)[:40]!r}")
-        sizes = isinstance(shape, list) and all(type(n) is int and 0 < n <= size for n in shape)
+        sizes = isinstance(shape, list) and len(shape) < 9 and all(type(n) is int and 0 < n <= size for n in shape)
         require(sizes, f"tensor {name} of shape {str(shape)[:100]}")
         require(isinstance(place, list) and [type(n) for n in place] == [int, int], f"tensor {name} at {place!s:.100}")
         needed = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
@@ -99,20 +104,56 @@ def read_header(file: BinaryIO, size: int) -> Header:
     return Header(texts, found, 8 + length)
 
 
+def blocks_of(file: BinaryIO, header: Header, name: str) -> Iterator[bytes]:
+    """The bytes of a tensor, some at a time.
+
+    Raises:
+      CheckpointError: if the file has become shorter.
+    """
+    left = header.bytes_of(name)
+    file.seek(header.end + header.tensors[name].place)
+    while left:
+        block = file.read(min(left, BLOCK))
+        require(bool(block), f"tensor {name} ends too early")
+        left -= len(block)
+        yield block
+
+
 def read_tensor(file: BinaryIO, header: Header, name: str) -> np.ndarray:
     """One tensor; of BF16 the bits, as whole numbers.
 
     Raises:
       CheckpointError: if the file has become shorter.
     """
-    dtype, shape, place = header.tensors[name]
-    count = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
+    (dtype, shape, place), count = header.tensors[name], header.bytes_of(name)
     memory = np.empty(count + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     value = memory[start : start + count]
     file.seek(header.end + place)
     require(file.readinto(value.data) == count, f"tensor {name} ends too early")  # type: ignore[attr-defined]
     return value.view(DTYPES[dtype]).reshape(shape)
+
+
+def serialized(texts: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> list[Any]:
+    """The file of some texts and tensors in C order, as pieces to write one after another, none of them copied.
+
+    To the byte what the safetensors library makes, which holds all of it twice more while it does.
+
+    Raises:
+      DataError: if there are too many symbols or layers for it.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(texts)}
+    pieces, place = [], 0
+    for name, value in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
+        dtype = next(dtype for dtype, ours in DTYPES.items() if value.dtype == ours)
+        header[name] = {"dtype": dtype, "shape": list(value.shape), "data_offsets": [place, place + value.nbytes]}
+        place += value.nbytes
+        pieces.append(value.data)
+    start = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    start += b" " * (-len(start) % 8)
+    if len(start) > MAX_HEADER_BYTES:
+        raise DataError("the model has too many symbols or layers for one file; its run directory can be copied")
+    return [len(start).to_bytes(8, "little"), start, *pieces]
 
 
 def read_object(text: str) -> dict[str, Any]:

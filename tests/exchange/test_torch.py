@@ -8,6 +8,8 @@ import random
 import runpy
 import string
 import sys
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save, save_file
 
 from jaxrnn.cells import GRUCell, PeepholeLSTMCell, ResetBeforeGRUCell
 from jaxrnn.errors import CheckpointError, ConfigurationError, DataError, JaxrnnError, NumericError
@@ -27,6 +29,7 @@ from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.models.stack import Stack
 from jaxrnn.run import open_run
+from jaxrnn.storage.tensor_file import serialized
 from tests.faults.support import assert_refused, command
 from tests.test_exported import FIXTURES, GOLDEN, damaged
 
@@ -267,26 +270,38 @@ def test_an_import_that_fails_says_why_and_leaves_nothing(tmp_path: Path, monkey
 # ---- damage ----
 
 
-def damaged_copies(path: Path, symbols: Path, number: int) -> int:
-    """Imports so many damaged copies; each is refused, or is a model. How many are refused."""
+@pytest.mark.parametrize("copies", [100, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_damaged_state_dicts_are_refused_or_models(copies: int, tmp_path: Path) -> None:
+    """In a second each, and 1.5 times their size and 1 MB in memory where they are refused, by tracemalloc."""
+    path, symbols, made = (tmp_path / name for name in ("torch.safetensors", "list.json", "made.safetensors"))
+    save_file(drawn_state("RNN", layers=1), path, {"format": "pt"})
+    symbols.write_text(json.dumps(list(SYMBOLS)), "utf-8")
     whole, draw, refused = path.read_bytes(), random.Random(11), 0
-    for _ in range(number):
+    open_run(import_torch(path, made, str(symbols)))
+    for number in range(copies):
+        made.unlink(missing_ok=True)
         path.write_bytes(damaged(draw, whole))
-        made = path.with_name("made.safetensors")
+        tracemalloc.start()
+        began = time.perf_counter()
         try:
-            open_run(import_torch(path, made, str(symbols)))
+            import_torch(path, made, str(symbols))
         except JaxrnnError as error:
             refused += 1
             assert str(error).isprintable() and len(str(error)) < 700, error
-        made.unlink(missing_ok=True)
-    return refused
-
-
-def test_damaged_state_dicts_are_refused_or_models(tmp_path: Path) -> None:
-    save_file(drawn_state("RNN", layers=1), tmp_path / "torch.safetensors", {"format": "pt"})
-    (tmp_path / "list.json").write_text(json.dumps(list(SYMBOLS)), "utf-8")
+            assert tracemalloc.get_traced_memory()[1] < 1.5 * len(whole) + (1 << 20), number
+        seconds = time.perf_counter() - began
+        tracemalloc.stop()
+        assert seconds < 1, number
+        if made.exists():
+            open_run(made)
     # A flipped bit of a number is no fault that a file without a digest can show.
-    assert 60 <= damaged_copies(tmp_path / "torch.safetensors", tmp_path / "list.json", 100) < 100
+    assert 0.6 < refused / copies < 1
+
+
+def test_what_is_written_is_to_the_byte_what_the_library_writes() -> None:
+    tensors = drawn_state("GRU", embedding=3) | {'ß/"': np.arange(3, dtype=np.int64)}
+    texts = {"a": 'é"\n\\\x01\x7f\u2028'}
+    assert b"".join(serialized(texts, tensors)) == save(tensors, texts)
 
 
 @pytest.mark.slow
