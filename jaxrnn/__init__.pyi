@@ -6,6 +6,7 @@ from . import data as data
 from . import decode as decode
 from . import devices as devices
 from . import errors as errors
+from . import exchange as exchange
 from . import inspect as inspect
 from . import models as models
 from . import random_streams as random_streams

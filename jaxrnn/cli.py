@@ -1,4 +1,4 @@
-"""The command line: `jaxrnn train | resume | sample | evaluate | inspect | plot | export | corpus | ...`.
+"""The command line: `jaxrnn train | resume | sample | evaluate | inspect | plot | export | import | ...`.
 
 Nothing here imports JAX until the arguments are known to be good: `--help` and a mistyped option answer at once.
 """
@@ -16,11 +16,12 @@ from jaxrnn.config import CHANGEABLE, CHOICES, DEFAULT_TEXT, TrainConfig
 from jaxrnn.devices.doctor_command import PLATFORM_NAMES, doctor
 from jaxrnn.devices.joining import ALONE, Hosts
 from jaxrnn.errors import EXIT_DONE
+from jaxrnn.exchange.commands import FORMATS, export, import_model
 from jaxrnn.storage.runs_command import runs
 from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, presets, read_settings, settings_of
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, write_output
 from jaxrnn.terminal.options import given_of
-from jaxrnn.trained.commands import OwnCell, evaluate, export, inspect, plot, sample, use_own
+from jaxrnn.trained.commands import OwnCell, evaluate, inspect, plot, sample, use_own
 from jaxrnn.training.options import with_settings
 
 app = App(
@@ -120,11 +121,10 @@ def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
     return EXIT_DONE
 
 
-for command in (sample, evaluate, inspect, plot, export):
+_MORE: tuple[Any, ...] = (sample, evaluate, inspect, plot, export, presets, runs, doctor)
+for command in _MORE:
     app.command(command)
-app.command(presets)
-app.command(runs)
-app.command(doctor)
+app.command(import_model, name="import")
 
 
 @app.command
@@ -169,7 +169,7 @@ def completion(shell: str, /) -> int:
     from jaxrnn.terminal.completion import SHELLS, completion_script
 
     choices = CHOICES | {"preset": tuple(PRESETS), "platform": PLATFORM_NAMES, "shell": SHELLS}
-    choices |= {"checkpoint": ("best", "latest"), "start": ("cold", "warm")}
+    choices |= {"checkpoint": ("best", "latest"), "start": ("cold", "warm"), "format": FORMATS}
     write_output(completion_script(app, shell, choices))
     return EXIT_DONE
 

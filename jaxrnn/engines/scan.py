@@ -52,4 +52,4 @@ def unroll_scan(
         return apply(p, r, carry, filled_in(pointwise, now_mask, clip_backward), t, valid)
 
     steps = (ps, inputs, window.times, window.resets, window.valid, None if constant_mask else mask)
-    return jax.lax.scan(step, carry, steps, unroll=steps_a_turn(len(window.times)))
+    return jax.lax.scan(step, carry, steps, unroll=steps_a_turn(window.times.shape[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -38,11 +39,11 @@ def leaf_shapes(template: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     return {_path_name(path): (tuple(value.shape), np.dtype(value.dtype)) for path, value in as_data}
 
 
-def from_leaves(leaves: dict[str, np.ndarray], template: Any) -> Any:
-    """The state of which `to_leaves` gave the leaves."""
+def from_leaves(leaves: dict[str, np.ndarray], template: Any, put: Callable = jax.numpy.asarray) -> Any:
+    """The state of which `to_leaves` gave the leaves; `put` makes JAX's arrays of them."""
 
     def restore(path, like):
-        value = jax.numpy.asarray(leaves[_path_name(path)])
+        value = put(leaves[_path_name(path)])
         return run_key_from_data(value) if _is_key(like) else value
 
     return jax.tree_util.tree_map_with_path(restore, template)

@@ -3,8 +3,8 @@
 Its metadata are one text, `jaxrnn`: a JSON object with all that belongs to the parameters. Its last member, `sha256`,
 is the digest over that text with the digest's own 64 digits as zeros, and then, for each tensor in the order of the
 names, the JSON list [name, dtype, shape] and its bytes. Nothing in the file is executed, or names what is to be
-imported. What it declares is compared with its size and with the model that its settings describe before a tensor is
-read.
+imported. What it declares is compared with its size, its digest with its bytes, a block at a time, and then its tensors
+with the model that its settings describe, before one is read into memory: that takes their size, once.
 """
 
 from __future__ import annotations
@@ -12,27 +12,31 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from jaxrnn.data.vocabulary import fault_in_symbols
-from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.checkpoint import Shapes
-from jaxrnn.storage.files_inside import open_to_read
 from jaxrnn.storage.record_checks import fault_in_record
 from jaxrnn.storage.small_files import write_atomically
+from jaxrnn.storage.tensor_file import (
+    blocks_of,
+    opened,
+    read_header,
+    read_object,
+    read_tensor,
+    require,
+    serialized,
+)
 from jaxrnn.terminal.printable import printable
 
 FORMAT = 1
 ENDING = ".safetensors"
 CHECKPOINTS = ("best", "latest")
-MAX_HEADER_BYTES = 1 << 22
 _NO_DIGEST = "0" * 64
 _DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64"}
 
@@ -72,10 +76,8 @@ def write_model(path: Path, content: Mapping[str, Any], tensors: Mapping[str, np
     text = json.dumps(content, allow_nan=False)
     # In this order in memory: the library takes the bytes from the first on.
     arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
-    data = save(arrays, {"jaxrnn": text[:-66] + _digest(text, arrays) + '"}'})
-    if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
-        raise DataError("the model has too many symbols or layers for one file; its run directory can be copied")
-    write_atomically(path, data)
+    rows = {name: (_DTYPES[value.dtype.name], list(value.shape), [value.data]) for name, value in arrays.items()}
+    write_atomically(path, serialized({"jaxrnn": text[:-66] + _digest(text, rows) + '"}'}, arrays))
 
 
 def read_model(
@@ -95,55 +97,34 @@ def read_model(
       ConfigurationError: if there is no such file, or it may not be read.
       CheckpointError: for anything else, in one line that says what it is.
     """
-    shown = printable(str(path), keep="")
-    try:
-        file = os.fdopen(open_to_read(path), "rb")
-    except OSError as error:
-        raise ConfigurationError(
-            f"{shown} cannot be read: {error.strerror}; give a file that `jaxrnn export` wrote"
-        ) from error
-    with file:
-        try:
-            return _read(file, os.fstat(file.fileno()).st_size, shapes_of)
-        # JSON, text, and settings that are none raise many kinds; each means that this is no model, or a damaged one.
-        except (OSError, ValueError, TypeError, OverflowError, RecursionError, SafetensorError) as error:
-            reason = printable((str(error) or type(error).__name__).splitlines()[0][:300], keep="")
-            raise CheckpointError(
-                f"{shown} is no model to rely on: {reason}; export it again, or use a copy"
-            ) from error
+    fault, remedy = "is no model to rely on", "export it again, or use a copy"
+    with opened(path, "a file that `jaxrnn export` wrote", fault, remedy) as (file, size):
+        return _read(file, size, shapes_of)
 
 
 def _read(file: Any, size: int, shapes_of: Callable) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    start = file.read(8)
-    length = int.from_bytes(start, "little")
-    _require(length <= min(MAX_HEADER_BYTES, size - 8), f"a header of {length:,} bytes in a file of {size:,}")
-    header = file.read(length)
-    declared = _json(header.decode("utf-8"))
-    texts = declared.pop("__metadata__", None)
-    _check(texts, {"jaxrnn": str}, "__metadata__")
-    content = _json(texts["jaxrnn"])
+    header = read_header(file, size)
+    require("jaxrnn" in header.texts, "another program wrote it; `jaxrnn import` takes PyTorch's state dicts")
+    _check(header.texts, {"jaxrnn": str}, "__metadata__")
+    content = read_object(header.texts["jaxrnn"])
     _check_content(content)
-    _check(declared, {name: {"dtype": str, "shape": list, "data_offsets": list} for name in declared}, "header")
-    found = {name: (tensor["shape"], tensor["dtype"]) for name, tensor in declared.items()}
-    for name, (shape, _) in found.items():
-        _require(all(type(n) is int and 0 < n <= size for n in shape), f"tensor {name} of shape {shape}")
+    text = header.texts["jaxrnn"].replace(content["sha256"], _NO_DIGEST)
+    rows = {name: (of.dtype, of.shape, blocks_of(file, header, name)) for name, of in header.tensors.items()}
+    require(_digest(text, rows) == content["sha256"], "damaged or changed, its digest is another")
+    found = {name: (tensor.shape, tensor.dtype) for name, tensor in header.tensors.items()}
     wanted = shapes_of(content, [shape for shape, _ in found.values()])
     for name in sorted(found.keys() | wanted.keys()):
         expected = (list(wanted[name][0]), _DTYPES[wanted[name][1].name]) if name in wanted else "no such tensor"
-        _require(found.get(name) == expected, f"tensor {name} is {found.get(name)}, its model has {expected}")
-    needed = 8 + length + sum(math.prod(shape) * dtype.itemsize for shape, dtype in wanted.values())
-    _require(needed == size, f"{size:,} bytes, its model needs {needed:,}")
-    tensors = load(start + header + file.read(size - 8 - length))
-    text = texts["jaxrnn"].replace(content["sha256"], _NO_DIGEST)
-    _require(_digest(text, tensors) == content["sha256"], "damaged or changed, its digest is another")
+        require(found.get(name) == expected, f"tensor {name} is {found.get(name)}, its model has {expected}")
+    tensors = {name: read_tensor(file, header, name) for name in found}
     for name, value in tensors.items():
-        _require(bool(np.isfinite(value).all()), f"tensor {name} is not finite")
+        require(math.isfinite(value.min()) and math.isfinite(value.max()), f"tensor {name} is not finite")
     return content, tensors
 
 
 def _check_content(content: dict[str, Any]) -> None:
     number = content.get("format")
-    _require(type(number) is int and number == FORMAT, f"format {number!r}, this version of jaxrnn reads {FORMAT}")
+    require(type(number) is int and number == FORMAT, f"format {number!r}, this version of jaxrnn reads {FORMAT}")
     is_text = isinstance(content.get("config"), dict) and content["config"].get("task") == "text"
     _check(content, _OF_TEXT if is_text else _OF_SEQUENCES, "content")
     held = content["training"]["checkpoint"]
@@ -155,39 +136,26 @@ def _check_content(content: dict[str, Any]) -> None:
         fault = fault_in_symbols(symbols, bytes_mode)
         if len(symbols) != content["data"]["distinct"] or bytes_mode != content["data"]["reading"].get("bytes_mode"):
             fault = "symbols of another text"
-    _require(not fault, fault)
+    require(not fault, fault)
 
 
 def _check(value: Any, form: Any, what: str) -> None:
     if not isinstance(form, dict):
         good = isinstance(value, form) and (form is bool or type(value) is not bool)
-        _require(good and (type(value) is not float or math.isfinite(value)), f"{what} is {value!r}, expected {form}")
+        require(good and (type(value) is not float or math.isfinite(value)), f"{what} is {value!r}, expected {form}")
         return
-    _require(isinstance(value, dict), f"{what} is missing or no object")
+    require(isinstance(value, dict), f"{what} is missing or no object")
     for name in sorted(value.keys() ^ form.keys()):
-        _require(False, f"{what} {'lacks' if name in form else 'has an unknown'} {name}")
+        require(False, f"{what} {'lacks' if name in form else 'has an unknown'} {name}")
     for name in form:
         _check(value[name], form[name], f"{what}.{name}")
 
 
-def _digest(text: str, tensors: Mapping[str, np.ndarray]) -> str:
+def _digest(text: str, rows: Mapping[str, tuple[str, list[int], Iterable[Any]]]) -> str:
+    # Of each tensor its dtype, its shape, and its bytes in blocks.
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
-    for name, value in sorted(tensors.items()):
-        digest.update(json.dumps([name, _DTYPES[value.dtype.name], list(value.shape)]).encode())
-        digest.update(value.tobytes())
+    for name, (dtype, shape, blocks) in sorted(rows.items()):
+        digest.update(json.dumps([name, dtype, shape]).encode())
+        for block in blocks:
+            digest.update(block)
     return digest.hexdigest()
-
-
-def _json(text: str) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        _require(len(dict(pairs)) == len(pairs), "a name that stands twice in an object")
-        return dict(pairs)
-
-    value = json.loads(text, object_pairs_hook=once)
-    _require(isinstance(value, dict), "no JSON object")
-    return value
-
-
-def _require(good: bool, fault: str) -> None:
-    if not good:
-        raise CheckpointError(fault)

@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ TEMPORARY = re.compile(
 )
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a small file whole or not at all, and on disk when this returns; text as UTF-8.
+def write_atomically(path: Path, content: str | bytes | Sequence[Any]) -> None:
+    """Writes a small file whole or not at all, and on disk when this returns: text as UTF-8, bytes, or pieces of them.
 
     A link of that name is replaced by the file, never followed. What a killed process left of the same file goes.
 
@@ -38,7 +39,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
                 if left.suffix[1:].isdecimal() and int(left.suffix[1:]) not in psutil.pids():
                     left.unlink(missing_ok=True)
             with os.fdopen(open_new(temporary), "wb") as file:
-                file.write(content.encode("utf-8") if isinstance(content, str) else content)
+                data: Any = content.encode("utf-8") if isinstance(content, str) else content
+                file.writelines([data] if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

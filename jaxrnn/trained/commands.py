@@ -1,4 +1,4 @@
-"""The commands that use a trained model: `jaxrnn sample | evaluate | inspect | plot | export`.
+"""The commands that use a trained model: `jaxrnn sample | evaluate | inspect | plot`.
 
 Nothing here imports JAX until the arguments are known to be good.
 """
@@ -126,19 +126,4 @@ def plot(directory: Path, /, *, output: Path | None = None, cell: OwnCell = None
       output: the picture; DIR/plots/learning_curve.png if not given.
     """
     Progress().message(str(opened_of(directory, cell).save_plot(output)))
-    return EXIT_DONE
-
-
-def export(directory: Path, model: Path, /, *, checkpoint: str = "best", cell: OwnCell = None) -> int:
-    """Write the model of a run as one file, which sample, evaluate and jaxrnn.open_run take in place of the run.
-
-    It holds the parameters, the settings and the vocabulary, no text and no path of this machine. A file of that name
-    is replaced if it is an earlier export of the same run; anything else of that name is refused.
-
-    Args:
-      directory: the run directory.
-      model: the file, whose name ends in .safetensors.
-      checkpoint: best (lowest smoothed loss) or latest.
-    """
-    Progress().message(str(opened_of(directory, cell).export(model, checkpoint)))
     return EXIT_DONE

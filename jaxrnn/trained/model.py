@@ -37,9 +37,10 @@ from jaxrnn.training.report import name_of_model
 ONLY_IN_A_RUN = frozenset({"directory", "metrics", "state", "plot", "save_plot", "export"})
 
 
-def with_first_carry(graphdef: Any, params: dict) -> dict:
-    """What a model's file holds: the parameters, and the carry of a fresh start for a batch of 1."""
-    return params | {"initial_carry": model_with(graphdef, params).initial_carry(1)}
+def with_first_carry(graphdef: Any, params: dict, only: bool = False) -> dict:
+    """What a model's file holds: the parameters, and the carry of a fresh start for a batch of 1; or the carry only."""
+    carry = {"initial_carry": model_with(graphdef, params).initial_carry(1)}
+    return carry if only else params | carry
 
 
 @functools.lru_cache(maxsize=8)
@@ -236,6 +237,10 @@ class TrainedModel:
     def _graphdef(self) -> Any:
         return _structure(self.config, self.objective)[0]
 
+    def structure(self) -> tuple[Any, Any]:
+        """(graphdef, shapes of the parameters), without making an array."""
+        return _structure(self.config, self.objective)[:2]
+
 
 class ExportedModel(TrainedModel):
     """A model that `jaxrnn export` wrote, read whole and checked when it is opened.
@@ -250,10 +255,10 @@ class ExportedModel(TrainedModel):
         self.checkpoints = (content["training"]["checkpoint"],)
         graphdef, shapes, _ = _structure(self.config, self.objective)
         with numerics(self.config.dtype):
-            self._params = from_leaves(tensors, shapes)
+            self._params = from_leaves(tensors, shapes, jax.device_put)  # which copies nothing on a CPU
             # Other programs start from the carry that stands in the file, this one from that of the parameters.
-            whole = to_leaves(with_first_carry(graphdef, self._params))
-        if not all(np.array_equal(tensors[name], value) for name, value in whole.items()):
+            carry = to_leaves(with_first_carry(graphdef, self._params, only=True))
+        if not all(np.array_equal(tensors[name], value) for name, value in carry.items()):
             shown = printable(str(path), keep="")
             raise CheckpointError(f"{shown} starts from another carry than its model; export it again, or use a copy")
 
