@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -15,13 +14,15 @@ from cyclopts import App, Parameter
 
 from jaxrnn.checks import parse_devices
 from jaxrnn.config import CHANGEABLE, CHOICES, DEFAULT_TEXT, TrainConfig
+from jaxrnn.decode.request import ONE, Request
+from jaxrnn.decode.settings import PLAIN, STARTS, Decoding
 from jaxrnn.devices.doctor_command import PLATFORM_NAMES, doctor
 from jaxrnn.devices.joining import ALONE, Hosts
 from jaxrnn.errors import EXIT_DONE
 from jaxrnn.inspect.look import LOOK, Look
 from jaxrnn.storage.runs_command import runs
 from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, presets, read_settings, settings_of
-from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number, write_output
+from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, write_output
 from jaxrnn.terminal.options import given_of
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.options import with_settings
@@ -140,28 +141,17 @@ def sample(
     directory: TrainedPath,
     /,
     *,
-    length: Annotated[int, Parameter(converter=whole_number)] = 1000,
-    temperature: float = 1.0,
-    prime: str = "",
-    seed: Annotated[int, Parameter(converter=whole_number)] = 0,
+    request: Annotated[Request, Parameter(name="*")] = ONE,
+    how: Annotated[Decoding, Parameter(name="*")] = PLAIN,
     checkpoint: Checkpoint = None,
     cell: OwnCell = None,
 ) -> int:
-    """Let a trained model write.
+    """Let a trained model write."""
+    if request.output is None:
+        write_output("")  # a closed stdout is refused before the model is made
+    from jaxrnn.storage.small_files import write_atomically
 
-    Args:
-      length: how many characters to generate.
-      temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
-      prime: text that the model reads first; it is not printed again. Without it, it begins as after a line end.
-      seed: the same seed gives the same text.
-    """
-    write_output("")  # a closed stdout is refused before the model is made
-    for part in _opened(directory, cell).stream(
-        length=length, temperature=temperature, prime=prime, seed=seed, checkpoint=checkpoint
-    ):
-        write_output(part, escape=False)
-    if sys.stdout.isatty():
-        write_output("\n")
+    request.answer(_opened(directory, cell), how, checkpoint, write_atomically)
     return EXIT_DONE
 
 
@@ -287,7 +277,7 @@ def completion(shell: str, /) -> int:
     from jaxrnn.terminal.completion import SHELLS, completion_script
 
     choices = CHOICES | {"preset": tuple(PRESETS), "platform": PLATFORM_NAMES, "shell": SHELLS}
-    choices |= {"checkpoint": ("best", "latest"), "start": ("cold", "warm")}
+    choices |= {"checkpoint": ("best", "latest"), "start": ("warm", *STARTS)}
     write_output(completion_script(app, shell, choices))
     return EXIT_DONE
 

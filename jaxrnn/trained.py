@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
@@ -12,11 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrnn.checks import LARGEST_SEED, check_count
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.decode.sampling import Sample, sample_ids
+from jaxrnn.decode.sampling import Sample
+from jaxrnn.decode.texts import Writer
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError
@@ -154,25 +155,18 @@ class TrainedModel:
         prime: str = "",
         seed: int = 0,
         checkpoint: str | None = None,
+        **options: Any,
     ) -> Iterator[str]:
         """The text of `sample`, part by part, in constant memory."""
-        vocabulary, params = self.vocabulary, self.params(checkpoint)
-        ids = vocabulary.encode_prompt(prime, self.document_end)
+        writer = self._writer(checkpoint, prime=prime, temperature=temperature, **options)
         with numerics(self.config.dtype):
-            key = stream_key(run_key(seed), STREAM_SAMPLES)
-            options: dict[str, Any] = {"temperature": temperature, "prime": ids, "document_end": self.document_end}
-            parts = sample_ids(self._graphdef(), params, length=length, key=key, **options)
-        # Bytes become text as UTF-8; a character may be cut between two parts.
-        decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace") if vocabulary.bytes_mode else None
+            parts = writer.stream(length, self._sample_keys(seed, 1))
         while True:
             with numerics(self.config.dtype):  # not while the caller has the part
                 part = next(parts, None)
             if part is None:
                 break
-            text = vocabulary.decode(part)
-            yield text if decoder is None else decoder.decode(text.encode("latin-1"))
-        if decoder is not None:
-            yield decoder.decode(b"", final=True)
+            yield part
 
     def sample(
         self,
@@ -181,17 +175,46 @@ class TrainedModel:
         prime: str = "",
         seed: int = 0,
         checkpoint: str | None = None,
+        **options: Any,
     ) -> str:
         """Lets the model write.
 
         Args:
-          length: how many characters to generate.
+          length: how many symbols to generate, at most where something ends the text.
           temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
           prime: text that the model reads first; not part of the result.
           seed: the same seed gives the same text.
           checkpoint: see `params`.
+          options: `prime_file`, a file to read in place of `prime`, as `evaluate` reads it; `show_prime`, whether what
+            was read stands before the text; and those of `jaxrnn.decode.Decoding`.
         """
-        return Sample("".join(self.stream(length, temperature, prime, seed, checkpoint)))
+        return Sample("".join(self.stream(length, temperature, prime, seed, checkpoint, **options)))
+
+    def samples(
+        self, number: int, length: int = 1000, seed: int = 0, checkpoint: str | None = None, **options: Any
+    ) -> list[Sample]:
+        """Lets the model write several texts at once; with `beams` the best that a search finds, each with its `log_p`.
+
+        Args:
+          number: how many. Text k is that of `sample` with seed + k, up to the rounding of products that are made for
+            all at once.
+          length, seed, checkpoint, options: as for `sample`, `temperature` and `prime` among the options.
+        """
+        writer = self._writer(checkpoint, **options)
+        with numerics(self.config.dtype):
+            return writer.texts(length, self._sample_keys(seed, number))
+
+    def _writer(self, checkpoint: str | None, **options: Any) -> Writer:
+        vocabulary, params = self.vocabulary, self.params(checkpoint)
+        return Writer(self._graphdef(), params, vocabulary, self.document_end, self._reading(), **options)
+
+    def _sample_keys(self, seed: int, number: int) -> list[jax.Array]:
+        check_count("samples", number, 1)
+        check_count("seed", seed, 0, LARGEST_SEED - number + 1)
+        return [stream_key(run_key(seed + k), STREAM_SAMPLES) for k in range(number)]
+
+    def _reading(self) -> ReadingOptions:
+        return ReadingOptions.from_json(self.record["data"]["reading"])
 
     def evaluate(self, text: str | Sequence[str] | Arrays, checkpoint: str | None = None) -> dict[str, float]:
         """Scores the model on a file or known text: every character but the first once; a model of arrays on `Arrays`.
@@ -207,7 +230,7 @@ class TrainedModel:
             with numerics(self.config.dtype):
                 return text.evaluate(self._graphdef(), params)
         vocabulary, params = self.vocabulary, self.params(checkpoint)
-        corpus = load_corpus(text, ReadingOptions.from_json(self.record["data"]["reading"]), vocabulary)
+        corpus = load_corpus(text, self._reading(), vocabulary)
         with numerics(self.config.dtype):
             return evaluate_ids(self._graphdef(), params, corpus.ids, document_end=corpus.document_end).numbers()
 

@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ TEMPORARY = re.compile(
 )
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a small file whole or not at all, and on disk when this returns; text as UTF-8.
+def write_atomically(path: Path, content: str | bytes | Iterator[str]) -> None:
+    """Writes a file whole or not at all, and on disk when this returns; text as UTF-8, part by part where it comes so.
 
     A link of that name is replaced by the file, never followed. What a killed process left of the same file goes.
 
@@ -38,12 +39,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
                 if left.suffix[1:].isdecimal() and int(left.suffix[1:]) not in psutil.pids():
                     left.unlink(missing_ok=True)
             with os.fdopen(open_new(temporary), "wb") as file:
-                file.write(content.encode("utf-8") if isinstance(content, str) else content)
+                for part in [content] if isinstance(content, str | bytes) else content:
+                    file.write(part.encode("utf-8") if isinstance(part, str) else part)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
             sync(path.parent)
-        except OSError:
+        except BaseException:  # also one that is raised where the parts are made
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise

@@ -1,0 +1,162 @@
+"""Let a model write several texts at once by the rules of a `Decoding`, until each has ended: one compiled loop."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxrnn.decode.priming import Primed, primed, symbols_of
+from jaxrnn.decode.rules import choose
+from jaxrnn.decode.sampling import CHUNK, FREE, _sample_chunk, check_length, on_device
+from jaxrnn.decode.settings import Decoding
+from jaxrnn.decode.stops import BEGIN, END
+from jaxrnn.models.structure import model_with
+
+LONG_AGO = 2**31 - 1
+
+
+class Texts(NamedTuple):
+    """N texts in writing.
+
+    Attributes:
+      carry: of a batch of N.
+      before, last: the symbol that was read last, and the one to be read next; (N,).
+      place: of the automaton that looks for what ends a text, (N,).
+      age: steps since each symbol was last seen, (N, V); None if nothing is penalised.
+    """
+
+    carry: Any
+    before: jax.Array
+    last: jax.Array
+    place: jax.Array
+    age: jax.Array | None
+
+
+def fresh_after(document_end: int | None, before: jax.Array, carry: Any, model: Any) -> Any:
+    """The carries (N, ...), those of a fresh start after the end of a document."""
+    if document_end is None:
+        return carry
+    ended = before == document_end
+
+    def at(fresh: jax.Array, c: jax.Array) -> jax.Array:
+        return jnp.where(ended.reshape(-1, *[1] * (c.ndim - 1)), fresh, c)
+
+    return jax.tree.map(at, model.initial_carry(before.shape[0]), carry)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _write_chunk(graphdef, document_end, params, texts, begin, end, keys, number, values, table):
+    model = model_with(graphdef, params)
+    shape = (CHUNK, symbols_of(model))
+
+    def of_one(key):  # as `_sample_chunk` draws it
+        return jax.random.gumbel(jax.random.fold_in(key, number), shape, values["scales"].dtype)
+
+    noise = jax.vmap(of_one, out_axes=1)(keys)
+
+    def step(loop):
+        t, texts, ids = loop
+        carry = fresh_after(document_end, texts.before, texts.carry, model)
+        logits, carry = model(texts.last[None], carry)
+        drawn = choose(logits[0], noise[t], values, texts.age)
+        place, age, shown = texts.place, texts.age, drawn
+        if table is not None:
+            shown = jnp.where(place == END, FREE, drawn)
+            place = table[place, drawn]
+        if age is not None:
+            new = drawn[:, None] == jnp.arange(shape[1])[None, :]
+            age = jnp.where(new, 0, jnp.minimum(age, LONG_AGO - 1) + 1)
+        ids = jax.lax.dynamic_update_index_in_dim(ids, shown, t, 0)
+        return t + 1, Texts(carry, texts.last, drawn, place, age), ids
+
+    def goes_on(loop):
+        return (loop[0] < end) & ((loop[1].place != END).any() if table is not None else True)
+
+    ids = jnp.full((CHUNK, keys.shape[0]), FREE, jnp.int32)
+    _, texts, ids = jax.lax.while_loop(goes_on, step, (begin, texts, ids))
+    return texts, ids
+
+
+def read_rest(graphdef: Any, params: Any, given: Primed, document_end: int | None) -> tuple[Any, jax.Array, jax.Array]:
+    """(carry, before, last) after the rest of a prime."""
+    if not len(given.rest):
+        return given.carry, given.before, given.last
+    forced = np.full((CHUNK,), FREE, np.int32)
+    forced[: len(given.rest)] = given.rest
+    scales = jnp.zeros((2,), jax.tree.leaves(params)[0].dtype)
+    start = (given.carry, given.before, given.last, forced, len(given.rest), given.key, 0, scales)
+    return _sample_chunk(graphdef, document_end, params, *start)[:3]
+
+
+def repeated(array: jax.Array, times: int) -> jax.Array:
+    """(1, ...) as (times, ...)."""
+    return jnp.broadcast_to(array, (times, *array.shape[1:]))
+
+
+def write_ids(
+    graphdef: nnx.GraphDef,
+    params: dict,
+    *,
+    length: int,
+    keys: Sequence[jax.Array],
+    decoding: Decoding,
+    prime: np.ndarray | None = None,
+    document_end: int | None = None,
+    table: np.ndarray | None = None,
+) -> Iterator[list[np.ndarray]]:
+    """Generates the ids of N texts side by side, at most `CHUNK` at a time, until each has ended.
+
+    Text k is the one that `sample_ids` writes with key k where no rule changes it, to the rounding of a product of N
+    rows. The prime is read once. Other values of a rule compile nothing new; other rules do.
+
+    Args:
+      graphdef: structure of a `LanguageModel`, or another with ids in and logits out.
+      params: its parameters.
+      length: how many ids to generate at most.
+      keys: one a text.
+      decoding: the rules, without beams.
+      prime: ids to read before generating.
+      document_end: id after which the carry is that of a fresh start.
+      table: what ends a text, see `stop_table`.
+
+    Yields:
+      N arrays of int32 ids; that which ends a text is its last.
+
+    Raises:
+      ConfigurationError: if the length is negative.
+      NumericError: if a parameter is not finite.
+    """
+    check_length(length)
+    dtype, count = jax.tree.leaves(params)[0].dtype, len(keys)
+    params = on_device(params)
+    given = [primed(graphdef, params, key, prime, document_end, decoding.start) for key in keys]
+    carry, before, last = read_rest(graphdef, params, given[0], document_end)
+    carry, before = jax.tree.map(lambda c: repeated(c, count), carry), repeated(before[None], count)
+    last = repeated(last[None], count) if prime is not None and len(prime) else jnp.stack([g.last for g in given])
+    age = None
+    if decoding.repetition_penalty is not None:
+        seen = np.full((1, symbols_of(model_with(graphdef, params))), LONG_AGO, np.int32)
+        if prime is not None:
+            seen[0, prime] = np.arange(len(prime))[
+                ::-1
+            ]  # where a symbol is there again, its last is the one that stays
+        age = repeated(jnp.asarray(seen), count)
+    texts = Texts(carry, before, last, jnp.full((count,), BEGIN, jnp.int32), age)
+    values = {name: jnp.asarray(value, dtype) for name, value in decoding.values().items()}
+    key = jnp.stack([g.key for g in given])
+    done, total = given[0].read + len(given[0].rest), given[0].read + len(given[0].rest) + length
+    while done < total:
+        number, begin = divmod(done, CHUNK)
+        end = min(CHUNK, total - number * CHUNK)
+        texts, ids = _write_chunk(graphdef, document_end, params, texts, begin, end, key, number, values, table)
+        written = np.asarray(ids)[begin:end]
+        yield [column[column >= 0] for column in written.T]
+        if table is not None and bool(np.all(np.asarray(texts.place) == END)):
+            return
+        done = number * CHUNK + end
