@@ -17,7 +17,7 @@ from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.decode.sampling import Sample
-from jaxrnn.decode.texts import Writer
+from jaxrnn.decode.texts import MOST_TEXTS, Writer
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError
@@ -209,7 +209,7 @@ class TrainedModel:
         return Writer(self._graphdef(), params, vocabulary, self.document_end, self._reading(), **options)
 
     def _sample_keys(self, seed: int, number: int) -> list[jax.Array]:
-        check_count("samples", number, 1)
+        check_count("samples", number, 1, MOST_TEXTS)
         check_count("seed", seed, 0, LARGEST_SEED - number + 1)
         return [stream_key(run_key(seed + k), STREAM_SAMPLES) for k in range(number)]
 

@@ -16,7 +16,7 @@ import functools
 import statistics
 import time
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -42,7 +42,7 @@ DECODERS = {
     "typical 0.2": Decoding(typical=0.2),
     "penalty 1.2": Decoding(repetition_penalty=1.2),
     "all but typical": Decoding(temperature=0.8, top_k=20, top_p=0.9, min_p=0.02, repetition_penalty=1.2),
-    "stop": Decoding(stop="never"),
+    "stop": Decoding(stop=("never",)),
 }
 BEAMS = (2, 8)
 AT_LEAST, AT_LEAST_TOGETHER = 0.7, 4.0
@@ -90,7 +90,7 @@ def time_decode(
 
     def by(decoding: Decoding, keys: list[jax.Array]) -> int:
         table = never if decoding.stop else None
-        options = {"length": length, "decoding": decoding, "prime": prime, "table": table}
+        options: dict[str, Any] = {"length": length, "decoding": decoding, "prime": prime, "table": table}
         return sum(len(part[0]) for part in write_ids(graphdef, params, keys=keys, **options)) * len(keys)
 
     def search(beams: int) -> int:
@@ -110,9 +110,10 @@ def time_decode(
     for way in ways.values():
         way()
     found = in_rounds({name: functools.partial(rate, way) for name, way in ways.items()}, rounds)
-    counts = np.bincount(plain(keys[0]), minlength=symbols) / length
-    entropy = -sum(p * np.log(p) for p in counts if p > 0)
-    print(f"{cell} {hidden}, {symbols} symbols, {length} a text; entropy of the symbols written {entropy:.2f} nats")
+    model = nnx.merge(graphdef, nnx.State(params))
+    p = jax.nn.softmax(model(plain(keys[0])[:, None], model.initial_carry(1))[0])
+    entropy = float(jax.scipy.special.entr(p).sum(-1).mean())
+    print(f"{cell} {hidden}, {symbols} symbols, {length} a text, entropy {entropy:.2f} nats a symbol")
     for name in ways:
         other = "one after another" if name == "together" else "plain"
         ratio, goal = median_ratio(found[name], found[other]), AT_LEAST_TOGETHER if name == "together" else AT_LEAST

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from jaxrnn.decode.settings import Count, Decoding, Switch
 from jaxrnn.terminal.command import write_output
@@ -28,7 +30,7 @@ class Request:
 
     length: Count = 1000
     prime: str = ""
-    prime_file: str | None = None
+    prime_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None  # a lone dash
     show_prime: Switch = False
     samples: Count = 1
     seed: Count = 0

@@ -15,12 +15,14 @@ from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.decode.beams import Found, search_ids
-from jaxrnn.decode.sampling import Sample, sample_ids
+from jaxrnn.decode.sampling import CHUNK, Sample, sample_ids
 from jaxrnn.decode.settings import Decoding
 from jaxrnn.decode.stops import Stops
 from jaxrnn.decode.writing import write_ids
 from jaxrnn.errors import ConfigurationError
 
+MOST_TEXTS = 10_000
+NOISE = 1 << 26  # random numbers of a chunk of all texts that are written side by side: 256 MiB in float32
 NOTHING = np.zeros((0,), np.int32)
 
 
@@ -93,11 +95,13 @@ class Writer:
         Raises:
           ConfigurationError: if that is more than the search has candidates.
         """
+        check_count("samples", len(keys), 1, self._decoding.beams or MOST_TEXTS)
         if self._decoding.beams is None:
-            parts = list(self._written(length, keys))
-            found = [Found(np.concatenate([NOTHING, *(part[k] for part in parts)]), None) for k in range(len(keys))]
+            most = max(1, NOISE // (CHUNK * len(self._vocabulary)))
+            groups = [list(self._written(length, keys[k : k + most])) for k in range(0, len(keys), most)]
+            texts = [np.concatenate(of) for parts in groups for of in zip(*parts, strict=True)]
+            found = [Found(ids, None) for ids in texts or [NOTHING] * len(keys)]
         else:
-            check_count("samples", len(keys), 1, self._decoding.beams)
             options: dict[str, Any] = {
                 "decoding": self._decoding,
                 "keep": len(keys),

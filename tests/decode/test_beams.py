@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,8 +19,8 @@ TABLE = stop_table(list("abcdef"), ["d", "ab"])  # a symbol that ends a text, an
 
 def search(decoding, length=LENGTH, params=None, **options):
     graphdef, own = trained()
-    options = {"prime": np.array(PRIME), "key": jax.random.key(0)} | options
-    return search_ids(graphdef, params or own, length=length, decoding=decoding, **options)
+    given: dict[str, Any] = {"prime": np.array(PRIME), "key": jax.random.key(0)} | options
+    return search_ids(graphdef, params or own, length=length, decoding=decoding, **given)
 
 
 def log_p(ids):
@@ -47,10 +48,10 @@ def ended(ids):
 @functools.cache
 def all_texts(stops):
     """Every text of LENGTH symbols, or shorter and ended, with its log p."""
-    found = {}
+    found = set()
     for ids in itertools.product(range(SYMBOLS), repeat=LENGTH):
         end = next((n for n in range(1, LENGTH + 1) if ended(ids[:n])), LENGTH) if stops else LENGTH
-        found[ids[:end]] = None
+        found.add(ids[:end])
     return {ids: log_p(ids) for ids in found}
 
 

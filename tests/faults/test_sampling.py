@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -165,12 +167,14 @@ def test_a_file_is_whole_or_not_there(capsys: Any, finished_run: Path, tmp_path:
     assert not os.listdir(tmp_path)
 
 
-def test_a_file_is_read_before_writing_as_a_prime_is(capsys: Any, finished_run: Path, tmp_path: Path) -> None:
+def test_a_file_is_read_before_writing_as_a_prime_is(
+    capsys: Any, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "prime.txt").write_text("the cat sat " * 200)
-    options = ["--length", 50, "--prime-file", tmp_path / "prime.txt"]
-    assert sample(capsys, finished_run, *options) == sample(
-        capsys, finished_run, "--length", 50, "--prime", "the cat sat " * 200
-    )
+    expected = sample(capsys, finished_run, "--length", 50, "--prime", "the cat sat " * 200)
+    assert sample(capsys, finished_run, "--length", 50, "--prime-file", tmp_path / "prime.txt") == expected
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the cat sat " * 200)))
+    assert sample(capsys, finished_run, "--length", 50, "--prime-file", "-") == expected
 
 
 def test_endless_text_is_streamed_and_an_interrupt_keeps_what_is_out(finished_run: Path) -> None:
