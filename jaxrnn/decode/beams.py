@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.decode.priming import primed
 from jaxrnn.decode.sampling import CHUNK, FREE, check_length, on_device
 from jaxrnn.decode.settings import Decoding
-from jaxrnn.decode.stops import BEGIN, END
-from jaxrnn.decode.writing import fresh_after, read_rest, repeated
+from jaxrnn.decode.stops import END
+from jaxrnn.decode.writing import begun, fresh_after
 from jaxrnn.models.structure import model_with
 
 
@@ -140,17 +139,10 @@ def search_ids(
     check_length(length)
     assert decoding.beams is not None
     params, count = on_device(params), decoding.beams
-    given = primed(graphdef, params, key, prime, document_end, decoding.start)
-    carry, before, last = read_rest(graphdef, params, given, document_end)
+    texts, _, _ = begun(graphdef, params, [key] * count, prime, document_end, decoding.start)
     dtype = jax.tree.leaves(params)[0].dtype
-    beams = Beams(
-        jax.tree.map(lambda c: repeated(c, count), carry),
-        repeated(before[None], count),
-        repeated(last[None], count),
-        jnp.full((count,), BEGIN, jnp.int32),
-        jnp.where(jnp.arange(count) == 0, 0.0, -jnp.inf).astype(dtype),
-        jnp.zeros((count,), jnp.int32),
-    )
+    log_p = jnp.where(jnp.arange(count) == 0, 0.0, -jnp.inf).astype(dtype)  # one candidate
+    beams = Beams(texts.carry, texts.before, texts.last, texts.place, log_p, jnp.zeros((count,), jnp.int32))
     alpha, parts, ranks, done, goes_on = jnp.asarray(decoding.length_penalty, dtype), [], np.zeros(count), 0, True
     while goes_on and done < length:
         steps = min(CHUNK, length - done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,26 +16,6 @@ WINDOW = 1024
 NONE = -1  # before the first symbol
 
 
-class Primed(NamedTuple):
-    """A model that has read all but the last `1 + len(rest)` symbols of its prime.
-
-    Attributes:
-      carry: of a batch of 1.
-      before: the symbol read last, or `NONE`.
-      last: the symbol to be read next.
-      rest: those after it, fewer than `WINDOW`.
-      read: how many are read, a multiple of `WINDOW`.
-      key: for what is drawn from now on.
-    """
-
-    carry: Any
-    before: jax.Array
-    last: jax.Array
-    rest: np.ndarray
-    read: int
-    key: jax.Array
-
-
 def symbols_of(model: Any) -> int:
     """V: what a language model says, or how many logits it gives."""
     if hasattr(model, "vocabulary_size"):
@@ -45,7 +25,8 @@ def symbols_of(model: Any) -> int:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _first_symbol(vocabulary_size, key):
+def first_symbol(vocabulary_size, key):
+    """The random symbol that is read where there is no prime, and the key for what is drawn from then on."""
     first_key, key = jax.random.split(key)
     return jax.random.randint(first_key, (), 0, vocabulary_size, jnp.int32), key
 
@@ -56,24 +37,25 @@ def _read_window(graphdef, document_end, params, carry, before, ids):
     return model_with(graphdef, params)(ids[:, None], carry, **resets)[1]
 
 
-def primed(
-    graphdef: Any, params: Any, key: jax.Array, prime: np.ndarray | None, document_end: int | None, start: str
-) -> Primed:
+def read_windows(
+    graphdef: Any, params: Any, prime: np.ndarray | None, document_end: int | None, start: str
+) -> tuple[Any, jax.Array, int]:
     """Reads the whole windows of a prime that come before its last symbol.
 
     Args:
       graphdef: structure of a `LanguageModel`, or another with ids in and logits out.
       params: its parameters.
-      key: draws the first symbol where there is no prime; what is left of it is returned.
       prime: ids, or None.
       document_end: id after which the carry is that of a fresh start.
       start: one of `STARTS`.
 
+    Returns:
+      The carry of a batch of 1, the symbol read last or `NONE`, and how many are read.
+
     Raises:
       ConfigurationError: if a learned start is asked for and there is none.
     """
-    model = model_with(graphdef, params)
-    carry, before = model.initial_carry(1), jnp.asarray(NONE, jnp.int32)
+    carry, before = model_with(graphdef, params).initial_carry(1), jnp.asarray(NONE, jnp.int32)
     if start == "learned" and not any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(carry)):
         raise ConfigurationError(
             "--start learned expects a model that was trained with --learned-initial-carry; this one starts from "
@@ -81,13 +63,10 @@ def primed(
         )
     if start == "cold":
         carry = jax.tree.map(jnp.zeros_like, carry)
-    symbol, key = _first_symbol(symbols_of(model), key)
-    if prime is None or len(prime) == 0:
-        return Primed(carry, before, symbol, np.zeros((0,), np.int32), 0, key)
-    read = (len(prime) - 1) // WINDOW * WINDOW
+    read = 0 if prime is None or len(prime) == 0 else (len(prime) - 1) // WINDOW * WINDOW
     for at in range(0, read, WINDOW):
+        assert prime is not None
         window = np.asarray(prime[at : at + WINDOW], np.int32)
         carry = _read_window(graphdef, document_end, params, carry, before, window)
         before = jnp.asarray(window[-1], jnp.int32)
-    rest = np.asarray(prime[read + 1 :], np.int32)
-    return Primed(carry, before, jnp.asarray(int(prime[read]), jnp.int32), rest, read, key)
+    return carry, before, read

@@ -64,9 +64,9 @@ def typicality(scaled: jax.Array, weights: jax.Array) -> jax.Array:
 
     References: Meister et al., 2022, Locally typical sampling.
     """
-    total = weights.sum(-1, keepdims=True)
-    surprise = jnp.log(total) - scaled
-    return -jnp.abs(surprise - (weights * surprise).sum(-1, keepdims=True) / total)
+    # The constant is in both, and goes out.
+    entropy = -(weights * scaled).sum(-1, keepdims=True) / weights.sum(-1, keepdims=True)
+    return -jnp.abs(-scaled - entropy)
 
 
 def choose(logits: jax.Array, noise: jax.Array, values: Mapping[str, Any], age: jax.Array | None) -> jax.Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.decode.priming import NONE, WINDOW, primed, symbols_of
+from jaxrnn.decode.priming import NONE, WINDOW, first_symbol, read_windows, symbols_of
 from jaxrnn.decode.settings import noise_scales
 from jaxrnn.errors import ConfigurationError, NumericError
 from jaxrnn.models.structure import model_with
@@ -98,7 +98,11 @@ def sample_ids(
     dtype = jax.tree.leaves(params)[0].dtype
     scales = jnp.asarray(noise_scales(temperature), dtype)
     params = on_device(params)
-    carry, before, last, forced, read, key = primed(graphdef, params, key, prime, document_end, start)
+    carry, before, read = read_windows(graphdef, params, prime, document_end, start)
+    last, key = first_symbol(symbols_of(model_with(graphdef, params)), key)
+    forced = np.zeros((0,), np.int32)
+    if prime is not None and len(prime):
+        last, forced = jnp.asarray(int(prime[read]), jnp.int32), np.asarray(prime[read + 1 :], np.int32)
     total = len(forced) + length
     for number, start_of_part in enumerate(range(0, total, CHUNK), read // CHUNK):
         steps = min(CHUNK, total - start_of_part)

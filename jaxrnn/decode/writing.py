@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.decode.priming import Primed, primed, symbols_of
+from jaxrnn.decode.priming import first_symbol, read_windows, symbols_of
 from jaxrnn.decode.rules import choose
 from jaxrnn.decode.sampling import CHUNK, FREE, _sample_chunk, check_length, on_device
 from jaxrnn.decode.settings import Decoding
@@ -83,20 +83,29 @@ def _write_chunk(graphdef, document_end, params, texts, begin, end, keys, number
     return texts, ids
 
 
-def read_rest(graphdef: Any, params: Any, given: Primed, document_end: int | None) -> tuple[Any, jax.Array, jax.Array]:
-    """(carry, before, last) after the rest of a prime."""
-    if not len(given.rest):
-        return given.carry, given.before, given.last
-    forced = np.full((CHUNK,), FREE, np.int32)
-    forced[: len(given.rest)] = given.rest
-    scales = jnp.zeros((2,), jax.tree.leaves(params)[0].dtype)
-    start = (given.carry, given.before, given.last, forced, len(given.rest), given.key, 0, scales)
-    return _sample_chunk(graphdef, document_end, params, *start)[:3]
-
-
-def repeated(array: jax.Array, times: int) -> jax.Array:
-    """(1, ...) as (times, ...)."""
-    return jnp.broadcast_to(array, (times, *array.shape[1:]))
+def begun(
+    graphdef: Any,
+    params: Any,
+    keys: Sequence[jax.Array],
+    prime: np.ndarray | None,
+    document_end: int | None,
+    start: str,
+) -> tuple[Texts, list[jax.Array], int]:
+    """N texts that have read all but the last symbol of a prime, once for all; keys to draw with; how many are read."""
+    carry, before, read = read_windows(graphdef, params, prime, document_end, start)
+    firsts, keys = zip(*(first_symbol(symbols_of(model_with(graphdef, params)), key) for key in keys), strict=True)
+    last, count = jnp.stack(firsts), len(keys)
+    if prime is not None and len(prime):
+        rest = np.asarray(prime[read:], np.int32)
+        if len(rest) > 1:
+            forced = np.full((CHUNK,), FREE, np.int32)
+            forced[: len(rest) - 1] = rest[1:]
+            scales = jnp.zeros((2,), jax.tree.leaves(params)[0].dtype)
+            of = (carry, before, jnp.asarray(rest[0]), forced, len(rest) - 1, keys[0], 0, scales)
+            carry, before, *_ = _sample_chunk(graphdef, document_end, params, *of)
+        last, read = jnp.full((count,), rest[-1], jnp.int32), len(prime) - 1
+    carry = jax.tree.map(lambda c: jnp.broadcast_to(c, (count, *c.shape[1:])), carry)
+    return Texts(carry, jnp.full((count,), before), last, jnp.full((count,), BEGIN, jnp.int32), None), list(keys), read
 
 
 def write_ids(
@@ -135,22 +144,14 @@ def write_ids(
     check_length(length)
     dtype, count = jax.tree.leaves(params)[0].dtype, len(keys)
     params = on_device(params)
-    given = [primed(graphdef, params, key, prime, document_end, decoding.start) for key in keys]
-    carry, before, last = read_rest(graphdef, params, given[0], document_end)
-    carry, before = jax.tree.map(lambda c: repeated(c, count), carry), repeated(before[None], count)
-    last = repeated(last[None], count) if prime is not None and len(prime) else jnp.stack([g.last for g in given])
-    age = None
+    texts, keys, done = begun(graphdef, params, keys, prime, document_end, decoding.start)
     if decoding.repetition_penalty is not None:
-        seen = np.full((1, symbols_of(model_with(graphdef, params))), LONG_AGO, np.int32)
+        age = np.full((symbols_of(model_with(graphdef, params)),), LONG_AGO, np.int32)
         if prime is not None:
-            seen[0, prime] = np.arange(len(prime))[
-                ::-1
-            ]  # where a symbol is there again, its last is the one that stays
-        age = repeated(jnp.asarray(seen), count)
-    texts = Texts(carry, before, last, jnp.full((count,), BEGIN, jnp.int32), age)
+            age[prime] = np.arange(len(prime))[::-1]  # of a symbol that is there again its last place stays
+        texts = texts._replace(age=jnp.asarray(np.tile(age, (count, 1))))
     values = {name: jnp.asarray(value, dtype) for name, value in decoding.values().items()}
-    key = jnp.stack([g.key for g in given])
-    done, total = given[0].read + len(given[0].rest), given[0].read + len(given[0].rest) + length
+    key, total = jnp.stack(keys), done + length
     while done < total:
         number, begin = divmod(done, CHUNK)
         end = min(CHUNK, total - number * CHUNK)
