@@ -5,6 +5,7 @@ Nothing here imports JAX until the arguments are known to be good: `--help` and 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 from pathlib import Path
@@ -18,7 +19,7 @@ from jaxrnn.decode.request import ONE, Request
 from jaxrnn.decode.settings import PLAIN, STARTS, Decoding
 from jaxrnn.devices.doctor_command import PLATFORM_NAMES, doctor
 from jaxrnn.devices.joining import ALONE, Hosts
-from jaxrnn.errors import EXIT_DONE
+from jaxrnn.errors import EXIT_DONE, ConfigurationError
 from jaxrnn.inspect.look import LOOK, Look
 from jaxrnn.storage.runs_command import runs
 from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, presets, read_settings, settings_of
@@ -151,6 +152,11 @@ def sample(
         write_output("")  # a closed stdout is refused before the model is made
     from jaxrnn.storage.small_files import write_atomically
 
+    if request.samples > 1:
+        from jaxrnn.devices.mesh import cores, use_cpu_devices
+
+        with contextlib.suppress(ConfigurationError):  # JAX has started: with what it has, then
+            use_cpu_devices(cores())
     request.answer(_opened(directory, cell), how, checkpoint, write_atomically)
     return EXIT_DONE
 

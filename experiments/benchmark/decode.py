@@ -1,6 +1,6 @@
 """How fast each decoder writes against the plain sampler, and many texts at once against one after another.
 
-Command: python -m experiments.benchmark decode [--cell lstm] [--hidden 128] [--symbols 87] [--length 4000] [--rounds 7]
+Command: python -m experiments.benchmark decode [--cell lstm] [--hidden 128] [--symbols 87] [--length 1000] [--rounds 7]
 
 The model has random weights, its output layer wide ones, so that the entropy of a symbol, which is printed, is like a
 trained model's: a filter that leaves much out tries more often. All are compiled before, and measured in turn in one
@@ -24,9 +24,10 @@ from cyclopts import Parameter
 from flax import nnx
 
 from experiments.benchmark.timing import in_rounds, median_ratio
-from jaxrnn import LanguageModel
+from jaxrnn import LanguageModel, use_cpu_devices
 from jaxrnn.checks import check_count
 from jaxrnn.decode import Decoding, sample_ids, search_ids, stop_table, write_ids
+from jaxrnn.devices import cores
 from jaxrnn.random_streams import run_key
 from jaxrnn.terminal import whole_number
 
@@ -63,7 +64,7 @@ def time_decode(
     cell: str = "lstm",
     hidden: Count = 128,
     symbols: Count = 87,
-    length: Count = 4000,
+    length: Count = 1000,
     texts: Count = 16,
     spread: float = 8.0,
     rounds: Count = 7,
@@ -81,6 +82,7 @@ def time_decode(
     """
     for name, value in (("length", length), ("rounds", rounds), ("texts", texts)):
         check_count(name, value, 1)
+    use_cpu_devices(cores())
     graphdef, params = wide_model(cell, hidden, symbols, spread)
     keys, prime = [run_key(seed) for seed in range(texts)], np.array([0])
     never = stop_table([chr(32 + n) for n in range(symbols)], ["never"]) if symbols >= 87 else None

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxrnn.decode.priming import first_symbol, read_windows, symbols_of
 from jaxrnn.decode.rules import choose
@@ -50,8 +51,22 @@ def fresh_after(document_end: int | None, before: jax.Array, carry: Any, model: 
     return jax.tree.map(at, model.initial_carry(before.shape[0]), carry)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _write_chunk(graphdef, document_end, params, texts, begin, end, keys, number, values, table):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _write_chunk(graphdef, document_end, devices, *given):
+    write = functools.partial(_write_on_one, graphdef, document_end)
+    if devices == 1:
+        return write(*given)
+    # A CPU device runs small steps on one core. Each has texts of its own here, and its own end of the loop.
+    whole, split = PartitionSpec(), PartitionSpec("texts")
+    mesh = Mesh(np.array(jax.local_devices()[:devices]), ("texts",))
+    in_specs, out_specs = (
+        (whole, split, split, whole, whole, whole, whole, whole),
+        (split, PartitionSpec(None, "texts")),
+    )
+    return jax.shard_map(write, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)(*given)
+
+
+def _write_on_one(graphdef, document_end, params, texts, keys, begin, end, number, values, table):
     model = model_with(graphdef, params)
     shape = (CHUNK, symbols_of(model))
 
@@ -121,8 +136,9 @@ def write_ids(
 ) -> Iterator[list[np.ndarray]]:
     """Generates the ids of N texts side by side, at most `CHUNK` at a time, until each has ended.
 
-    Text k is the one that `sample_ids` writes with key k where no rule changes it, to the rounding of a product of N
-    rows. The prime is read once. Other values of a rule compile nothing new; other rules do.
+    Text k is the one that `sample_ids` writes with key k where no rule changes it, to the rounding of a product of
+    several rows. The prime is read once. The texts are shared out over the devices where these divide their number.
+    Other values of a rule compile nothing new; other rules do.
 
     Args:
       graphdef: structure of a `LanguageModel`, or another with ids in and logits out.
@@ -152,10 +168,12 @@ def write_ids(
         texts = texts._replace(age=jnp.asarray(np.tile(age, (count, 1))))
     values = {name: jnp.asarray(value, dtype) for name, value in decoding.values().items()}
     key, total = jnp.stack(keys), done + length
+    devices = max(n for n in range(1, jax.local_device_count() + 1) if count % n == 0)
     while done < total:
         number, begin = divmod(done, CHUNK)
         end = min(CHUNK, total - number * CHUNK)
-        texts, ids = _write_chunk(graphdef, document_end, params, texts, begin, end, key, number, values, table)
+        given = (params, texts, key, begin, end, number, values, table)
+        texts, ids = _write_chunk(graphdef, document_end, devices, *given)
         written = np.asarray(ids)[begin:end]
         yield [column[column >= 0] for column in written.T]
         if table is not None and bool(np.all(np.asarray(texts.place) == END)):
