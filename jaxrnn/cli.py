@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 
 from jaxrnn.checks import parse_devices
 from jaxrnn.config import CHANGEABLE, CHOICES, DEFAULT_TEXT, TrainConfig
+from jaxrnn.decode.settings import STARTS
 from jaxrnn.devices.doctor_command import PLATFORM_NAMES, doctor
 from jaxrnn.devices.joining import ALONE, Hosts
 from jaxrnn.errors import EXIT_DONE
@@ -169,7 +170,7 @@ def completion(shell: str, /) -> int:
     from jaxrnn.terminal.completion import SHELLS, completion_script
 
     choices = CHOICES | {"preset": tuple(PRESETS), "platform": PLATFORM_NAMES, "shell": SHELLS}
-    choices |= {"checkpoint": ("best", "latest"), "start": ("cold", "warm"), "format": FORMATS}
+    choices |= {"checkpoint": ("best", "latest"), "start": ("warm", *STARTS), "format": FORMATS}
     write_output(completion_script(app, shell, choices))
     return EXIT_DONE
 

@@ -21,7 +21,7 @@ from safetensors.numpy import save
 
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError, StorageError
-from jaxrnn.trained.model import ExportedModel
+from jaxrnn.trained.exported import ExportedModel
 from jaxrnn.trained.run import Run, open_run
 from tests.faults.support import assert_refused, command
 from tests.golden.make_models import SETTINGS, answers

@@ -3,6 +3,7 @@
     python -m experiments.benchmark book     the book recipe against NumPy, PyTorch and Flax: `book.py`
     python -m experiments.benchmark cells    LSTM and GRU language models against PyTorch and Flax: `cells.py`
     python -m experiments.benchmark classify a classifier of NumPy sequences against PyTorch: `classify.py`
+    python -m experiments.benchmark decode   each decoder against the plain sampler, many texts at once: `decode.py`
     python -m experiments.benchmark layers   one layer, every engine against PyTorch, on a GPU too: `layers.py`
     python -m experiments.benchmark population
                                              a population against its members one after another
@@ -24,6 +25,7 @@ from experiments.benchmark.book import time_book
 from experiments.benchmark.cells import time_cells
 from experiments.benchmark.classify import time_classify
 from experiments.benchmark.compiled import count_kernels
+from experiments.benchmark.decode import time_decode
 from experiments.benchmark.large import time_large
 from experiments.benchmark.layers import time_layers
 from experiments.benchmark.population import time_population
@@ -39,6 +41,7 @@ app.command(time_book, name="book")
 app.command(time_cells, name="cells")
 app.command(time_classify, name="classify")
 app.command(count_kernels, name="compiled")
+app.command(time_decode, name="decode")
 app.command(time_large, name="large")
 app.command(time_layers, name="layers")
 app.command(time_population, name="population")

@@ -1,10 +1,9 @@
-"""Let a model write: prime it on a text, then generate symbol by symbol, all in one compiled loop."""
+"""Let a model write one text: prime it, then draw symbol by symbol, all in one compiled loop."""
 
 from __future__ import annotations
 
 import functools
 import html
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,16 +12,29 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxrnn.decode.priming import NONE, WINDOW, first_symbol, read_windows, symbols_of
+from jaxrnn.decode.settings import noise_scales
 from jaxrnn.errors import ConfigurationError, NumericError
 from jaxrnn.models.structure import model_with
 from jaxrnn.terminal.printable import printable
 
-CHUNK = 1024
-FREE = -1
+CHUNK = WINDOW
+FREE = NONE
 
 
 class Sample(str):
-    """A text that was written. A notebook shows it as it would be printed: as text, whatever stands in it."""
+    """A text that was written. A notebook shows it as it would be printed: as text, whatever stands in it.
+
+    Attributes:
+      log_p: natural logarithm of its probability, with that of what ended it, where a search found it; else None.
+    """
+
+    log_p: float | None
+
+    def __new__(cls, text: str, log_p: float | None = None) -> Sample:
+        made = super().__new__(cls, text)
+        made.log_p = log_p
+        return made
 
     def _repr_html_(self) -> str:
         return f'<pre style="white-space: pre-wrap">{html.escape(printable(self))}</pre>'
@@ -48,38 +60,6 @@ def _sample_chunk(graphdef, document_end, params, carry, before, last, forced, s
     return jax.lax.fori_loop(0, steps, step, (carry, before, last, jnp.zeros((CHUNK,), jnp.int32)))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _first_symbol(vocabulary_size, key):
-    first_key, key = jax.random.split(key)
-    return jax.random.randint(first_key, (), 0, vocabulary_size, jnp.int32), key
-
-
-def symbols_of(model: Any) -> int:
-    """V: what a language model says, or how many logits it gives."""
-    if hasattr(model, "vocabulary_size"):
-        return model.vocabulary_size
-    ids = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    return jax.eval_shape(lambda ids: model(ids, model.initial_carry(1))[0], ids).shape[-1]
-
-
-def noise_scales(temperature: float) -> tuple[float, float]:
-    """(a, b) such that argmax(a logits + b Gumbel noise) draws from softmax(logits / temperature).
-
-    Temperature 0 is greedy with ties to the lowest id, infinity is uniform, and no finite one overflows.
-
-    Raises:
-      ConfigurationError: if the temperature is negative or not a number.
-    """
-    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not temperature >= 0:
-        raise ConfigurationError(
-            f"--temperature expects a number of at least 0 (0 is greedy, 1 the model's own probabilities); "
-            f"got {temperature!r}"
-        )
-    if math.isinf(temperature):
-        return 0.0, 1.0
-    return (1.0, float(temperature)) if temperature <= 1 else (1.0 / temperature, 1.0)
-
-
 def sample_ids(
     graphdef: nnx.GraphDef,
     params: dict,
@@ -89,11 +69,13 @@ def sample_ids(
     temperature: float = 1.0,
     prime: np.ndarray | None = None,
     document_end: int | None = None,
+    start: str = "fresh",
 ) -> Iterator[np.ndarray]:
     """Generates ids, at most `CHUNK` at a time, in constant memory.
 
-    The carry starts at zero. The prime is read first and not returned; with an empty one the first input is a random
-    symbol, not returned either. (`Vocabulary.encode_prompt` gives what a text begins after.)
+    The carry is that of a fresh start. The prime is read first, whole windows of it at once, and not returned; with an
+    empty one the first input is a random symbol, not returned either. (`Vocabulary.encode_prompt` gives what a text
+    begins after.)
 
     Args:
       graphdef: structure of a `LanguageModel`, or another with ids in and logits out.
@@ -102,7 +84,8 @@ def sample_ids(
       key: random key; the same key gives the same ids.
       temperature: see `noise_scales`.
       prime: ids to read before generating.
-      document_end: id after which the carry is zeroed, as in training.
+      document_end: id after which the carry is that of a fresh start, as in training.
+      start: see `Decoding`.
 
     Yields:
       Arrays of int32 ids, `length` in all.
@@ -111,34 +94,39 @@ def sample_ids(
       ConfigurationError: if the length or the temperature is negative.
       NumericError: if a parameter is not finite.
     """
-    if isinstance(length, bool) or not isinstance(length, int) or length < 0:
-        raise ConfigurationError(f"--length expects a whole number of at least 0; got {length!r}")
+    check_length(length)
     dtype = jax.tree.leaves(params)[0].dtype
     scales = jnp.asarray(noise_scales(temperature), dtype)
-    # By way of the host: wherever the parameters lay, one program serves them, compiled once.
-    params = jax.tree.map(np.asarray, params)
-    require_finite(params)
-    params = jax.device_put(params)
-    model = model_with(graphdef, params)
-    symbol, key = _first_symbol(symbols_of(model), key)
-    if prime is None or len(prime) == 0:
-        last = symbol
-        forced = np.zeros((0,), np.int32)
-    else:
-        last = jnp.asarray(int(prime[0]), jnp.int32)
-        forced = np.asarray(prime[1:], np.int32)
-    carry, before = model.initial_carry(1), jnp.asarray(FREE, jnp.int32)
+    params = on_device(params)
+    carry, before, read = read_windows(graphdef, params, prime, document_end, start)
+    last, key = first_symbol(symbols_of(model_with(graphdef, params)), key)
+    forced = np.zeros((0,), np.int32)
+    if prime is not None and len(prime):
+        last, forced = jnp.asarray(int(prime[read]), jnp.int32), np.asarray(prime[read + 1 :], np.int32)
     total = len(forced) + length
-    for number, start in enumerate(range(0, total, CHUNK)):
-        steps = min(CHUNK, total - start)
+    for number, start_of_part in enumerate(range(0, total, CHUNK), read // CHUNK):
+        steps = min(CHUNK, total - start_of_part)
         given = np.full((CHUNK,), FREE, np.int32)
-        part = forced[start : start + CHUNK]
+        part = forced[start_of_part : start_of_part + CHUNK]
         given[: len(part)] = part
         carry, before, last, ids = _sample_chunk(
             graphdef, document_end, params, carry, before, last, given, steps, key, number, scales
         )
         if len(part) < steps:
             yield np.asarray(ids)[len(part) : steps]
+
+
+def check_length(length: Any) -> None:
+    """Refuses what is no number of symbols."""
+    if isinstance(length, bool) or not isinstance(length, int) or length < 0:
+        raise ConfigurationError(f"--length expects a whole number of at least 0; got {length!r}")
+
+
+def on_device(params: Any) -> Any:
+    """The parameters, checked. By way of the host: wherever they lay, one program serves them, compiled once."""
+    params = jax.tree.map(np.asarray, params)
+    require_finite(params)
+    return jax.device_put(params)
 
 
 def require_finite(params: Any) -> None:

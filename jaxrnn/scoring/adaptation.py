@@ -66,4 +66,4 @@ class Scoring:
         return Adaptation(self.adapt_rate, self.adapt_decay, self.adapt_segment) if self.adapt else None
 
 
-PLAIN = Scoring()
+AS_IT_IS = Scoring()

@@ -7,7 +7,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ TEMPORARY = re.compile(
 )
 
 
-def write_atomically(path: Path, content: str | bytes | Sequence[Any]) -> None:
-    """Writes a small file whole or not at all, and on disk when this returns: text as UTF-8, bytes, or pieces of them.
+def write_atomically(path: Path, content: str | bytes | Iterable[Any]) -> None:
+    """Writes a file whole or not at all, and on disk when this returns: text as UTF-8, bytes, or parts of either.
 
     A link of that name is replaced by the file, never followed. What a killed process left of the same file goes.
 
@@ -39,13 +39,14 @@ def write_atomically(path: Path, content: str | bytes | Sequence[Any]) -> None:
                 if left.suffix[1:].isdecimal() and int(left.suffix[1:]) not in psutil.pids():
                     left.unlink(missing_ok=True)
             with os.fdopen(open_new(temporary), "wb") as file:
-                data: Any = content.encode("utf-8") if isinstance(content, str) else content
-                file.writelines([data] if isinstance(data, bytes) else data)
+                parts: Iterable[Any] = [content] if isinstance(content, str | bytes) else content
+                for part in parts:
+                    file.write(part.encode("utf-8") if isinstance(part, str) else part)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
             sync(path.parent)
-        except OSError:
+        except BaseException:  # also one that is raised where the parts are made
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise

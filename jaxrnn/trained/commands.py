@@ -5,17 +5,19 @@ Nothing here imports JAX until the arguments are known to be good.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from jaxrnn.errors import EXIT_DONE
+from jaxrnn.decode.request import ONE, Request
+from jaxrnn.decode.settings import PLAIN, Decoding
+from jaxrnn.errors import EXIT_DONE, ConfigurationError
 from jaxrnn.inspect.look import LOOK, Look
-from jaxrnn.scoring.adaptation import PLAIN, Scoring
-from jaxrnn.terminal.command import whole_number, write_output
+from jaxrnn.scoring.adaptation import AS_IT_IS, Scoring
+from jaxrnn.terminal.command import write_output
 from jaxrnn.terminal.progress import Progress
 
 TrainedPath = Annotated[Path, Parameter(help="the run directory, or a file of `jaxrnn export`.")]
@@ -48,28 +50,22 @@ def sample(
     directory: TrainedPath,
     /,
     *,
-    length: Annotated[int, Parameter(converter=whole_number)] = 1000,
-    temperature: float = 1.0,
-    prime: str = "",
-    seed: Annotated[int, Parameter(converter=whole_number)] = 0,
+    request: Annotated[Request, Parameter(name="*")] = ONE,
+    how: Annotated[Decoding, Parameter(name="*")] = PLAIN,
     checkpoint: Checkpoint = None,
     cell: OwnCell = None,
 ) -> int:
-    """Let a trained model write.
+    """Let a trained model write."""
+    if request.output is None:
+        write_output("")  # a closed stdout is refused before the model is made
+    from jaxrnn.storage.small_files import write_atomically
 
-    Args:
-      length: how many characters to generate.
-      temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
-      prime: text that the model reads first; it is not printed again. Without it, it begins as after a line end.
-      seed: the same seed gives the same text.
-    """
-    write_output("")  # a closed stdout is refused before the model is made
-    for part in opened_of(directory, cell).stream(
-        length=length, temperature=temperature, prime=prime, seed=seed, checkpoint=checkpoint
-    ):
-        write_output(part, escape=False)
-    if sys.stdout.isatty():
-        write_output("\n")
+    if request.samples > 1:
+        from jaxrnn.devices.mesh import cores, use_cpu_devices
+
+        with contextlib.suppress(ConfigurationError):  # JAX has started: with what it has, then
+            use_cpu_devices(cores())
+    request.answer(opened_of(directory, cell), how, checkpoint, write_atomically)
     return EXIT_DONE
 
 
@@ -78,7 +74,7 @@ def evaluate(
     text: str,
     /,
     *,
-    scoring: Annotated[Scoring, Parameter(name="*")] = PLAIN,
+    scoring: Annotated[Scoring, Parameter(name="*")] = AS_IT_IS,
     checkpoint: Checkpoint = None,
     cell: OwnCell = None,
 ) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
@@ -10,31 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
+from jaxrnn.checks import LARGEST_SEED, check_count
 from jaxrnn.config import TrainConfig
+from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.decode.sampling import Sample, sample_ids
-from jaxrnn.devices.memory import parameter_count
+from jaxrnn.decode.sampling import Sample
+from jaxrnn.decode.texts import MOST_TEXTS, Writer
 from jaxrnn.devices.numerics import numerics
-from jaxrnn.errors import CheckpointError, ConfigurationError
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
 from jaxrnn.scoring.adaptation import Adaptation
 from jaxrnn.storage.checkpoint import Shapes
-from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_shapes, to_leaves
-from jaxrnn.storage.model_file import CHECKPOINTS, read_model
+from jaxrnn.storage.checkpoint_leaves import leaf_shapes
+from jaxrnn.storage.model_file import CHECKPOINTS
 from jaxrnn.tasks.answering import Answering
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.table import html_table
 from jaxrnn.trained.scored import score_text
-from jaxrnn.training.job import make_model, model_structure, objective_of
+from jaxrnn.training.job import make_model, objective_of
 from jaxrnn.training.record import identity
 from jaxrnn.training.report import name_of_model
-
-ONLY_IN_A_RUN = frozenset({"directory", "metrics", "state", "plot", "save_plot", "export"})
 
 
 def with_first_carry(graphdef: Any, params: dict, only: bool = False) -> dict:
@@ -44,8 +42,8 @@ def with_first_carry(graphdef: Any, params: dict, only: bool = False) -> dict:
 
 
 @functools.lru_cache(maxsize=8)
-def _structure(config: TrainConfig, objective: Any) -> tuple[Any, Any, Shapes]:
-    # (graphdef, shapes of the parameters, tensors of the model's file)
+def structure_of(config: TrainConfig, objective: Any) -> tuple[Any, Any, Shapes]:
+    """The graphdef, the shapes of the parameters, and the tensors of the model's file."""
     graphdef, shapes = model_structure(functools.partial(make_model, config, objective), config.dtype)
     with numerics(config.dtype):
         return graphdef, shapes, leaf_shapes(jax.eval_shape(functools.partial(with_first_carry, graphdef), shapes))
@@ -154,25 +152,18 @@ class TrainedModel:
         prime: str = "",
         seed: int = 0,
         checkpoint: str | None = None,
+        **options: Any,
     ) -> Iterator[str]:
         """The text of `sample`, part by part, in constant memory."""
-        vocabulary, params = self.vocabulary, self.params(checkpoint)
-        ids = vocabulary.encode_prompt(prime, self.document_end)
+        writer = self._writer(checkpoint, prime=prime, temperature=temperature, **options)
         with numerics(self.config.dtype):
-            key = stream_key(run_key(seed), STREAM_SAMPLES)
-            options: dict[str, Any] = {"temperature": temperature, "prime": ids, "document_end": self.document_end}
-            parts = sample_ids(self._graphdef(), params, length=length, key=key, **options)
-        # Bytes become text as UTF-8; a character may be cut between two parts.
-        decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace") if vocabulary.bytes_mode else None
+            parts = writer.stream(length, self._sample_keys(seed, 1))
         while True:
             with numerics(self.config.dtype):  # not while the caller has the part
                 part = next(parts, None)
             if part is None:
                 break
-            text = vocabulary.decode(part)
-            yield text if decoder is None else decoder.decode(text.encode("latin-1"))
-        if decoder is not None:
-            yield decoder.decode(b"", final=True)
+            yield part
 
     def sample(
         self,
@@ -181,17 +172,48 @@ class TrainedModel:
         prime: str = "",
         seed: int = 0,
         checkpoint: str | None = None,
+        **options: Any,
     ) -> str:
         """Lets the model write.
 
         Args:
-          length: how many characters to generate.
+          length: how many symbols to generate, at most where something ends the text.
           temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
           prime: text that the model reads first; not part of the result.
           seed: the same seed gives the same text.
           checkpoint: see `params`.
+          options: `prime_file`, a file to read in place of `prime`, as `evaluate` reads it; `show_prime`, whether what
+            was read stands before the text; and those of `jaxrnn.decode.Decoding`.
         """
-        return Sample("".join(self.stream(length, temperature, prime, seed, checkpoint)))
+        return Sample("".join(self.stream(length, temperature, prime, seed, checkpoint, **options)))
+
+    def samples(
+        self, number: int, length: int = 1000, seed: int = 0, checkpoint: str | None = None, **options: Any
+    ) -> list[Sample]:
+        """Lets the model write several texts at once; with `beams` the best that a search finds, each with its `log_p`.
+
+        Args:
+          number: how many. Text k is that of `sample` with seed + k, up to the rounding of products that are made for
+            all at once.
+          length, seed, checkpoint, options: as for `sample`, `temperature` and `prime` among the options.
+        """
+        writer = self._writer(checkpoint, **options)
+        with numerics(self.config.dtype):
+            return writer.texts(length, self._sample_keys(seed, number))
+
+    def _writer(self, checkpoint: str | None, **options: Any) -> Writer:
+        vocabulary, params = self.vocabulary, self.params(checkpoint)
+        return Writer(self._graphdef(), params, vocabulary, self.document_end, self.reading, **options)
+
+    def _sample_keys(self, seed: int, number: int) -> list[jax.Array]:
+        check_count("samples", number, 1, MOST_TEXTS)
+        check_count("seed", seed, 0, LARGEST_SEED - number + 1)
+        return [stream_key(run_key(seed + k), STREAM_SAMPLES) for k in range(number)]
+
+    @property
+    def reading(self) -> ReadingOptions:
+        """How the bytes of its text became characters."""
+        return ReadingOptions.from_json(self.record["data"]["reading"])
 
     def evaluate(
         self,
@@ -235,56 +257,8 @@ class TrainedModel:
             return predict(self.objective, self._graphdef(), params, inputs, lengths)
 
     def _graphdef(self) -> Any:
-        return _structure(self.config, self.objective)[0]
+        return structure_of(self.config, self.objective)[0]
 
     def structure(self) -> tuple[Any, Any]:
         """(graphdef, shapes of the parameters), without making an array."""
-        return _structure(self.config, self.objective)[:2]
-
-
-class ExportedModel(TrainedModel):
-    """A model that `jaxrnn export` wrote, read whole and checked when it is opened.
-
-    Its `record` has `training` beside what the record of its run has: which parameters these are, of which update, and
-    how far the run was.
-    """
-
-    def __init__(self, path: str | Path):
-        content, tensors = read_model(Path(path), _shapes_of)
-        super().__init__(path, content, _vocabulary_of(content))
-        self.checkpoints = (content["training"]["checkpoint"],)
-        graphdef, shapes, _ = _structure(self.config, self.objective)
-        with numerics(self.config.dtype):
-            self._params = from_leaves(tensors, shapes, jax.device_put)  # which copies nothing on a CPU
-            # Other programs start from the carry that stands in the file, this one from that of the parameters.
-            carry = to_leaves(with_first_carry(graphdef, self._params, only=True))
-        if not all(np.array_equal(tensors[name], value) for name, value in carry.items()):
-            shown = printable(str(path), keep="")
-            raise CheckpointError(f"{shown} starts from another carry than its model; export it again, or use a copy")
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in ONLY_IN_A_RUN:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        raise ConfigurationError(
-            f"{printable(str(self.path))} is one file with one model and has no {name}; open the run directory that it "
-            "was exported from"
-        )
-
-    def _params_of(self, checkpoint: str) -> dict:
-        return self._params
-
-
-def _vocabulary_of(content: dict[str, Any]) -> Vocabulary | None:
-    kept = content["vocabulary"]
-    return None if kept is None else Vocabulary(tuple(kept["symbols"]), kept["bytes_mode"])
-
-
-def _shapes_of(content: dict[str, Any], declared: list[list[int]]) -> Shapes:
-    config, symbols = TrainConfig.from_json(content["config"]), content["data"].get("distinct", 0)
-    # Both are cheap to see, and no model of a size that no tensor has is thought out.
-    if config.layers > len(declared) or not any(config.hidden in shape for shape in declared):
-        raise CheckpointError(f"no tensors of {config.layers:,} layers of {config.hidden:,}")
-    _, shapes, wanted = _structure(config, objective_of(config, symbols, content["data"].get("document_end")))
-    if content["parameters"] != parameter_count(shapes):
-        raise CheckpointError(f"{content['parameters']:,} parameters, its model has {parameter_count(shapes):,}")
-    return wanted
+        return structure_of(self.config, self.objective)[:2]

@@ -28,7 +28,8 @@ from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.table import Shown
-from jaxrnn.trained.model import ExportedModel, TrainedModel, with_first_carry
+from jaxrnn.trained.exported import ExportedModel
+from jaxrnn.trained.model import TrainedModel, with_first_carry
 from jaxrnn.training.formats import readers
 from jaxrnn.training.job import state_template
 from jaxrnn.training.part_records import refuse_other_cell

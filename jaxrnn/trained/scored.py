@@ -10,7 +10,6 @@ from flax import nnx
 
 from jaxrnn.checks import check_choice
 from jaxrnn.data.corpus import load_corpus
-from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.splits import split_text
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError, DataError
@@ -48,8 +47,8 @@ def score_text(
 
 def _read(trained: Any, text: Any, skips: bool) -> tuple[np.ndarray, int | None, int]:
     # Ids, the id that ends a document, and how many characters were left out.
-    reading, vocabulary = ReadingOptions.from_json(trained.record["data"]["reading"]), trained.vocabulary
-    corpus = load_corpus(text, reading, None if skips else vocabulary)
+    vocabulary = trained.vocabulary
+    corpus = load_corpus(text, trained.reading, None if skips else vocabulary)
     if not skips:
         return corpus.ids, corpus.document_end, 0
     known = np.isin(corpus.vocabulary.symbols, vocabulary.symbols)[corpus.ids]
@@ -61,7 +60,7 @@ def _learned_from(trained: Any, text: str | None) -> np.ndarray:
     # What the parameters were fitted to: without what was kept out, where the record says which text it was.
     data, config, shown = trained.record["data"], trained.config, printable(str(trained.path))
     try:
-        corpus = load_corpus(text or config.text, ReadingOptions.from_json(data["reading"]), trained.vocabulary)
+        corpus = load_corpus(text or config.text, trained.reading, trained.vocabulary)
     except DataError as error:
         hint = "" if text else "; or give the text that the model was trained on as --adapt-text"
         raise DataError(f"{error}{hint}", error.details) from None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import re
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -113,6 +117,17 @@ def test_infinite_temperature_is_uniform(capsys: Any, finished_run: Path) -> Non
         (["--prime", "a\udcff"], 3, ["U+DCFF"]),
         (["--length", "5", "--length", "6"], 2, ["--length", "twice"]),
         (["--lenght", "5"], 2, ["--lenght", "--length"]),
+        (["--top-k", "1.5"], 2, ["--top-k", "whole number"]),
+        (["--top-p", "0"], 2, ["--top-p", "above 0"]),
+        (["--top-p", "most"], 2, ["--top-p", "a number"]),
+        (["--beams", "4", "--temperature", "0.5"], 2, ["--beams", "--temperature"]),
+        (["--beams", "4", "--samples", "5"], 2, ["--samples", "from 1 to 4"]),
+        (["--samples", "0"], 2, ["--samples", "from 1"]),
+        (["--stop", "é"], 3, ["--stop", "U+00E9"]),
+        (["--until-document-end"], 2, ["--until-document-end", "documents"]),
+        (["--start", "hot"], 2, ["--start", "fresh, cold, learned"]),
+        (["--start", "learned"], 2, ["--start", "--learned-initial-carry"]),
+        (["--prime-file", "/no/such.txt"], 3, ["/no/such.txt"]),
     ],
 )
 def test_what_cannot_be_sampled_is_refused(
@@ -126,6 +141,40 @@ def test_what_cannot_be_sampled_is_refused(
 def test_a_prompt_may_be_empty_or_longer_than_the_text(capsys: Any, finished_run: Path) -> None:
     assert sample(capsys, finished_run, "--length", 50, "--prime", "") == sample(capsys, finished_run, "--length", 50)
     assert len(sample(capsys, finished_run, "--length", 50, "--prime", "the cat sat " * 200)) == 50
+
+
+def test_texts_are_printed_one_below_the_other_or_saved_side_by_side(
+    capsys: Any, finished_run: Path, tmp_path: Path
+) -> None:
+    given = ["--length", 40, "--top-p", 0.9, "--stop", ".", "--stop", "ttt", "--keep-stop", "--seed", 3]
+    texts = [sample(capsys, finished_run, *given[:-1], seed) for seed in (3, 4)]
+    printed = sample(capsys, finished_run, *given, "--samples", 2)
+    lines = [f"--- {k} of 2, seed {k + 2} ---\n{text.removesuffix(chr(10))}\n" for k, text in enumerate(texts, 1)]
+    assert printed == "".join(lines)
+    output = tmp_path / "a.txt"
+    assert sample(capsys, finished_run, *given, "--samples", 2, "--output", output) == ""
+    assert [(tmp_path / f"a-{k}.txt").read_text() for k in (1, 2)] == texts
+    assert sample(capsys, finished_run, *given, "--output", output, "--prime", "the", "--show-prime") == ""
+    assert output.read_text().startswith("the") and sorted(os.listdir(tmp_path)) == ["a-1.txt", "a-2.txt", "a.txt"]
+    best = sample(capsys, finished_run, "--beams", 3, "--samples", 2, "--length", 9)
+    assert re.fullmatch(r"--- 1 of 2, log p -\d+\.\d{3} ---\n.{9}\n?--- 2 of 2, log p -.*", best, re.S)
+
+
+def test_a_file_is_whole_or_not_there(capsys: Any, finished_run: Path, tmp_path: Path) -> None:
+    refused = ["--prime", "é", "--output", tmp_path / "a.txt"]
+    assert_refused(command(capsys, "sample", finished_run, *refused), 3, "U+00E9")
+    assert_refused(command(capsys, "sample", finished_run, "--output", tmp_path / "no" / "a.txt"), 6, "a.txt")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_file_is_read_before_writing_as_a_prime_is(
+    capsys: Any, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prime.txt").write_text("the cat sat " * 200)
+    expected = sample(capsys, finished_run, "--length", 50, "--prime", "the cat sat " * 200)
+    assert sample(capsys, finished_run, "--length", 50, "--prime-file", tmp_path / "prime.txt") == expected
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the cat sat " * 200)))
+    assert sample(capsys, finished_run, "--length", 50, "--prime-file", "-") == expected
 
 
 def test_endless_text_is_streamed_and_an_interrupt_keeps_what_is_out(finished_run: Path) -> None:
