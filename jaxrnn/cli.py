@@ -38,10 +38,7 @@ app = App(
 @with_settings(lambda name: name != "text")
 def train(
     *text: Annotated[str, Parameter(help=f"a file, several, a directory, - (stdin) or a known text; {DEFAULT_TEXT}")],
-    run: Annotated[
-        Path | None,
-        Parameter(help="the run directory; runs/TEXT-CELL-HIDDEN or runs/TASK-LENGTH-CELL-HIDDEN if not given"),
-    ] = None,
+    run: Annotated[Path | None, Parameter(help="the run directory; if not given runs/TEXT-CELL-HIDDEN")] = None,
     preset: Annotated[
         str | None,
         Parameter(help=f"a recipe to begin with, see `jaxrnn presets`; {DEFAULT_PRESET} for a text, book for --task"),
@@ -50,6 +47,7 @@ def train(
         Path | None,
         Parameter(help="a TOML file of settings, or a run's config.json, over the preset and below options"),
     ] = None,
+    init_from: Annotated[Path | None, Parameter(help="a run, or an exported model, to begin with")] = None,
     hosts: Annotated[Hosts, Parameter(name="*")] = ALONE,
     **options: Any,
 ) -> int:
@@ -61,6 +59,10 @@ def train(
     given = given_of(options) | ({"text": text} if text else {})
     _use_own(given.get("cell"))
     from_file = read_settings(config, TrainConfig.__dataclass_fields__) if config else {}
+    if init_from is not None:
+        from jaxrnn.training.init_from import structure_in
+
+        given = structure_in(init_from, from_file) | given
     settings = TrainConfig(**settings_of(preset, from_file, given))
     corpus, note = None, None
     if settings.task == "text":
@@ -77,11 +79,11 @@ def train(
     from jaxrnn.training.start import train as train_run
 
     use_compile_cache()
-    prepare_devices(settings, run or default_run_path(settings), hosts)
-    progress = progress_here()
+    prepare_devices(settings, run or default_run_path(settings, init_from), hosts)
     if note:
-        progress.message(note)
-    return EXIT_OF_STOP[train_run(settings, run, progress, corpus).stopped]
+        progress_here().message(note)
+    source = init_from and _opened(init_from, None)
+    return EXIT_OF_STOP[train_run(settings, run, corpus=corpus, init_from=source).stopped]
 
 
 TrainedPath = Annotated[Path, Parameter(help="the run directory, or a file of `jaxrnn export`.")]

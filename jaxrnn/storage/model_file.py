@@ -79,14 +79,14 @@ def write_model(path: Path, content: Mapping[str, Any], tensors: Mapping[str, np
 
 
 def read_model(
-    path: Path, shapes_of: Callable[[dict[str, Any], list[list[int]]], Shapes]
+    path: Path, shapes_of: Callable[[dict[str, Any], list[list[int]]], Shapes] | None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Reads what `write_model` wrote.
 
     Args:
       path: the file.
       shapes_of: gives the tensors that belong to a content. It also gets the shapes that the file declares, which its
-        size bounds, so that settings far from them are refused before their model is thought out.
+        size bounds, so that settings far from them are refused before their model is thought out. None reads no tensor.
 
     Returns:
       The content and the tensors.
@@ -113,7 +113,7 @@ def read_model(
             ) from error
 
 
-def _read(file: Any, size: int, shapes_of: Callable) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _read(file: Any, size: int, shapes_of: Callable | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     start = file.read(8)
     length = int.from_bytes(start, "little")
     _require(length <= min(MAX_HEADER_BYTES, size - 8), f"a header of {length:,} bytes in a file of {size:,}")
@@ -123,6 +123,8 @@ def _read(file: Any, size: int, shapes_of: Callable) -> tuple[dict[str, Any], di
     _check(texts, {"jaxrnn": str}, "__metadata__")
     content = _json(texts["jaxrnn"])
     _check_content(content)
+    if shapes_of is None:
+        return content, {}
     _check(declared, {name: {"dtype": str, "shape": list, "data_offsets": list} for name in declared}, "header")
     found = {name: (tensor["shape"], tensor["dtype"]) for name, tensor in declared.items()}
     for name, (shape, _) in found.items():
