@@ -57,7 +57,7 @@ def fit(
       callbacks: pairs (when, call): `call(update, trainer)` after every `when` updates, or after each of several
         numbers. It looks and changes nothing. A restart calls again for what was not saved.
       init_from: a model to begin with: an opened run, a model in one file, or a trainer, of which a `LanguageModel`
-        takes what belongs to a symbol by the symbol, see `jaxrnn.models.carried_over`; or a tree of parameters, taken
+        takes what belongs to a symbol by the symbol, see `jaxrnn.models.carrying_over`; or a tree of parameters, taken
         as they are. Each member begins with the same. With `run`, another run or file in a later call is refused.
       progress: what shows the progress; by default a bar or lines on stdout.
       settings: others of `TrainConfig`: log_every, checkpoint_every, sample_every, validation_every, early_stopping,

@@ -13,8 +13,9 @@ import numpy as np
 from jaxrnn.checks import flag
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.decode.sampling import require_finite
 from jaxrnn.errors import CheckpointError, ConfigurationError
-from jaxrnn.models.carried_over import carried_over, symbols_axis
+from jaxrnn.models.carrying_over import carried_over, symbols_axis
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.structure import model_with, params_of
 from jaxrnn.storage.checkpoint_leaves import leaf_digest, to_leaves
@@ -99,12 +100,14 @@ def begin_with(source: Any, model: Any, vocabulary: Vocabulary | None) -> tuple[
 
     Raises:
       ConfigurationError: if it does not fit.
+      NumericError: if a parameter is not finite.
     """
     if isinstance(source, str | Path):
         raise ConfigurationError("init_from expects an opened run; give jaxrnn.open_run(path)")
     if not hasattr(source, "params"):
         return _same_tree(source, model), None
     name, params = _name(source), source.params()
+    require_finite(params)
     is_run = hasattr(source, "record")
     before = None
     if vocabulary is not None:
@@ -147,7 +150,13 @@ def refuse_other_start(then: Any, now: Begun | None) -> None:
       CheckpointError: if they differ.
     """
     record = None if now is None else now.record
-    if then is None and record is None or isinstance(then, dict) and record and then.get("sha256") == record["sha256"]:
+    if (
+        then is None
+        and record is None
+        or isinstance(then, dict)
+        and record
+        and then.get("sha256") == record.get("sha256")
+    ):
         return
     words = [_in_words(of) if isinstance(of, dict) else "drawn parameters" for of in (then, record)]
     raise CheckpointError(

@@ -82,7 +82,7 @@ def train(
       corpus: the text, if it was read already.
       callbacks: see `fit`.
       devices: another number than a run was begun with, if it is to go on so: its bits are others from there on.
-      init_from: an opened run, or a model in one file, to begin with: see `jaxrnn.models.carried_over`. The settings
+      init_from: an opened run, or a model in one file, to begin with: see `jaxrnn.models.carrying_over`. The settings
         have to name the same model, or a larger one.
 
     Raises:

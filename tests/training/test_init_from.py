@@ -18,7 +18,7 @@ from jaxrnn.cells import CELLS
 from jaxrnn.cli import app
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.errors import CheckpointError, ConfigurationError
-from jaxrnn.models.carried_over import carried_over, symbols_axis
+from jaxrnn.models.carrying_over import carried_over, symbols_axis
 from jaxrnn.models.structure import model_with, params_of
 from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.terminal.progress import Progress
@@ -83,13 +83,18 @@ def test_kept_letters_are_read_and_foretold_as_before(float64: None) -> None:
             np.testing.assert_allclose(value[symbol], value[ids_kept].mean(axis=0), rtol=1e-12)
 
 
-LARGER: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    *((cell, {}, {"hidden": 5}) for cell in CELLS if cell not in ("lstm", "gru", "lstm-layer-norm")),
+LARGER: list[Any] = [
     ("lstm", {"layers": 2}, {"hidden": 5}),
     ("gru", {"layers": 2, "skip_connections": True, "learned_initial_carry": True}, {"hidden": 5, "layers": 3}),
-    ("lstm", {"skip_connections": True, "embedding": 4}, {"hidden": 5, "layers": 2}),
-    ("lstm-layer-norm", {"skip_connections": True}, {"layers": 2}),
     ("vanilla", {"embedding": 3, "tie_embedding": True}, {}),
+]
+LARGER += [
+    pytest.param(*of, marks=pytest.mark.slow)
+    for of in (
+        *((cell, {}, {"hidden": 5}) for cell in CELLS if cell not in ("lstm", "gru", "lstm-layer-norm")),
+        ("lstm", {"skip_connections": True, "embedding": 4}, {"hidden": 5, "layers": 2}),
+        ("lstm-layer-norm", {"skip_connections": True}, {"layers": 2}),
+    )
 ]
 
 
@@ -148,42 +153,42 @@ class Killed(Exception):
     """In the place of SIGKILL: nothing is saved."""
 
 
-def test_a_killed_run_goes_on_exactly_when_its_source_is_gone(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", [1, pytest.param(25, marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_exactly_when_its_source_is_gone(source: Path, tmp_path: Path, killed: int) -> None:
     """At update 1 nothing but the start was saved. The best parameters are judged from fresh starts."""
-    mine, config = shutil.copytree(source / "mine", tmp_path / "mine"), config_of(source, hidden=8)
+    mine, config, run = (
+        shutil.copytree(source / "mine", tmp_path / "mine"),
+        config_of(source, hidden=8),
+        tmp_path / "run",
+    )
 
     def kill(update: int, trainer: Any) -> None:
         raise Killed
 
     jaxrnn.train(config, tmp_path / "whole", QUIET, init_from=jaxrnn.open_run(mine))
-    for update, until in ((1, Killed), (25, Killed)):
-        with pytest.raises(until):
-            opened = jaxrnn.open_run(mine)
-            jaxrnn.train(config, tmp_path / "killed", QUIET, callbacks=[([update], kill)], init_from=opened)
-        if update == 1:
-            shutil.copytree(tmp_path / "killed", tmp_path / "first")
+    with pytest.raises(Killed):
+        jaxrnn.train(config, run, QUIET, callbacks=[([killed], kill)], init_from=jaxrnn.open_run(mine))
     shutil.rmtree(mine)
-    for run in ("killed", "first"):
-        assert jaxrnn.resume(tmp_path / run, progress=QUIET).update == 30
-        assert_same_run(tmp_path / run, tmp_path / "whole")
-    record = json.loads((tmp_path / "killed" / "config.json").read_text())["init_from"]
+    assert jaxrnn.resume(run, progress=QUIET).update == 30
+    assert_same_run(run, tmp_path / "whole")
+    record = json.loads((run / "config.json").read_text())["init_from"]
     assert record["name"] == "mine" and str(tmp_path) not in json.dumps(record) and len(record["sha256"]) == 64
     assert {name: record[name] for name in ("kept", "new", "gone")} == {"kept": 7, "new": 3, "gone": 4}
-
-
-def test_a_run_goes_on_with_its_own_source_only(source: Path, tmp_path: Path) -> None:
-    run, mine = tmp_path / "run", jaxrnn.open_run(source / "mine")
-    jaxrnn.train(config_of(source, updates=2), run, QUIET, init_from=mine)
-    exported = jaxrnn.open_run(source / "model.safetensors")  # the same parameters
-    assert jaxrnn.train(config_of(source, updates=3), run, QUIET, init_from=exported).update == 3
-    before = config_of(source, text=str(source / "old.txt"))
-    for config, where, init_from, said in (
-        (config_of(source), run, None, r"begun from mine \(update 30.*from drawn parameters"),
-        (config_of(source), run, jaxrnn.open_run(run), r"begun from mine \(.*now it is to begin from run \("),
-        (before, source / "mine", mine, r"begun from drawn parameters, now it is to begin from mine"),
+    # The same command goes on, also where the same parameters lie elsewhere; with others, or none, it is refused.
+    assert jaxrnn.train(config, run, QUIET, init_from=jaxrnn.open_run(source / "model.safetensors")).update == 30
+    for init_from, said in (
+        (None, r"begun from mine \(update 30.*now it is to begin from drawn parameters"),
+        (jaxrnn.open_run(run), r"begun from mine \(.*now it is to begin from run \("),
     ):
         with pytest.raises(CheckpointError, match=said):
-            jaxrnn.train(config, where, QUIET, init_from=init_from)
+            jaxrnn.train(config, run, QUIET, init_from=init_from)
+
+
+def test_what_does_not_fit_the_source_is_refused_by_name(source: Path, tmp_path: Path) -> None:
+    mine = jaxrnn.open_run(source / "mine")
+    before = config_of(source, text=str(source / "old.txt"))
+    with pytest.raises(CheckpointError, match="begun from drawn parameters, now it is to begin from mine"):
+        jaxrnn.train(before, source / "mine", QUIET, init_from=mine)
     with pytest.raises(ConfigurationError, match="--cell, --bytes cannot be another than in"):
         make_job(config_of(source, cell="gru", bytes=True), init_from=mine)
     (tmp_path / "other.txt").write_text("0123456789" * 50)
@@ -224,14 +229,11 @@ def test_the_command_takes_cell_and_sizes_from_the_source(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     line = ["train", str(source / "new.txt"), "--updates", "3", "--sample-every", "0", "--devices", "1"]
-    for model in ("mine", "model.safetensors"):
-        assert exit_code_of(app, [*line, "--init-from", str(source / model)]) == 0
-        shown = capsys.readouterr().out
-        assert (
-            f"{source / model} (update 30): 7 symbols kept, 3 new: '\\n', '?', 'z'; 4 gone: '!', '.', 'f', 'g'" in shown
-        )
-    runs = sorted(path.name for path in (tmp_path / "runs").iterdir())
-    assert runs == ["new-lstm-6-from-mine", "new-lstm-6-from-model"]
+    model = source / "model.safetensors"
+    assert exit_code_of(app, [*line, "--init-from", str(model)]) == 0
+    expected = f"{model} (update 30): 7 symbols kept, 3 new: '\\n', '?', 'z'; 4 gone: '!', '.', 'f', 'g'"
+    assert expected in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["new-lstm-6-from-model"]
     for options, said in (
         (["--cell", "gru"], "--cell cannot be another than in"),
         (["--hidden", "4"], "has 6 units"),
