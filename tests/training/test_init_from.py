@@ -218,8 +218,10 @@ def test_members_of_fit_begin_with_the_same_whatever_their_seeds(source: Path) -
     back = jaxrnn.Text(source / "old.txt", bptt_length=5, batch_size=3)
     again = jaxrnn.Trainer(
         lambda rngs: jaxrnn.LanguageModel(len(back.vocabulary), 6, cell="lstm", rngs=rngs),
-        *(back, jaxrnn.named_optimizer("adam", 0.01)),
-        **{"updates": 1, "init_from": trainer},
+        back,
+        jaxrnn.named_optimizer("adam", 0.01),
+        updates=1,
+        init_from=trainer,
     )
     assert np.asarray(again.state().params["b_y"])[of[1]] == np.asarray(trainer.params()["b_y"])[of[0]]
 
