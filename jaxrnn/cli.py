@@ -22,7 +22,7 @@ from jaxrnn.storage.runs_command import runs
 from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, presets, read_settings, settings_of
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, write_output
 from jaxrnn.terminal.options import given_of
-from jaxrnn.trained.commands import OwnCell, evaluate, inspect, plot, sample, use_own
+from jaxrnn.trained.commands import OwnCell, evaluate, inspect, opened_of, plot, sample, use_own
 from jaxrnn.training.options import with_settings
 
 app = App(
@@ -37,10 +37,7 @@ app = App(
 @with_settings(lambda name: name != "text")
 def train(
     *text: Annotated[str, Parameter(help=f"a file, several, a directory, - (stdin) or a known text; {DEFAULT_TEXT}")],
-    run: Annotated[
-        Path | None,
-        Parameter(help="the run directory; runs/TEXT-CELL-HIDDEN or runs/TASK-LENGTH-CELL-HIDDEN if not given"),
-    ] = None,
+    run: Annotated[Path | None, Parameter(help="the run directory; if not given runs/TEXT-CELL-HIDDEN")] = None,
     preset: Annotated[
         str | None,
         Parameter(help=f"a recipe to begin with, see `jaxrnn presets`; {DEFAULT_PRESET} for a text, book for --task"),
@@ -49,6 +46,7 @@ def train(
         Path | None,
         Parameter(help="a TOML file of settings, or a run's config.json, over the preset and below options"),
     ] = None,
+    init_from: Annotated[Path | None, Parameter(help="a run, or an exported model, to begin with")] = None,
     hosts: Annotated[Hosts, Parameter(name="*")] = ALONE,
     **options: Any,
 ) -> int:
@@ -60,6 +58,10 @@ def train(
     given = given_of(options) | ({"text": text} if text else {})
     use_own(given.get("cell"))
     from_file = read_settings(config, TrainConfig.__dataclass_fields__) if config else {}
+    if init_from is not None:
+        from jaxrnn.training.init_from import structure_in
+
+        given = structure_in(init_from, from_file) | given
     settings = TrainConfig(**settings_of(preset, from_file, given))
     corpus, note = None, None
     if settings.task == "text":
@@ -76,11 +78,11 @@ def train(
     from jaxrnn.training.start import train as train_run
 
     use_compile_cache()
-    prepare_devices(settings, run or default_run_path(settings), hosts)
-    progress = progress_here()
+    prepare_devices(settings, run or default_run_path(settings, init_from), hosts)
     if note:
-        progress.message(note)
-    return EXIT_OF_STOP[train_run(settings, run, progress, corpus).stopped]
+        progress_here().message(note)
+    source = init_from and opened_of(init_from, None)
+    return EXIT_OF_STOP[train_run(settings, run, corpus=corpus, init_from=source).stopped]
 
 
 @app.command

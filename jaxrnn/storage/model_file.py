@@ -81,14 +81,14 @@ def write_model(path: Path, content: Mapping[str, Any], tensors: Mapping[str, np
 
 
 def read_model(
-    path: Path, shapes_of: Callable[[dict[str, Any], list[list[int]]], Shapes]
+    path: Path, shapes_of: Callable[[dict[str, Any], list[list[int]]], Shapes] | None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Reads what `write_model` wrote.
 
     Args:
       path: the file.
       shapes_of: gives the tensors that belong to a content. It also gets the shapes that the file declares, which its
-        size bounds, so that settings far from them are refused before their model is thought out.
+        size bounds, so that settings far from them are refused before their model is thought out. None reads no tensor.
 
     Returns:
       The content and the tensors.
@@ -102,12 +102,14 @@ def read_model(
         return _read(file, size, shapes_of)
 
 
-def _read(file: Any, size: int, shapes_of: Callable) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _read(file: Any, size: int, shapes_of: Callable | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     header = read_header(file, size)
     require("jaxrnn" in header.texts, "another program wrote it; `jaxrnn import` takes PyTorch's state dicts")
     _check(header.texts, {"jaxrnn": str}, "__metadata__")
     content = read_object(header.texts["jaxrnn"])
     _check_content(content)
+    if shapes_of is None:
+        return content, {}
     text = header.texts["jaxrnn"].replace(content["sha256"], _NO_DIGEST)
     rows = {name: (of.dtype, of.shape, blocks_of(file, header, name)) for name, of in header.tensors.items()}
     require(_digest(text, rows) == content["sha256"], "damaged or changed, its digest is another")

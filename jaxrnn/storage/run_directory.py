@@ -143,12 +143,14 @@ def check_path(path: Path) -> None:
         raise ConfigurationError(f"--run expects a directory name; got {printable(str(path))!r}")
 
 
-def default_run_path(config: TrainConfig) -> Path:
-    """Where a run goes without --run: runs/TEXT-CELL-HIDDEN, or runs/TASK-LENGTH-CELL-HIDDEN."""
+def default_run_path(config: TrainConfig, source: Path | None = None) -> Path:
+    """Where a run goes without --run: runs/TEXT-CELL-HIDDEN, or runs/TASK-LENGTH-CELL-HIDDEN; and -from-SOURCE."""
     first = config.text if isinstance(config.text, str) else config.text[0]
     data = Path(first).resolve().stem if config.task == "text" else f"{config.task}-{config.sequence_length}"
     data = "stdin" if first in STDIN else data
-    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", data).strip("-.") or "text"
+    of = source.resolve().name.removesuffix(".safetensors") if source else ""
+    text, begun = (re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] for name in (data, of))
     layers = f"x{config.layers}" if config.layers > 1 else ""
     cell = config.cell.rpartition(":")[2]
-    return Path("runs") / f"{text[:100]}-{cell}-{config.hidden}{layers}"
+    begun = begun and f"-from-{begun}"
+    return Path("runs") / f"{text or 'text'}-{cell}-{config.hidden}{layers}{begun}"

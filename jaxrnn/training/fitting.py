@@ -56,7 +56,9 @@ def fit(
         parameters.
       callbacks: pairs (when, call): `call(update, trainer)` after every `when` updates, or after each of several
         numbers. It looks and changes nothing. A restart calls again for what was not saved.
-      init_from: parameters to begin with: an opened run, a trainer, or a tree of them.
+      init_from: a model to begin with: an opened run, a model in one file, or a trainer, of which a `LanguageModel`
+        takes what belongs to a symbol by the symbol, see `jaxrnn.models.carrying_over`; or a tree of parameters, taken
+        as they are. Each member begins with the same. With `run`, another run or file in a later call is refused.
       progress: what shows the progress; by default a bar or lines on stdout.
       settings: others of `TrainConfig`: log_every, checkpoint_every, sample_every, validation_every, early_stopping,
         patience, stop_at_accuracy, accuracy, loss_reduction ("mean" here), dropout rates and dropout_mask,
@@ -90,6 +92,8 @@ def fit(
         root = None if run is None else Path(run)
         directories = [] if root is None else [root / "members" / str(number) for number in range(len(jobs))]
         rounds = None if root is None else root / "rounds.json"
+        if jobs[0].begun:
+            progress.message(jobs[0].begun.line)
         with opened(jobs, None, directories, rounds, progress, stop, callbacks=callbacks) as loop:
             loop.begin()
             loop.run()

@@ -21,6 +21,7 @@ from jaxrnn.data.corpus import Corpus
 from jaxrnn.devices.memory import parameter_count, refuse_what_cannot_fit
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.models.structure import params_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.tasks.contradictions import OWN_TASK
@@ -28,6 +29,7 @@ from jaxrnn.tasks.protocol import Task
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.tasks.text import NextSymbol, Text, path_of
 from jaxrnn.training.early_stopping import fewest_validations
+from jaxrnn.training.init_from import Begun, begin_with, refuse_other_structure
 from jaxrnn.training.judgement import with_candidate
 from jaxrnn.training.state import TrainState, initial_train_state
 from jaxrnn.training.step import CALL_OPTIONS, StepSettings
@@ -47,7 +49,8 @@ class TrainJob(NamedTuple):
       parameters: how many the model has.
       validation: what is validated on in place of the task's own.
       parts: what a run records of parts that no settings name, see `jaxrnn.training.parts`; None if there are none.
-      given: parameters to begin with, in place of drawn ones.
+      given: makes the parameters to begin with, of those that are drawn; None takes these.
+      begun: what config.json keeps of the model that they are of; None where there is none.
       injected: values for an optimizer made by `optax.inject_hyperparams`.
       options: see `StepSettings`.
     """
@@ -59,7 +62,8 @@ class TrainJob(NamedTuple):
     parameters: int
     validation: Task | None = None
     parts: dict[str, Any] | None = None
-    given: Any = None
+    given: Callable[[Any], Any] | None = None
+    begun: Begun | None = None
     injected: Mapping[str, float] = {}
     options: tuple[str, ...] = CALL_OPTIONS
 
@@ -185,8 +189,9 @@ def model_structure(make_model: Callable[[nnx.Rngs], Any], dtype: str) -> tuple[
 def start_state(job: TrainJob, seed: int | np.integer | jax.Array, values: TracedValues) -> TrainState:
     """The state before the first update: a model drawn from the seed, and nothing learned."""
     key, objective = stream_key(run_key(seed), STREAM_INIT), job.task.objective
+    model = job.make_model(nnx.Rngs(params=key, default=jax.random.fold_in(key, 1)))
     state = initial_train_state(
-        job.make_model(nnx.Rngs(params=key, default=jax.random.fold_in(key, 1))),
+        model,
         job.optimizer,
         values,
         job.config.batch_size,
@@ -194,7 +199,7 @@ def start_state(job: TrainJob, seed: int | np.integer | jax.Array, values: Trace
         objective.passes_carry,
         job.measures_accuracy,
         objective.shuffled,
-        job.given,
+        None if job.given is None else job.given(params_of(model)),
     )
     return with_candidate(state) if job.judges else state
 
@@ -219,19 +224,23 @@ def state_template(
     return template_of(TrainJob(config, task, model, own_optimizer or NamedOptimizer(config.optimizer_settings()), 0))
 
 
-def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
+def make_job(config: TrainConfig, corpus: Corpus | None = None, init_from: Any = None) -> TrainJob:
     """Reads the text if there is one, and refuses what cannot be trained, before anything is compiled.
 
     Args:
       config: the settings.
       corpus: the text, if it was read already.
+      init_from: an opened run, or a model in one file, to begin with; of a run that goes on, what it began with.
 
     Raises:
       DataError: if the text cannot be read or is too short.
-      ConfigurationError: if the settings do not fit the text or the memory.
+      ConfigurationError: if the settings do not fit the text, the memory or the model to begin with.
     """
     if config.task == OWN_TASK:
         raise ConfigurationError(f"--task {OWN_TASK} stands for what jaxrnn.fit was given; run that program again")
+    has_source = init_from is not None and not isinstance(init_from, Begun)
+    if has_source:
+        refuse_other_structure(config, init_from)
     task = task_of(config, corpus)
     model = functools.partial(make_model, config, task.objective)
     parameters = parameter_count(model_structure(model, config.dtype)[1])
@@ -239,7 +248,11 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None) -> TrainJob:
     refuse_what_cannot_fit(config, parameters, task.objective.symbols, characters)
     job = TrainJob(config, task, model, NamedOptimizer(config.optimizer_settings()), parameters)
     refuse_early_stopping_that_cannot_act(job)
-    return job
+    if not has_source:
+        return job._replace(begun=init_from)
+    with numerics(config.dtype):
+        given, begun = begin_with(init_from, nnx.eval_shape(lambda: model(nnx.Rngs(0))), task.vocabulary)
+    return job._replace(given=given, begun=begun)
 
 
 def refuse_early_stopping_that_cannot_act(job: TrainJob) -> None:

@@ -93,6 +93,8 @@ class Loop:
         started = time.perf_counter()
         self.trainer.begin(states)
         self.updates = self.trainer.updates
+        if any(job.begun and files.saved_update < 0 for job, files in zip(self.jobs, self.files, strict=True)):
+            self._save()  # from here on the source is not needed
         self._note_ends(range(len(self.jobs)))
         for member in np.flatnonzero(self._running()).tolist() if self.judgement_every else ():
             self.trainer.put(member, taken_back(self.trainer.state(member)))
@@ -199,9 +201,8 @@ class Loop:
 
     def _note_ends(self, members: Any) -> None:
         for m in members:
-            self.ends[m] = end_of(
-                self.jobs[m].config, self.trainer.settings, self.trainer.glance(m), int(self.totals[m])
-            )
+            glance, total = self.trainer.glance(m), int(self.totals[m])
+            self.ends[m] = end_of(self.jobs[m].config, self.trainer.settings, glance, total)
 
     def _next_chunk(self) -> np.ndarray:
         # Updates of each member: those furthest behind go on to the next point at which the host has something to do.
@@ -293,8 +294,7 @@ class Loop:
             self.failed_saves += 1
             if final or self.failed_saves >= MAX_FAILED_SAVES:
                 raise StorageError(str(error)) from error
-            self.progress.warning(
-                f"{error}; training goes on, {MAX_FAILED_SAVES - self.failed_saves} more failures stop it"
-            )
+            left = MAX_FAILED_SAVES - self.failed_saves
+            self.progress.warning(f"{error}; training goes on, {left} more failures stop it")
             return
         self.failed_saves = 0

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
@@ -20,6 +19,7 @@ from jaxrnn.models.structure import call_takes, params_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
+from jaxrnn.training.init_from import begin_with
 from jaxrnn.training.job import TrainJob, refuse_early_stopping_that_cannot_act, state_template, template_of
 from jaxrnn.training.part_records import record_of_parts
 from jaxrnn.training.state import TrainState
@@ -108,8 +108,10 @@ def jobs_of_parts(
     made = _made(make_model, base.dtype)
     options = tuple(name for name in CALL_OPTIONS if call_takes(made, name))
     _refuse_what_the_model_cannot(made, base, task, options)
+    begin, begun = None if start is None else lambda drawn: start, None
     if init_from is not None:
-        start = _params_like(params_of(made), init_from)
+        with numerics(base.dtype):
+            begin, begun = begin_with(init_from, made, task.vocabulary)
     job = TrainJob(
         base,
         task,
@@ -118,7 +120,8 @@ def jobs_of_parts(
         parameter_count(params_of(made)),
         validation=validation,
         parts={},
-        given=start,
+        given=begin,
+        begun=begun,
         options=options,
     )
     refuse_early_stopping_that_cannot_act(job)
@@ -213,15 +216,6 @@ def _refuse_what_the_model_cannot(made: Any, config: TrainConfig, task: Task, op
     for option, (what, asked) in needs.items():
         if asked and option not in options:
             raise ConfigurationError(f"{what} expects a model whose call takes `{option}`; that of {name} does not")
-
-
-def _params_like(params: Any, source: Any) -> Any:
-    """The parameters of a run, a trainer or a tree, if they are those of this model."""
-    found = source.params() if hasattr(source, "params") else source
-    shapes = [jax.tree.map(lambda leaf: (leaf.shape, np.dtype(leaf.dtype)), tree) for tree in (params, found)]
-    if shapes[0] != shapes[1]:
-        raise ConfigurationError("init_from expects parameters of the same names, shapes and dtypes as the model's")
-    return found
 
 
 def _member(job: TrainJob, values: Mapping[str, Any], named: bool, injected: Sequence[str]) -> TrainJob:

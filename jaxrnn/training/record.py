@@ -15,6 +15,7 @@ from jaxrnn.storage.vocabulary_file import load_vocabulary
 from jaxrnn.tasks.settings import with_settings_of_then
 from jaxrnn.terminal.printable import printable
 from jaxrnn.training.formats import readers
+from jaxrnn.training.init_from import refuse_other_start
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.part_records import record_of_cell, refuse_other_cell, refuse_other_parts
 from jaxrnn.training.state import TrainState
@@ -33,6 +34,7 @@ def record_of(job: TrainJob, devices: int) -> dict[str, Any]:
         "environment": fingerprint(),
     }
     own = {"parts": job.parts, "own_cell": record_of_cell(job.config.cell)}
+    own["init_from"] = job.begun and job.begun.record
     return record | {name: value for name, value in own.items() if value is not None}
 
 
@@ -86,11 +88,14 @@ def restore(
     """
     stored = directory.read_config()
     refuse_other_data(stored, job, directory)
+    refuse_other_start(stored.get("init_from"), job.begun)
     jax_then, jax_now = (of["environment"]["versions"].get("jax") for of in (stored, record))
     of_parts = refuse_other_parts(stored.get("parts"), job.parts, jax_then == jax_now) + refuse_other_cell(stored)
     remove_leftovers(directory.checkpoints)
     latest, warnings = load_latest(directory.checkpoints, readers(template), newest)
     warnings = of_parts + warnings
+    if latest is None and job.begun and job.given is None:
+        raise CheckpointError("the run was stopped before it began; give the command that began it once more")
     if latest is None:
         return record, None, warnings
     refuse_other_run(latest.metadata, identity_of(job), job.task.former_digests())

@@ -92,4 +92,5 @@ def name_of_model(config: TrainConfig, parts: dict[str, Any] | None) -> str:
 def describe_job(job: TrainJob) -> list[str]:
     """What a person wants to know before the first update, a few lines."""
     model, chance = name_of_model(job.config, job.parts), job.task.objective.chance_in_words
-    return [*job.task.notes, job.task.describe(), f"{model}: {job.parameters:,} parameters; untrained loss {chance}"]
+    told = f"{model}: {job.parameters:,} parameters; untrained loss {chance}"
+    return [*job.task.notes, job.task.describe(), told, *([job.begun.line] if job.begun else [])]

@@ -17,6 +17,7 @@ from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback
+from jaxrnn.training.init_from import begun_before
 from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import opened
@@ -70,6 +71,7 @@ def train(
     corpus: Corpus | None = None,
     callbacks: Sequence[Callback] = (),
     devices: int | None = None,
+    init_from: Any = None,
 ) -> FitResult:
     """Trains what the settings name in a run directory, going on from its latest checkpoint if there is one.
 
@@ -80,15 +82,18 @@ def train(
       corpus: the text, if it was read already.
       callbacks: see `fit`.
       devices: another number than a run was begun with, if it is to go on so: its bits are others from there on.
+      init_from: an opened run, or a model in one file, to begin with: see `jaxrnn.models.carrying_over`. The settings
+        have to name the same model, or a larger one.
 
     Raises:
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
     """
-    directory = RunDirectory(run if run is not None else default_run_path(config))
+    directory = RunDirectory(run if run is not None else default_run_path(config, getattr(init_from, "path", None)))
     if directory.exists():
         directory.refuse_other_settings(config)
     with StopRequest() as stop:
-        return train_alone(make_job(config, corpus), directory, progress or progress_here(), stop, callbacks, devices)
+        job = make_job(config, corpus, init_from)
+        return train_alone(job, directory, progress or progress_here(), stop, callbacks, devices)
 
 
 def train_alone(
@@ -159,7 +164,7 @@ def resume(
     # Resumed from another folder than it was begun in.
     if path is not None and isinstance(config.text, str) and not Path(config.text).exists():
         corpus = load_corpus(path, config.reading_options(), stream_from=config.stream_from)
-    return train(config, directory.path, progress, corpus, devices=devices)
+    return train(config, directory.path, progress, corpus, devices=devices, init_from=begun_before(record))
 
 
 def _why_stopped(loop: Loop) -> str:
