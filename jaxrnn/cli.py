@@ -25,6 +25,7 @@ from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, whole_number, write_o
 from jaxrnn.terminal.options import given_of
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.options import with_settings
+from jaxrnn.writer.command import write
 
 app = App(
     name="jaxrnn",
@@ -240,9 +241,8 @@ def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
     return EXIT_DONE
 
 
-app.command(presets)
-app.command(runs)
-app.command(doctor)
+for command in (presets, runs, doctor, write):
+    app.command(command)
 
 
 @app.command

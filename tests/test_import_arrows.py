@@ -26,6 +26,7 @@ LEVELS = [
     ["training"],
     ["trained"],
     ["run", "sweeps"],
+    ["writer"],
     ["cli", "__init__"],
     ["__main__"],
 ]
