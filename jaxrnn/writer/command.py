@@ -71,14 +71,8 @@ def write(
         use_cell(cell)
     trained = open_run(model)
     session = Session(trained, seed=seed, checkpoint=checkpoint)
-    app = Writer(
-        session,
-        repr(trained),
-        file=TextFile(output or free_name(FIRST_NAME)),
-        text=begun,
-        temperature=temperature,
-        erase_all=erase_all,
-    )
+    file = TextFile(output or free_name(FIRST_NAME))
+    app = Writer(session, repr(trained), file, text=begun, temperature=temperature, erase_all=erase_all)
     return run_writer(app)
 
 
@@ -86,24 +80,21 @@ def run_writer(app: Writer) -> int:
     """Runs the app until it is left, in whatever way, with its text saved."""
     import asyncio
 
+    writing, codes = app.writing, {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_STOPPED}
+
     async def run() -> int | None:
-        loop = asyncio.get_running_loop()
-        for number, code in (
-            (signal.SIGINT, EXIT_INTERRUPTED),
-            (signal.SIGTERM, EXIT_STOPPED),
-            (signal.SIGHUP, EXIT_STOPPED),
-        ):
-            loop.add_signal_handler(number, app.interrupt, code)
+        for number, code in (codes | {signal.SIGHUP: EXIT_STOPPED}).items():
+            asyncio.get_running_loop().add_signal_handler(number, app.interrupt, code)
         return await app.run_async(mouse=False)  # the terminal's own selection goes on working
 
-    began_with, code = app.saved, None
+    code = None
     try:
         code = asyncio.run(run())
     finally:
         if code is None:  # it broke
-            app.rescue()
-    if app.saved != began_with:
-        Progress().message(f"saved in {app.file}")
+            writing.rescue()
+    if writing.file.is_written:
+        Progress().message(f"saved in {writing.file}")
     if app.fault is not None:
         raise app.fault
     return EXIT_UNEXPECTED if code is None else code

@@ -21,6 +21,11 @@ class TextFile:
         return printable(str(self.path), keep="")
 
     @property
+    def is_written(self) -> bool:
+        """Whether `write` was here."""
+        return self._own is not None
+
+    @property
     def is_free(self) -> bool:
         """Whether there is no file of that name, or what `write` left, unchanged."""
         return not os.path.lexists(self.path) or _mark(self.path) == self._own
