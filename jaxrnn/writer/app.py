@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from typing import Any
 
 from rich.text import Text
 from textual import events
 from textual.app import App, ComposeResult
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
 from textual.widgets import Static
 
 from jaxrnn.inspect.coloured_text import mark_of
@@ -22,8 +26,21 @@ from jaxrnn.writer.writing import Writing
 KEYS = "Tab accept  → another  ↑↓ temperature  ^N list  ^P colours  ^S save  ^E leave"
 
 
-class Page(Static, can_focus=True):
-    """The text, its cursor and the suggestion. It takes every key."""
+class Page(Widget, can_focus=True):
+    """The text, its cursor and the suggestion. It takes every key, and draws the lines that have changed."""
+
+    lines: list[Strip] = []
+
+    def show(self, lines: list[Strip]) -> None:
+        pairs = enumerate(itertools.zip_longest(lines, self.lines))
+        changed = [Region(0, y, self.content_size.width, 1) for y, (new, old) in pairs if new != old]
+        self.lines = lines
+        if changed:
+            self.refresh(*changed)
+
+    def render_line(self, y: int) -> Strip:
+        strip = self.lines[y] if y < len(self.lines) else Strip.blank(0)
+        return strip.adjust_cell_length(self.content_size.width).apply_style(self.rich_style)
 
     def on_key(self, event: events.Key) -> None:
         event.stop()
@@ -59,7 +76,7 @@ class Writer(App[int], inherit_bindings=False):
     CSS = """
     Static { height: 1; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
     #title, #keys { background: $surface; }
-    #page { height: 1fr; padding: 1 1 0 1; text-overflow: clip; }
+    #page { height: 1fr; padding: 1 1 0 1; }
     #note { height: auto; min-height: 1; max-height: 4; text-wrap: wrap; }
     #listed { height: auto; display: none; background: $surface; }
     """
@@ -70,7 +87,7 @@ class Writer(App[int], inherit_bindings=False):
         self.writing = Writing(session.known, file, self.exit, **options)
         self.compiled, self.answered = False, Request("", 0.0, 0, (), False)  # the last one that was
         self.fault: Exception | None = None
-        self._noted = ""
+        self._shown: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="title")
@@ -118,22 +135,25 @@ class Writer(App[int], inherit_bindings=False):
         """Shows what there is to show."""
         if not self.is_running:
             return
-        writing, page, listed = self.writing, self.query_one(Page), self.query_one("#listed", Static)
+        writing, page = self.writing, self.query_one(Page)
         width, height = page.content_size
         if width and height:
             p = writing.probabilities if writing.coloured else None
-            shown = page_of(writing.text, writing.suggestion, width, height, self.session.known, p)
-            page.update(Text("\n").join(shown.wrap(self.console, width, tab_size=4)[-height:]), layout=False)
-        listed.display = writing.listed is not None
+            page.show(page_of(writing.text, writing.suggestion, width, height, self.session.known, p))
+        rows = []
         if writing.listed is not None:
             del writing.listed[max(1, self.size.height - 7) :]  # what there is room for
             rows = [
                 f"{i} {s.probability:7.2%}  {''.join(map(mark_of, s.text))}" for i, s in enumerate(writing.listed, 1)
             ]
-            listed.update(Text("\n".join([*rows, "a digit accepts, Esc closes"])))
-        told = f"temperature {writing.temperature:.2f}  {self.model_name}"
-        self.query_one("#title", Static).update(Text(told), layout=False)
-        note = writing.note or "compiling; you can type" * (not self.compiled)
-        if note != self._noted:
-            self._noted = note
-            self.query_one("#note", Static).update(Text(note))
+            rows.append("a digit accepts, Esc closes")
+        self._put("listed", "\n".join(rows))
+        self._put("title", f"temperature {writing.temperature:.2f}  {self.model_name}")
+        self._put("note", writing.note or "compiling; you can type" * (not self.compiled))
+
+    def _put(self, name: str, text: str) -> None:
+        if self._shown.get(name) != text:
+            self._shown[name] = text
+            static = self.query_one(f"#{name}", Static)
+            static.display = bool(text) or name != "listed"
+            static.update(Text(text))

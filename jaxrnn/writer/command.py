@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jaxrnn.errors import EXIT_INTERRUPTED, EXIT_STOPPED, ConfigurationError, StorageError
+from jaxrnn.errors import EXIT_INTERRUPTED, EXIT_STOPPED, ConfigurationError, DataError, StorageError
 from jaxrnn.terminal.command import EXIT_UNEXPECTED, whole_number
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
@@ -51,7 +51,7 @@ def write(
     """
     if importlib.util.find_spec("textual") is None:
         raise ConfigurationError('jaxrnn write needs textual, which is not installed; pip install "jaxrnn[tui]"')
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
+    if not _at_a_terminal():
         raise ConfigurationError("jaxrnn write needs a terminal, got something else; jaxrnn sample writes into a pipe")
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         shown = printable(str(output), keep="")
@@ -100,8 +100,19 @@ def run_writer(app: Writer) -> int:
     return EXIT_UNEXPECTED if code is None else code
 
 
+def _at_a_terminal() -> bool:
+    # The screen is written to stderr.
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return all(of is not None and of.isatty() for of in streams) and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def _read(path: Path) -> str:
-    from jaxrnn.data.reading import ReadingOptions, TextBlocks, open_regular
+    from jaxrnn.data.reading import open_regular
 
     with open_regular(path) as file:
-        return "".join(TextBlocks(file, printable(str(path), keep=""), ReadingOptions(newlines="universal")).read())
+        try:
+            text = file.read().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            where = f"{printable(str(path), keep='')}, byte offset {error.start}"
+            raise DataError(f"--text expects a text in UTF-8, got other bytes in {where}; convert it first") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -26,7 +26,7 @@ def drive(tmp_path: Path, script: Callable, size: tuple[int, int] = (60, 12), **
                         await asyncio.sleep(0.001)
                 await pilot.pause()
 
-            press.pilot = pilot
+            press.pilot = pilot  # type: ignore[attr-defined]
             await press()
             await script(app, press)
 
