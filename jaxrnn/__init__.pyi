@@ -16,6 +16,7 @@ from . import sweeps as sweeps
 from . import tasks as tasks
 from . import terminal as terminal
 from . import training as training
+from . import writer as writer
 from .cells import CELLS as CELLS
 from .cells import Cell as Cell
 from .cells import FullPeepholeLSTMCell as FullPeepholeLSTMCell

@@ -24,6 +24,7 @@ from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, write_output
 from jaxrnn.terminal.options import given_of
 from jaxrnn.trained.commands import OwnCell, evaluate, inspect, opened_of, plot, sample, use_own
 from jaxrnn.training.options import with_settings
+from jaxrnn.writer.command import write
 
 app = App(
     name="jaxrnn",
@@ -124,7 +125,7 @@ def corpus(text: str = DEFAULT_TEXT, /, **options: Any) -> int:
     return EXIT_DONE
 
 
-_MORE: tuple[Any, ...] = (sample, evaluate, inspect, plot, export, presets, runs, doctor)
+_MORE: tuple[Any, ...] = (sample, write, evaluate, inspect, plot, export, presets, runs, doctor)
 for command in _MORE:
     app.command(command)
 app.command(import_model, name="import")

@@ -25,7 +25,7 @@ LEVELS = [
     ["storage"],
     ["training"],
     ["trained"],
-    ["sweeps", "exchange"],
+    ["sweeps", "exchange", "writer"],
     ["cli", "__init__"],
     ["__main__"],
 ]
