@@ -139,7 +139,7 @@ def search_ids(
     check_length(length)
     assert decoding.beams is not None
     params, count = on_device(params), decoding.beams
-    texts, _, _ = begun(graphdef, params, [key] * count, prime, document_end, decoding.start)
+    texts, _, _ = begun(graphdef, params, jnp.stack([key] * count), prime, document_end, decoding.start)
     dtype = jax.tree.leaves(params)[0].dtype
     log_p = jnp.where(jnp.arange(count) == 0, 0.0, -jnp.inf).astype(dtype)  # one candidate
     beams = Beams(texts.carry, texts.before, texts.last, texts.place, log_p, jnp.zeros((count,), jnp.int32))

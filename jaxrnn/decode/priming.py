@@ -31,6 +31,12 @@ def first_symbol(vocabulary_size, key):
     return jax.random.randint(first_key, (), 0, vocabulary_size, jnp.int32), key
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def first_symbols(vocabulary_size, keys):
+    """As `first_symbol`, of N keys."""
+    return jax.vmap(functools.partial(first_symbol, vocabulary_size))(keys)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _read_window(graphdef, document_end, params, carry, before, ids):
     resets = {} if document_end is None else {"resets": (jnp.append(before, ids[:-1]) == document_end)[:, None]}

@@ -95,10 +95,12 @@ def choose(logits: jax.Array, noise: jax.Array, values: Mapping[str, Any], age: 
 
     def kept(drawn: jax.Array) -> jax.Array:
         above = score > of(score, drawn)
-        said = [keeps_top_k(above, on["top_k"])] if "top_k" in on else []
-        said += [keeps_mass(above, weights, on[name]) for name in ("top_p", "typical") if name in on]
-        said += [keeps_min_p(of(scaled, drawn)[:, 0], on["min_p"])] if "min_p" in on else []
-        return jnp.stack(said).all(0)
+        good = jnp.ones(drawn.shape, bool)
+        if "top_k" in on:
+            good &= keeps_top_k(above, on["top_k"])
+        for name in {"top_p", "typical"} & set(on):
+            good &= keeps_mass(above, weights, on[name])
+        return good & keeps_min_p(of(scaled, drawn)[:, 0], on["min_p"]) if "min_p" in on else good
 
     def again(state: tuple) -> tuple:
         sums, drawn, good = state

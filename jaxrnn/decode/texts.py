@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,21 +75,21 @@ class Writer:
         self._prime = vocabulary.display_text(ids) if show_prime and (prime or prime_file is not None) else ""
         self._options: dict[str, Any] = {"prime": ids, "document_end": document_end}
 
-    def stream(self, length: int, keys: Sequence[jax.Array]) -> Iterator[str]:
-        """One text, by the first of the keys, part by part, in constant memory; a search gives it whole."""
+    def stream(self, length: int, key: jax.Array) -> Iterator[str]:
+        """One text, part by part, in constant memory; a search gives it whole."""
         parts: Iterator[np.ndarray]
         if self._decoding.beams is not None:
-            yield self.texts(length, keys[:1])[0]
+            yield self.texts(length, key[None])[0]
             return
         yield self._prime
         if self._decoding.is_plain and self._stops.table is None:
             told: dict[str, Any] = {"temperature": self._decoding.temperature, "start": self._decoding.start}
-            parts = sample_ids(self._graphdef, self._params, length=length, key=keys[0], **told, **self._options)
+            parts = sample_ids(self._graphdef, self._params, length=length, key=key, **told, **self._options)
         else:
-            parts = (part[0] for part in self._written(length, keys[:1]))
+            parts = (part[0] for part in self._written(length, key[None]))
         yield from self._shown(parts)
 
-    def texts(self, length: int, keys: Sequence[jax.Array]) -> list[Sample]:
+    def texts(self, length: int, keys: jax.Array) -> list[Sample]:
         """N texts, one a key: written side by side, or the N best of a search, which may find fewer.
 
         Raises:
@@ -111,7 +111,7 @@ class Writer:
             found = search_ids(self._graphdef, self._params, length=length, **options, **self._options)
         return [Sample(self._prime + "".join(self._shown([one.ids])), one.log_p) for one in found]
 
-    def _written(self, length: int, keys: Sequence[jax.Array]) -> Iterator[list[np.ndarray]]:
+    def _written(self, length: int, keys: jax.Array) -> Iterator[list[np.ndarray]]:
         options: dict[str, Any] = {"decoding": self._decoding, "table": self._stops.table, **self._options}
         return write_ids(self._graphdef, self._params, length=length, keys=keys, **options)
 

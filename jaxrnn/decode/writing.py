@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxrnn.decode.priming import first_symbol, read_windows, symbols_of
+from jaxrnn.decode.priming import first_symbols, read_windows, symbols_of
 from jaxrnn.decode.rules import choose
 from jaxrnn.decode.sampling import CHUNK, FREE, _sample_chunk, check_length, on_device
 from jaxrnn.decode.settings import Decoding
@@ -101,15 +101,15 @@ def _write_on_one(graphdef, document_end, params, texts, keys, begin, end, numbe
 def begun(
     graphdef: Any,
     params: Any,
-    keys: Sequence[jax.Array],
+    keys: jax.Array,
     prime: np.ndarray | None,
     document_end: int | None,
     start: str,
-) -> tuple[Texts, list[jax.Array], int]:
+) -> tuple[Texts, jax.Array, int]:
     """N texts that have read all but the last symbol of a prime, once for all; keys to draw with; how many are read."""
     carry, before, read = read_windows(graphdef, params, prime, document_end, start)
-    firsts, keys = zip(*(first_symbol(symbols_of(model_with(graphdef, params)), key) for key in keys), strict=True)
-    last, count = jnp.stack(firsts), len(keys)
+    last, keys = first_symbols(symbols_of(model_with(graphdef, params)), keys)
+    count = len(keys)
     if prime is not None and len(prime):
         rest = np.asarray(prime[read:], np.int32)
         if len(rest) > 1:
@@ -120,7 +120,7 @@ def begun(
             carry, before, *_ = _sample_chunk(graphdef, document_end, params, *of)
         last, read = jnp.full((count,), rest[-1], jnp.int32), len(prime) - 1
     carry = jax.tree.map(lambda c: jnp.broadcast_to(c, (count, *c.shape[1:])), carry)
-    return Texts(carry, jnp.full((count,), before), last, jnp.full((count,), BEGIN, jnp.int32), None), list(keys), read
+    return Texts(carry, jnp.full((count,), before), last, jnp.full((count,), BEGIN, jnp.int32), None), keys, read
 
 
 def write_ids(
@@ -128,7 +128,7 @@ def write_ids(
     params: dict,
     *,
     length: int,
-    keys: Sequence[jax.Array],
+    keys: jax.Array,
     decoding: Decoding,
     prime: np.ndarray | None = None,
     document_end: int | None = None,
@@ -144,7 +144,7 @@ def write_ids(
       graphdef: structure of a `LanguageModel`, or another with ids in and logits out.
       params: its parameters.
       length: how many ids to generate at most.
-      keys: one a text.
+      keys: (N,).
       decoding: the rules, without beams.
       prime: ids to read before generating.
       document_end: id after which the carry is that of a fresh start.
@@ -167,12 +167,12 @@ def write_ids(
             age[prime] = np.arange(len(prime))[::-1]  # of a symbol that is there again its last place stays
         texts = texts._replace(age=jnp.asarray(np.tile(age, (count, 1))))
     values = {name: jnp.asarray(value, dtype) for name, value in decoding.values().items()}
-    key, total = jnp.stack(keys), done + length
+    total = done + length
     devices = max(n for n in range(1, jax.local_device_count() + 1) if count % n == 0)
     while done < total:
         number, begin = divmod(done, CHUNK)
         end = min(CHUNK, total - number * CHUNK)
-        given = (params, texts, key, begin, end, number, values, table)
+        given = (params, texts, keys, begin, end, number, values, table)
         texts, ids = _write_chunk(graphdef, document_end, devices, *given)
         written = np.asarray(ids)[begin:end]
         yield [column[column >= 0] for column in written.T]

@@ -157,7 +157,7 @@ class TrainedModel:
         """The text of `sample`, part by part, in constant memory."""
         writer = self._writer(checkpoint, prime=prime, temperature=temperature, **options)
         with numerics(self.config.dtype):
-            parts = writer.stream(length, self._sample_keys(seed, 1))
+            parts = writer.stream(length, stream_key(run_key(seed), STREAM_SAMPLES))
         while True:
             with numerics(self.config.dtype):  # not while the caller has the part
                 part = next(parts, None)
@@ -197,18 +197,16 @@ class TrainedModel:
             all at once.
           length, seed, checkpoint, options: as for `sample`, `temperature` and `prime` among the options.
         """
+        check_count("samples", number, 1, MOST_TEXTS)
+        check_count("seed", seed, 0, LARGEST_SEED - number + 1)
         writer = self._writer(checkpoint, **options)
         with numerics(self.config.dtype):
-            return writer.texts(length, self._sample_keys(seed, number))
+            keys = run_key(jax.numpy.arange(seed, seed + number, dtype=np.uint32))
+            return writer.texts(length, jax.vmap(lambda key: stream_key(key, STREAM_SAMPLES))(keys))
 
     def _writer(self, checkpoint: str | None, **options: Any) -> Writer:
         vocabulary, params = self.vocabulary, self.params(checkpoint)
         return Writer(self._graphdef(), params, vocabulary, self.document_end, self.reading, **options)
-
-    def _sample_keys(self, seed: int, number: int) -> list[jax.Array]:
-        check_count("samples", number, 1, MOST_TEXTS)
-        check_count("seed", seed, 0, LARGEST_SEED - number + 1)
-        return [stream_key(run_key(seed + k), STREAM_SAMPLES) for k in range(number)]
 
     @property
     def reading(self) -> ReadingOptions:

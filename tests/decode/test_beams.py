@@ -10,7 +10,7 @@ import pytest
 
 from jaxrnn.decode import Decoding, search_ids, stop_table
 from tests.decode.test_sampling import HIDDEN, SYMBOLS, trained, without_memory
-from tests.reference.small_model import to_reference
+from tests.reference.small_model import from_reference, to_reference
 
 PRIME, LENGTH = (3, 1), 3
 EVERY = SYMBOLS**LENGTH
@@ -89,9 +89,20 @@ def test_a_search_over_several_chunks_tells_the_probability_of_what_it_found():
 
 
 def test_a_search_ends_when_nothing_can_be_better_any_more():
-    """Far from its length: a million steps would take minutes."""
-    [found] = search(Decoding(beams=3), 1_000_000, without_memory([0, 0, 0, 9, 0, 0]), table=TABLE)
+    """Far from its length, which would take hours."""
+    [found] = search(Decoding(beams=3), 10**9, without_memory([0, 0, 0, 9, 0, 0]), table=TABLE)
     assert found.ids.tolist() == [3]
+
+
+def test_a_text_that_is_behind_for_now_may_still_come_to_be_the_best():
+    """After b: d ends the text, and is more probable than a, after which c comes for ever."""
+    weights = {name: np.zeros_like(value) for name, value in to_reference(trained()[1]).items()}
+    weights["W_x"] = np.eye(SYMBOLS, HIDDEN, dtype=np.float32)
+    weights["W_y"][1, [3, 0]], weights["W_y"][[0, 2], 2] = (14, 13), 30
+    params = from_reference(weights, trained()[1])
+    for alpha, best in ((0.0, [3]), (1.0, [0, *[2] * 9])):
+        [found] = search(Decoding(beams=4, length_penalty=alpha), 10, params, table=TABLE)
+        assert found.ids.tolist() == best
 
 
 def test_fewer_texts_than_asked_are_told_and_none_is_there_twice():
