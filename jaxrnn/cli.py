@@ -82,8 +82,9 @@ def train(
     prepare_devices(settings, run or default_run_path(settings, init_from), hosts)
     if note:
         progress_here().message(note)
-    source = init_from and _opened(init_from, None)
-    return EXIT_OF_STOP[train_run(settings, run, corpus=corpus, init_from=source).stopped]
+    return EXIT_OF_STOP[
+        train_run(settings, run, None, corpus, init_from=init_from and _opened(init_from, None)).stopped
+    ]
 
 
 TrainedPath = Annotated[Path, Parameter(help="the run directory, or a file of `jaxrnn export`.")]

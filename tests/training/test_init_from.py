@@ -68,13 +68,14 @@ def test_kept_letters_are_read_and_foretold_as_before(float64: None) -> None:
         weights[name] = np.asarray(getattr(cell, name)[...])
     ids, zeros = np.array([[OLD.index(c)] for c in text]), np.zeros((1, 3))
     hs = np.stack([h[0] for _, h in unroll_steps(lstm_step, weights, ids, (zeros, zeros))])
+    assert old.W_y is not None
     expected = hs @ np.asarray(old.W_y[...]) + np.asarray(old.b_y[...])
     expected = expected[:, [OLD.index(c) for c in KEPT]]
     new = begun(old, model_of(NEW, 2))
     logits = logits_of(new, NEW, text)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-12)
     shares = [np.exp(of) / np.exp(of).sum(axis=1, keepdims=True) for of in (logits, expected)]
-    np.testing.assert_allclose(*shares, rtol=1e-12)
+    np.testing.assert_allclose(shares[0], shares[1], rtol=1e-12)
     # A new symbol is the mean of the kept, where it is read and where it is foretold.
     ids_kept, ids_new = ([NEW.index(c) for c in NEW if (c in KEPT) == kept] for kept in (True, False))
     for value, axis in ((new.stack.layers[0].W_x, 0), (new.W_y, 1), (new.b_y, 0)):
