@@ -82,15 +82,12 @@ def train(
     prepare_devices(settings, run or default_run_path(settings, init_from), hosts)
     if note:
         progress_here().message(note)
-    return EXIT_OF_STOP[
-        train_run(settings, run, None, corpus, init_from=init_from and _opened(init_from, None)).stopped
-    ]
+    source = init_from and _opened(init_from, None)
+    return EXIT_OF_STOP[train_run(settings, run, corpus=corpus, init_from=source).stopped]
 
 
 TrainedPath = Annotated[Path, Parameter(help="the run directory, or a file of `jaxrnn export`.")]
-Checkpoint = Annotated[
-    str | None, Parameter(help="best (by its loss; if not given) or latest; a file holds one of them")
-]
+Checkpoint = Annotated[str | None, Parameter(help="best (by its loss; if not given) or latest; a file holds one")]
 # Of a run that was trained with a cell of its own: nothing that its files name is imported.
 OwnCell = Annotated[str | None, Parameter(help="MODULE:CLASS, if it was trained with a cell of your own")]
 
