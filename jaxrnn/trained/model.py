@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxrnn.checks import LARGEST_SEED, check_count
 from jaxrnn.config import TrainConfig

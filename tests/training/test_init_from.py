@@ -68,6 +68,7 @@ def test_kept_letters_are_read_and_foretold_as_before(float64: None) -> None:
         weights[name] = np.asarray(getattr(cell, name)[...])
     ids, zeros = np.array([[OLD.index(c)] for c in text]), np.zeros((1, 3))
     hs = np.stack([h[0] for _, h in unroll_steps(lstm_step, weights, ids, (zeros, zeros))])
+    assert old.W_y is not None
     expected = hs @ np.asarray(old.W_y[...]) + np.asarray(old.b_y[...])
     expected = expected[:, [OLD.index(c) for c in KEPT]]
     new = begun(old, model_of(NEW, 2))
