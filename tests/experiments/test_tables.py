@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from experiments.tables import __main__ as tables  # noqa: E402
-from experiments.tables.figures import FIGURES  # noqa: E402
+from experiments.tables.figures import FIGURES, WAITING  # noqa: E402
 from experiments.tables.read import BLOCK, HERE, read_csv, with_tables  # noqa: E402
 
 README = Path(__file__).parents[2] / "README.md"
@@ -17,9 +17,7 @@ WITHOUT_NUMBERS = {"grid_dropout_warpeace_128", "book_lstm_democracy"}  # said i
 
 def test_the_tables_of_the_page_are_those_of_the_numbers(capsys):
     page = tables.PAGE.read_text("utf-8")
-    assert [name for _, name, _ in BLOCK.findall(page)] and {name for _, name, _ in BLOCK.findall(page)} == {
-        *tables.TABLES
-    }
+    assert sorted(name for _, name, _ in BLOCK.findall(page)) == sorted(tables.TABLES)
     assert with_tables(page, tables.TABLES) == page, "python -m experiments.tables"
     assert tables.main(check=True) == 0
 
@@ -50,7 +48,9 @@ def test_the_speeds_of_the_book_recipe_are_those_of_the_table():
 
 def test_every_figure_of_the_documentation_has_its_numbers_or_is_named():
     committed = {path.stem for path in (HERE / "figures").glob("*.png")}
-    assert committed == {*FIGURES} | WITHOUT_NUMBERS | {name for name in committed if name.startswith("inside_")}
+    assert {*FIGURES} | WITHOUT_NUMBERS <= committed
+    others = committed - {*FIGURES} - WITHOUT_NUMBERS - {*WAITING}
+    assert all(name.startswith("inside_") for name in others)
     shown = set(re.findall(r"figures/(\w+)\.png", tables.PAGE.read_text("utf-8")))
     assert shown == committed - {"benchmark_cells"}
     assert all(name in (tables.__doc__ or "") for name in WITHOUT_NUMBERS)
