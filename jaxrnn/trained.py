@@ -26,6 +26,7 @@ from jaxrnn.scoring.evaluation import evaluate_ids
 from jaxrnn.storage.checkpoint import Shapes
 from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_shapes, to_leaves
 from jaxrnn.storage.model_file import CHECKPOINTS, read_model
+from jaxrnn.storage.vocabulary_file import from_json
 from jaxrnn.tasks.answering import Answering
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict
 from jaxrnn.tasks.sequences import Sequences
@@ -169,8 +170,11 @@ class TrainedModel:
                 part = next(parts, None)
             if part is None:
                 break
-            text = vocabulary.decode(part)
+            text = vocabulary.decode(part)[:length]
+            length -= len(text)
             yield text if decoder is None else decoder.decode(text.encode("latin-1"))
+            if not length:  # longer symbols than characters need not be so many
+                break
         if decoder is not None:
             yield decoder.decode(b"", final=True)
 
@@ -185,7 +189,7 @@ class TrainedModel:
         """Lets the model write.
 
         Args:
-          length: how many characters to generate.
+          length: how many characters to generate; in byte mode bytes.
           temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
           prime: text that the model reads first; not part of the result.
           seed: the same seed gives the same text.
@@ -197,7 +201,8 @@ class TrainedModel:
         """Scores the model on a file or known text: every character but the first once; a model of arrays on `Arrays`.
 
         Returns:
-          loss_nats, bits_per_char, perplexity, accuracy, characters; or what `Arrays.evaluate` gives.
+          loss_nats, nats_per_char, bits_per_char, perplexity, accuracy, characters, and symbols where they are other
+          things; or what `Arrays.evaluate` gives.
 
         Raises:
           DataError: if the text cannot be read, or has a character that the vocabulary lacks.
@@ -209,7 +214,9 @@ class TrainedModel:
         vocabulary, params = self.vocabulary, self.params(checkpoint)
         corpus = load_corpus(text, ReadingOptions.from_json(self.record["data"]["reading"]), vocabulary)
         with numerics(self.config.dtype):
-            return evaluate_ids(self._graphdef(), params, corpus.ids, document_end=corpus.document_end).numbers()
+            characters, end = vocabulary.count_characters(corpus.ids[1:]), corpus.document_end
+            of = evaluate_ids(self._graphdef(), params, corpus.ids, document_end=end, characters=characters)
+            return of.numbers()
 
     def predict(self, inputs: Any, lengths: Any = None, checkpoint: str | None = None) -> Prediction:
         """What a model of arrays makes of sequences; see `jaxrnn.Trainer.predict`."""
@@ -230,7 +237,8 @@ class ExportedModel(TrainedModel):
 
     def __init__(self, path: str | Path):
         content, tensors = read_model(Path(path), _shapes_of)
-        super().__init__(path, content, _vocabulary_of(content))
+        held = content["vocabulary"]
+        super().__init__(path, content, None if held is None else from_json(held, content["format"] == 2))
         self.checkpoints = (content["training"]["checkpoint"],)
         graphdef, shapes, _ = _structure(self.config, self.objective)
         with numerics(self.config.dtype):
@@ -251,11 +259,6 @@ class ExportedModel(TrainedModel):
 
     def _params_of(self, checkpoint: str) -> dict:
         return self._params
-
-
-def _vocabulary_of(content: dict[str, Any]) -> Vocabulary | None:
-    kept = content["vocabulary"]
-    return None if kept is None else Vocabulary(tuple(kept["symbols"]), kept["bytes_mode"])
 
 
 def _shapes_of(content: dict[str, Any], declared: list[list[int]]) -> Shapes:

@@ -34,7 +34,7 @@ NO_NUMBERS = [math.nan, math.inf, -math.inf, 10**400, True, "0.1", 1j, [1.0]]
 
 
 def test_the_fields_are_known_to_this_test() -> None:
-    assert len(COUNTS) == 22 and len(NUMBERS) == 20 and len(SWITCHES) == 13 and len(BELOW_ONE) == 11
+    assert len(COUNTS) == 23 and len(NUMBERS) == 20 and len(SWITCHES) == 13 and len(BELOW_ONE) == 11
     kinds = [COUNTS, NUMBERS, SWITCHES, NAMES, ["text", "checkpoint_every", "devices", "encoding"]]
     assert sorted(name for kind in kinds for name in kind) == sorted(FIELDS)
     assert set(FIELDS) > CHANGEABLE
