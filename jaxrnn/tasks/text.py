@@ -190,12 +190,15 @@ class Text(Task):
         train, whole, T = self.parts.train, sum(map(len, self.parts)), bptt_length
         self.objective = NextSymbol(len(self.vocabulary), T, corpus.document_end, self._characters_a_symbol(train))
         if validation_fraction and not retrain:
-            count_windows(len(train), T, batch_size, len(self.parts.valid))
-            refuse_short_part(whole, len(self.parts.valid), T, batch_size, "validation")
+            count_windows(len(train), T, batch_size, len(self.parts.valid), self._unit)
+            refuse_short_part(whole, len(self.parts.valid), T, batch_size, "validation", self._unit)
         if test_fraction:
-            refuse_short_part(whole, len(self.parts.test), T, batch_size, "test")
+            refuse_short_part(whole, len(self.parts.test), T, batch_size, "test", self._unit)
         self.name, self.notes = corpus.name, corpus.notes
-        self.validates, self._counts = len(self.parts.valid) > 0, count_windows(len(train), T, batch_size)
+        self.validates, self._counts = (
+            len(self.parts.valid) > 0,
+            count_windows(len(train), T, batch_size, unit=self._unit),
+        )
         self.windows_per_epoch = self._counts.windows
         self.stream_from = stream_from
         self._take_blocks(stream_from == "disk" or (stream_from == "auto" and isinstance(corpus.ids, np.memmap)))
