@@ -21,11 +21,10 @@ from typing import Annotated, Any, NamedTuple
 import cyclopts
 
 from jaxrnn import TrainConfig, load_corpus, open_run, train
-from jaxrnn.checks import check_count, choice_error
+from jaxrnn.checks import check_choice, check_count
 from jaxrnn.data import split_text
 from jaxrnn.storage import write_atomically
-from jaxrnn.terminal import run_app
-from jaxrnn.terminal.command import EXIT_OF_STOP
+from jaxrnn.terminal import EXIT_OF_STOP, run_app
 
 KINDS: dict[str, dict[str, Any]] = {
     "characters": {},
@@ -53,7 +52,7 @@ class Row(NamedTuple):
     cpu_seconds: float
 
 
-def as_read(text: str, directory: Path) -> tuple[Path, dict[str, float]]:
+def as_read(text: str, directory: Path) -> tuple[Path, dict[str, Any]]:
     """The text as a file of what was read, and the shares of its bytes that part it at the same characters."""
     corpus, path = load_corpus(text), directory / "text.txt"
     parts = [corpus.vocabulary.decode(part).encode() for part in split_text(corpus.ids, SHARE, SHARE)]
@@ -64,9 +63,9 @@ def as_read(text: str, directory: Path) -> tuple[Path, dict[str, float]]:
     return path, {"validation_fraction": len(parts[1]) / len(whole), "test_fraction": len(parts[2]) / len(whole)}
 
 
-def trained(name: str, path: Path, shares: dict[str, float], epochs: int, directory: Path) -> Row | None:
+def trained(name: str, path: Path, shares: dict[str, Any], epochs: int, directory: Path) -> Row | None:
     """Trains on one kind of symbols, or goes on; None if it was stopped."""
-    parts = shares if name == "bytes" else {"validation_fraction": SHARE, "test_fraction": SHARE}
+    parts: dict[str, Any] = shares if name == "bytes" else {"validation_fraction": SHARE, "test_fraction": SHARE}
     config = TrainConfig(text=str(path), epochs=epochs, devices="1", **RECIPE, **parts, **KINDS[name])
     took, is_done, began = directory / "cpu_seconds.json", (directory / "test.json").exists(), time.process_time()
     seconds = json.loads(took.read_text()) if took.exists() else 0.0
@@ -108,8 +107,8 @@ def main(
       csv_file: where to write the table.
     """
     check_count("epochs", epochs, 1)
-    if unknown := sorted(set(kinds or ()) - set(KINDS)):
-        raise choice_error("kinds", unknown[0], list(KINDS))
+    for name in kinds or ():
+        check_choice("kinds", name, tuple(KINDS))
     path, shares = as_read(text, run)
     rows = []
     for name in kinds or KINDS:

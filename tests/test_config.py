@@ -175,6 +175,9 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"rmsprop_decay": 0.9}, "it belongs to rmsprop", {"optimizer": "rmsprop"}),
     ({"adam_b1": 0.8}, "it belongs to adam", {"optimizer": "adam"}),
     ({"adam_b2": 0.8}, "it belongs to adam", {"optimizer": "adam"}),
+    ({"vocabulary_size": 9}, "--vocabulary-size has no effect without --symbols words or bpe", {"symbols": "bpe"}),
+    ({"symbols": "words", "bytes": True}, "--symbols words reads characters, not --bytes", {"bytes": False}),
+    ({"symbols": "bpe", "stream_from": "disk"}, "not with --stream-from disk", {"stream_from": "auto"}),
 ]
 
 
