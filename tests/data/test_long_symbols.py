@@ -22,7 +22,7 @@ texts = st.text(st.sampled_from(LETTERS), min_size=1, max_size=200)
 
 def words_of(text: str) -> list[str]:
     """The pieces of an ASCII text of letters, marks, spaces and line feeds, found letter by letter."""
-    pieces, word = [], ""
+    pieces, word = list[str](), ""
     for character in text:
         if word.strip() and not (character.isalpha() and word[-1].isalpha()):
             pieces, word = [*pieces, word], ""
@@ -62,7 +62,7 @@ def test_byte_pairs_are_merged_as_the_library_merges_them():
     characters = Vocabulary.from_text(TEXT)
     pairs = learn_symbols("bpe", TEXT, characters, len(characters) + 15)
     assert len(pairs) == len(characters) + 15 and pairs == learn_symbols("bpe", TEXT, characters, len(pairs))
-    left = [tuple(pairs.symbols[i] for i in pair) for pair in pairs.merges]
+    left = [(pairs.symbols[a], pairs.symbols[b]) for a, b in pairs.merges or ()]
     ids = {symbol: i for i, symbol in enumerate(pairs.symbols)}
     library = tokenizers.Tokenizer(tokenizers.models.BPE(ids, left))
     other = "that dog sat on a cat, hatted and matted\n  the the"
@@ -75,8 +75,9 @@ def test_the_first_pair_is_the_most_frequent_one():
     pytest.importorskip("tokenizers")
     pairs = learn_symbols("bpe", TEXT, Vocabulary.from_text(TEXT), 1000)
     counts = Counter(pair for piece in words_of(TEXT) for pair in zip(piece, piece[1:], strict=False))
-    first = tuple(pairs.symbols[i] for i in pairs.merges[0])
-    assert counts[first] == max(counts.values())
+    assert pairs.merges is not None
+    first, second = pairs.merges[0]
+    assert counts[pairs.symbols[first], pairs.symbols[second]] == max(counts.values())
     assert all(TEXT.count(symbol) > 1 for symbol in pairs.symbols if len(symbol) > 1)
 
 

@@ -50,7 +50,8 @@ def loss_sum(run: Any, ids: np.ndarray) -> float:
 def test_the_parts_are_of_the_same_characters_and_only_the_first_is_learned_from(kind: str, options: Any) -> None:
     pytest.importorskip("tokenizers")
     corpus = corpus_from_text(TEXT + "unseen" * 30)
-    characters, shares = split_text(corpus.ids, 0.1, 0.1, **options), {"validation_fraction": 0.1, "test_fraction": 0.1}
+    characters = split_text(corpus.ids, 0.1, 0.1, **options)
+    shares: dict[str, Any] = {"validation_fraction": 0.1, "test_fraction": 0.1}
     text = Text(corpus, symbols=kind, vocabulary_size=40, bptt_length=3, **shares, **options)
     told = [corpus.vocabulary.decode(part) for part in characters]
     assert [text.vocabulary.decode(part) for part in text.parts] == told
