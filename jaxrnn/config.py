@@ -63,6 +63,7 @@ CHOICES = {
     "stream_from": ("auto", "memory", "disk"),
     "newlines": ("keep", "universal", None),
     "byte_order_mark": ("strip", "keep", None),
+    "symbols": ("characters", "words", "bpe"),
 }
 
 SWITCHES = (
@@ -73,6 +74,7 @@ COUNTS_FROM_0 = (
     *("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every", "fold"),
     *("plateau_patience", "profile"),
 )
+COUNTS_FROM_1 = "hidden bptt_length batch_size log_every accumulate patience folds vocabulary_size".split()
 DROPOUT_SITES = ("dropout_input", "dropout_between", "dropout_output", "dropout_recurrent")
 DECAYS = ("rmsprop_decay", "momentum", "adam_b1", "adam_b2", "weight_decay")
 SHARES = ("validation_fraction", "test_fraction", *DECAYS, *DROPOUT_SITES)  # from 0 up to, but not, 1
@@ -106,9 +108,7 @@ class TrainConfig:
     init_scale: float = setting(
         0.01, "standard deviation of normal, half the width of uniform; the sizes of a matrix give that of the others"
     )
-    recurrent_init: str | None = setting(
-        None, "what the weights from a layer's own last step are drawn by, in place of one draw with the others"
-    )
+    recurrent_init: str | None = setting(None, "what the weights from a layer's own last step are drawn by instead")
     init_biases: bool = setting(False, "draw the biases like the weights, around their usual start")
     skip_connections: bool = setting(False, "every layer sees the input, and the output layer sees every layer")
     bidirectional: bool = setting(False, "each layer reads a sequence from its end too, with weights of its own")
@@ -173,9 +173,7 @@ class TrainConfig:
     deterministic: bool = setting(False, "a GPU gives the same bits each time, at a price; a CPU always does")
     engine: str = setting("auto", "how the cell is unrolled; auto chooses")
     devices: str = setting("auto", "how many devices share the work: auto or a number")
-    stream_from: str = setting(
-        "auto", "where a text's ids lie: memory, disk (read a block ahead), or auto by their size"
-    )
+    stream_from: str = setting("auto", "where a text's ids lie: memory, disk (read a block ahead), or auto by size")
     sample_every: int = setting(10_000, "updates between text samples; 0 writes none")
     sample_length: int = setting(200, "characters of each sample")
     log_every: int = setting(100, "updates between rows of metrics.jsonl")
@@ -186,12 +184,14 @@ class TrainConfig:
     newlines: str | None = setting(None, "keep them, or universal: every line end read as a line feed")
     byte_order_mark: str | None = setting(None, "strip or keep")
     bytes: bool = setting(False, "read bytes instead of characters")
+    symbols: str = setting("characters", "what the symbols of a text are: characters, words, or bpe (byte pairs)")
+    vocabulary_size: int = setting(8000, "most symbols of words or bpe, the characters among them")
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
             if name != "cell" or not is_known_own(self.cell):
                 check_choice(name, getattr(self, name), allowed)
-        for name in ("hidden", "bptt_length", "batch_size", "log_every", "accumulate", "patience", "folds"):
+        for name in COUNTS_FROM_1:
             check_count(name, getattr(self, name), 1)
         check_count("layers", self.layers, 1, LARGEST_LAYERS)
         check_count("sample_length", self.sample_length, 1, LARGEST_SAMPLE)

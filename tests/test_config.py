@@ -34,7 +34,7 @@ NO_NUMBERS = [math.nan, math.inf, -math.inf, 10**400, True, "0.1", 1j, [1.0]]
 
 
 def test_the_fields_are_known_to_this_test() -> None:
-    assert len(COUNTS) == 22 and len(NUMBERS) == 20 and len(SWITCHES) == 13 and len(BELOW_ONE) == 11
+    assert len(COUNTS) == 23 and len(NUMBERS) == 20 and len(SWITCHES) == 13 and len(BELOW_ONE) == 11
     kinds = [COUNTS, NUMBERS, SWITCHES, NAMES, ["text", "checkpoint_every", "devices", "encoding"]]
     assert sorted(name for kind in kinds for name in kind) == sorted(FIELDS)
     assert set(FIELDS) > CHANGEABLE
@@ -175,6 +175,9 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"rmsprop_decay": 0.9}, "it belongs to rmsprop", {"optimizer": "rmsprop"}),
     ({"adam_b1": 0.8}, "it belongs to adam", {"optimizer": "adam"}),
     ({"adam_b2": 0.8}, "it belongs to adam", {"optimizer": "adam"}),
+    ({"vocabulary_size": 9}, "--vocabulary-size has no effect without --symbols words or bpe", {"symbols": "bpe"}),
+    ({"symbols": "words", "bytes": True}, "--symbols words reads characters, not --bytes", {"bytes": False}),
+    ({"symbols": "bpe", "stream_from": "disk"}, "not with --stream-from disk", {"stream_from": "auto"}),
 ]
 
 

@@ -313,7 +313,8 @@ def tensor(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> Call
 
 
 FORGERIES: dict[str, tuple[Callable[[Parts], Any], str]] = {
-    "another format": (edited("format", value=2), "format 2, this version of jaxrnn reads 1"),
+    "another format": (edited("format", value=3), "format 3, this version of jaxrnn reads 1"),
+    "the format of longer symbols": (edited("format", value=2), "content.vocabulary has an unknown bytes_mode"),
     "a format that is none": (edited("format", value=True), "format True"),
     "an unknown part": (edited("code", value="import os"), "an unknown code"),
     "a missing part": (edited("training"), "lacks training"),

@@ -26,7 +26,7 @@ class Corpus:
 
     Args:
       name: what it is called in messages and records.
-      ids: the text as ids of `vocabulary`, one per character, in its `id_dtype`.
+      ids: the text as ids of `vocabulary`, in its `id_dtype`; one per character, unless that has longer symbols.
       vocabulary: the symbols.
       digest: SHA-256 of the source's bytes, hexadecimal; of a generated text's UTF-8.
       reading: how bytes became characters.
@@ -46,6 +46,12 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def in_symbols(self, vocabulary: Vocabulary) -> Corpus:
+        """The same text in the symbols of another vocabulary. Raises DataError for a character that it lacks."""
+        ids = vocabulary.encode_part(self.vocabulary.decode(self.ids))
+        end = None if self.document_end is None else int(vocabulary.encode(documents.END)[0])
+        return replace(self, ids=ids, vocabulary=vocabulary, document_end=end)
 
 
 def corpus_from_text(text: str, name: str = "text") -> Corpus:
@@ -89,6 +95,8 @@ def load_corpus(
       StorageError: if the file of ids cannot be written.
       ConfigurationError: if `reading` and `vocabulary` disagree about byte mode.
     """
+    if vocabulary is not None and vocabulary.spelt is not vocabulary:
+        return load_corpus(source, reading, vocabulary.spelt, "memory").in_symbols(vocabulary)
     if not isinstance(source, str | os.PathLike):
         name = f"{Path(source[0]).name} and {len(source) - 1} more"
         return _load_several(list(source), name, reading, vocabulary, stream_from)

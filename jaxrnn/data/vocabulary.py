@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.errors import CheckpointError, DataError
+from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.table import html_table
 
 _BLOCK = 1 << 20
 MOST_IN_NOTEBOOKS = 1000
+_MOST_NAMED = 200
 
 
 def code_points(text: str) -> np.ndarray:
@@ -27,13 +28,13 @@ def code_points(text: str) -> np.ndarray:
 
 
 def named(symbol: str) -> str:
-    r"""A character as it is shown in messages, escaped, with its code point.
+    r"""A symbol as it is shown in messages, escaped; of a character with its code point.
 
     Example:
       >>> named("\u202e")
       "'\\u202e' (U+202E)"
     """
-    return f"'{printable(symbol, keep='')}' (U+{ord(symbol):04X})"
+    return f"'{printable(symbol, keep='')}'" + (f" (U+{ord(symbol):04X})" if len(symbol) == 1 else "")
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,37 @@ class Vocabulary:
 
     def __repr__(self) -> str:
         shown = printable("".join(self.symbols[:20]), keep="") + ("..." if len(self) > 20 else "")
-        return f"Vocabulary({len(self)} {'bytes' if self.bytes_mode else 'characters'}: '{shown}')"
+        return f"Vocabulary({len(self)} {self.kind}: '{shown}')"
 
     def _repr_html_(self) -> str:
         shown = printable("".join(self.symbols[:MOST_IN_NOTEBOOKS]), keep="") + "..." * (len(self) > MOST_IN_NOTEBOOKS)
-        return html_table([["bytes" if self.bytes_mode else "characters", len(self)], ["in order of their ids", shown]])
+        return html_table([[self.kind, len(self)], ["in order of their ids", shown]])
+
+    @property
+    def kind(self) -> str:
+        """What the symbols are, in the plural."""
+        return "bytes" if self.bytes_mode else "characters"
+
+    @property
+    def spelt(self) -> Vocabulary:
+        """The vocabulary of the characters that longer symbols are made of; this one where there are none longer."""
+        return self
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """How many characters each symbol is: in byte mode 0 of a byte that goes on with a character of UTF-8."""
+        return ((self.code_points & 0xC0 != 0x80) | (not self.bytes_mode)).astype(np.int64)
+
+    def count_characters(self, ids: np.ndarray) -> int:
+        """How many characters the symbols of these ids are, in the memory of a block of them."""
+        if (self.lengths == 1).all():
+            return len(ids)
+        return sum(int(self.lengths[ids[at : at + _BLOCK]].sum()) for at in range(0, len(ids), _BLOCK))
+
+    def require_characters(self, what: str) -> None:
+        """Refuses symbols longer than one character for `what`. Raises ConfigurationError."""
+        if self.spelt is not self:
+            raise ConfigurationError(f"{what} takes a text character by character; this model has {self.kind}")
 
     @property
     def id_dtype(self) -> type[np.unsignedinteger[Any]]:
@@ -108,8 +135,10 @@ class Vocabulary:
           >>> Vocabulary.from_text("ab").digest == Vocabulary.from_text("ac").digest
           False
         """
-        kind = b"bytes\n" if self.bytes_mode else b"characters\n"
-        return hashlib.sha256(kind + self.code_points.astype("<u4").tobytes()).hexdigest()
+        return self.digest_of(self.code_points.astype("<u4").tobytes())
+
+    def digest_of(self, told: bytes) -> str:
+        return hashlib.sha256(f"{self.kind}\n".encode() + told).hexdigest()
 
     @cached_property
     def _table(self) -> np.ndarray:
@@ -123,7 +152,7 @@ class Vocabulary:
         return self._table.take(codes, mode="clip")  # what is beyond the table is its last, which is unknown
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text's characters, in `id_dtype`.
+        """The ids of a text's symbols, in `id_dtype`.
 
         Raises:
           DataError: if a character is unknown. It is named, with its place; it is never mapped to another.
@@ -135,6 +164,13 @@ class Vocabulary:
                 raise self.unknown(text)
             ids[start : start + _BLOCK] = found
         return ids
+
+    def encode_part(self, text: str) -> np.ndarray:
+        """As `encode`, with the first character as a symbol of its own, where there are longer ones.
+
+        A score leaves the first symbol out: so it is one of all other characters, the same for every vocabulary.
+        """
+        return self.encode(text)
 
     def encode_prompt(self, text: str, document_end: int | None = None) -> np.ndarray:
         """What a model reads before it writes: as `encode`; in byte mode the text is written as UTF-8 first.
@@ -158,7 +194,7 @@ class Vocabulary:
         index = next(i for i, c in enumerate(text) if c not in known)
         unknown = sorted(all_unknown or set(text) - known)
         line += text.count("\n", 0, index)
-        kind = "bytes" if self.bytes_mode else "characters"
+        kind = self.kind
         return DataError(
             f"expected only the {len(self)} {kind} of the vocabulary, got {named(text[index])} at position "
             f"{position + index}, line {line} ({len(unknown)} different unknown {kind}); "
@@ -183,6 +219,9 @@ class Vocabulary:
                 f"expected ids from 0 to {len(self) - 1}, got {low if low < 0 else high}; "
                 "were they made with another vocabulary?"
             )
+        return self._join(ids)
+
+    def _join(self, ids: np.ndarray) -> str:
         return self.code_points[ids].astype("<u4").tobytes().decode("utf-32-le")
 
     def display_text(self, ids: Any) -> str:
@@ -201,11 +240,12 @@ class Vocabulary:
         """
         if self == other:
             return
-        details = [f"only in {what}: {named(c)}" for c in sorted(set(self.symbols) - set(other.symbols))]
-        details += [f"only in the other: {named(c)}" for c in sorted(set(other.symbols) - set(self.symbols))]
-        if self.bytes_mode != other.bytes_mode:
-            kinds = [("bytes" if v.bytes_mode else "characters") for v in (self, other)]
-            details.insert(0, f"{what} holds {kinds[0]}, the other {kinds[1]}")
+        details = [f"only in {what}: {named(c)}" for c in sorted(set(self.symbols) - set(other.symbols))[:_MOST_NAMED]]
+        details += [
+            f"only in the other: {named(c)}" for c in sorted(set(other.symbols) - set(self.symbols))[:_MOST_NAMED]
+        ]
+        if self.kind != other.kind:
+            details.insert(0, f"{what} holds {self.kind}, the other {other.kind}")
         raise CheckpointError(
             f"expected the vocabulary of {what}, {len(self)} symbols, got another of {len(other)}; "
             "use the text and the reading options of that run",

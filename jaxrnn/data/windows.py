@@ -37,7 +37,9 @@ class WindowCounts(NamedTuple):
     left_over: int
 
 
-def count_windows(characters: int, bptt_length: int, batch_size: int, held_out: int | None = None) -> WindowCounts:
+def count_windows(
+    characters: int, bptt_length: int, batch_size: int, held_out: int | None = None, unit: str = "characters"
+) -> WindowCounts:
     """Counts the windows of a text, or of the part of it that is trained on.
 
     Args:
@@ -46,6 +48,7 @@ def count_windows(characters: int, bptt_length: int, batch_size: int, held_out: 
       batch_size: B.
       held_out: characters of the text that are kept for validation, None for none. What an error names as allowed
         leaves a window for them too.
+      unit: what they are called.
 
     Raises:
       DataError: if the text is too short for one window.
@@ -60,8 +63,8 @@ def count_windows(characters: int, bptt_length: int, batch_size: int, held_out: 
     if windows == 0:
         needed = bptt_length * batch_size + 1
         message = (
-            f"a window of {bptt_length} characters in each of {batch_size} streams needs a text of at least {needed} "
-            f"characters, got {characters}"
+            f"a window of {bptt_length} {unit} in each of {batch_size} streams needs a text of at least {needed} "
+            f"{unit}, got {characters}"
         )
         if characters < 2:
             raise DataError(f"{message}; train on a longer text")
@@ -72,7 +75,7 @@ def count_windows(characters: int, bptt_length: int, batch_size: int, held_out: 
         raise ConfigurationError(f"{message}; {without}the largest allowed values are {allowed}")
     if stream_length > LONGEST_STREAM:
         raise ConfigurationError(
-            f"one of {batch_size} streams would read {stream_length} characters, at most {LONGEST_STREAM} can be "
+            f"one of {batch_size} streams would read {stream_length} {unit}, at most {LONGEST_STREAM} can be "
             f"counted; the smallest --batch-size that works is {(characters - 1) // (LONGEST_STREAM + 1) + 1}"
         )
     return WindowCounts(stream_length, windows, characters - 1 - windows * bptt_length * batch_size)
@@ -89,7 +92,9 @@ def _allowed_sizes(characters: int, bptt_length: int, batch_size: int, held_out:
     return allowed
 
 
-def refuse_short_part(characters: int, held_out: int, bptt_length: int, batch_size: int, part: str) -> None:
+def refuse_short_part(
+    characters: int, held_out: int, bptt_length: int, batch_size: int, part: str, unit: str = "characters"
+) -> None:
     """Refuses a validation or test part that is shorter than a window and its target.
 
     Args:
@@ -98,6 +103,7 @@ def refuse_short_part(characters: int, held_out: int, bptt_length: int, batch_si
       bptt_length: T.
       batch_size: B.
       part: its name, "validation" or "test".
+      unit: what is counted. Of longer symbols no share is named, since shares are of characters.
 
     Raises:
       DataError: with the smallest share that works; if none leaves enough to train on, with what works instead.
@@ -105,7 +111,9 @@ def refuse_short_part(characters: int, held_out: int, bptt_length: int, batch_si
     least = bptt_length + 1
     if held_out >= least:
         return
-    message = f"the {part} part has {held_out} characters, at least {least} needed"
+    message = f"the {part} part has {held_out} {unit}, at least {least} needed"
+    if unit != "characters":
+        raise DataError(f"{message}; give a larger --{part}-fraction, a smaller --bptt-length, or a longer text")
     share = smallest_share(characters, least, characters - (bptt_length * batch_size + 1))
     if share is not None:
         raise DataError(f"{message}; the smallest --{part}-fraction that works is {share}")

@@ -87,7 +87,7 @@ class Writer:
             parts = sample_ids(self._graphdef, self._params, length=length, key=key, **told, **self._options)
         else:
             parts = (part[0] for part in self._written(length, key[None]))
-        yield from self._shown(parts)
+        yield from self._shown(parts, length)
 
     def texts(self, length: int, keys: jax.Array) -> list[Sample]:
         """N texts, one a key: written side by side, or the N best of a search, which may find fewer.
@@ -109,15 +109,24 @@ class Writer:
                 "table": self._stops.table,
             }
             found = search_ids(self._graphdef, self._params, length=length, **options, **self._options)
-        return [Sample(self._prime + "".join(self._shown([one.ids])), one.log_p) for one in found]
+        return [Sample(self._prime + "".join(self._shown([one.ids], length)), one.log_p) for one in found]
 
     def _written(self, length: int, keys: jax.Array) -> Iterator[list[np.ndarray]]:
         options: dict[str, Any] = {"decoding": self._decoding, "table": self._stops.table, **self._options}
         return write_ids(self._graphdef, self._params, length=length, keys=keys, **options)
 
-    def _shown(self, parts: Iterable[np.ndarray]) -> Iterator[str]:
+    def _shown(self, parts: Iterable[np.ndarray], length: int) -> Iterator[str]:
         texts = self._stops.cut(self._vocabulary.decode(part) for part in parts)
-        return as_utf8(texts) if self._vocabulary.bytes_mode else texts
+        return as_utf8(texts) if self._vocabulary.bytes_mode else first_of(texts, length)
+
+
+def first_of(parts: Iterable[str], length: int) -> Iterator[str]:
+    """The first so many characters: symbols that are longer need not be so many."""
+    for part in parts:
+        yield part[:length]
+        length -= len(part)
+        if length <= 0:
+            return
 
 
 def as_utf8(parts: Iterable[str]) -> Iterator[str]:

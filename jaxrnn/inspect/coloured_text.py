@@ -215,6 +215,7 @@ def coloured(vocabulary: Vocabulary, ids: np.ndarray, guesses: Guesses, **option
       ids = run.vocabulary.encode("He said that he would come.")
       coloured(run.vocabulary, ids, guess(run.model(), ids))
     """
+    vocabulary.require_characters("coloured")
     symbols = np.array(list(vocabulary.symbols))
     first = np.full((1, guesses.best.shape[1]), "")
     return ColouredText(

@@ -188,6 +188,7 @@ def look_inside(
     """
     ids = np.asarray(ids[: max(shown, LOOKED_AT)])
     warm = ids[:0] if before is None else np.asarray(before[-READ_BEFORE:], ids.dtype)
+    vocabulary.require_characters("look_inside")
     best, end = min(BEST, len(vocabulary)), document_end
     guesses, by_layer, layers = read_once(model, ids, best=best, before=warm, document_end=end)
     hidden, properties = np.concatenate(by_layer, axis=1), properties_of(vocabulary.decode(ids[:-1]))

@@ -61,6 +61,7 @@ def find_text(opened: Any, text: str | None = None, start: str = "warm") -> Text
     if start not in ("cold", "warm"):
         raise ConfigurationError(f"--start expects cold or warm; got {printable(repr(start), keep='')[:40]}")
     vocabulary, data, config = opened.vocabulary, opened.record["data"], opened.config
+    vocabulary.require_characters("jaxrnn inspect")
     reading = ReadingOptions.from_json(data["reading"])
     if text is not None:
         corpus = load_corpus(text, reading, vocabulary)

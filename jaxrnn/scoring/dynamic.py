@@ -91,6 +91,7 @@ def evaluate_adapting(
     adaptation: Adaptation | None = None,
     *,
     document_end: int | None = None,
+    characters: int | None = None,
 ) -> Evaluation:
     r"""Scores a model on ids while its parameters follow them: `evaluate_ids`, and after each segment s a step
 
@@ -108,6 +109,7 @@ def evaluate_adapting(
       mean_squares: of `mean_squared_gradients`, with segments of the same length.
       adaptation: eta, lambda, the segment's length.
       document_end: id after which the carry is zeroed; the parameters go on.
+      characters: how many the scored symbols are; one each if not told.
 
     Raises:
       DataError: if there is nothing to predict.
@@ -122,10 +124,10 @@ def evaluate_adapting(
         jax.tree.map(lambda r: 1 / (r + EPSILON * mean), rms),
         jax.tree.map(lambda r: jnp.minimum(adaptation.decay * r / mean, 1), rms),
     )
-    carry, characters = model_with(graphdef, params).initial_carry(1), len(ids) - 1
+    carry, symbols = model_with(graphdef, params).initial_carry(1), len(ids) - 1
     loss_sum, hit_sum = 0.0, 0
     for before, window, scored in windows_of(ids, 1, adaptation.segment * SEGMENTS):
         read = (graphdef, document_end, adaptation.segment, params, carry, (), prior, adaptation.rate)
         params, carry, _, losses, hits = _read_segments(*read, before, window, scored)
         loss_sum, hit_sum = loss_sum + float(losses), hit_sum + int(hits)
-    return Evaluation(loss_sum / characters, hit_sum / characters, characters)
+    return Evaluation(loss_sum / symbols, hit_sum / symbols, symbols if characters is None else characters, symbols)

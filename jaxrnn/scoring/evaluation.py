@@ -28,28 +28,38 @@ class Evaluation(NamedTuple):
       loss_nats: mean negative log-likelihood per predicted symbol.
       accuracy: share of symbols to which the model gives the highest probability.
       characters: how many were scored.
+      symbols: how many were scored; as many, if not told.
     """
 
     loss_nats: float
     accuracy: float
     characters: int
+    symbols: int | None = None
 
     def _repr_html_(self) -> str:
         return self.numbers()._repr_html_()
 
     def numbers(self) -> Shown:
         """All of them by name."""
-        names = ("loss_nats", "bits_per_char", "perplexity", "accuracy", "characters")
-        return Shown({name: getattr(self, name) for name in names})
+        names = ("loss_nats", "nats_per_char", "bits_per_char", "perplexity", "accuracy", "characters")
+        symbols = {} if self.symbols in (None, self.characters) else {"symbols": self.symbols}
+        return Shown({name: getattr(self, name) for name in names} | symbols)
+
+    @property
+    def nats_per_char(self) -> float:
+        """The loss of the whole text, divided by its characters: what compares whatever the symbols are."""
+        if self.symbols in (None, self.characters):
+            return self.loss_nats
+        return self.loss_nats * self.symbols / max(self.characters, 1)  # bytes may be no characters at all
 
     @property
     def bits_per_char(self) -> float:
-        """loss_nats / ln 2."""
-        return self.loss_nats / math.log(2)
+        """nats_per_char / ln 2."""
+        return self.nats_per_char / math.log(2)
 
     @property
     def perplexity(self) -> float:
-        """exp(loss_nats); infinite where that overflows."""
+        """exp(loss_nats), of a symbol; infinite where that overflows."""
         return float(np.exp(np.float64(min(self.loss_nats, 1e4)))) if self.loss_nats < 700 else math.inf
 
 
@@ -94,6 +104,7 @@ def evaluate_ids(
     *,
     batch_size: int = 1,
     document_end: int | None = None,
+    characters: int | None = None,
 ) -> Evaluation:
     """Scores a model on ids: every symbol but the first exactly once.
 
@@ -106,6 +117,7 @@ def evaluate_ids(
       ids: (N,), N at least 2.
       batch_size: B.
       document_end: id after which the carry is zeroed.
+      characters: how many those symbols are; one each if not told.
 
     Raises:
       DataError: if there is nothing to predict.
@@ -115,10 +127,10 @@ def evaluate_ids(
     for window in windows_of(ids, batch_size, EVALUATION_STEPS):
         carry, *score = _score_window(graphdef, document_end, params, carry, *window)
         scores.append(score)
-    characters = len(ids) - 1
+    symbols = len(ids) - 1
     # Added on the host, in double precision.
     loss_sum, hits = sum(float(loss) for loss, _ in scores), sum(int(hit) for _, hit in scores)
-    return Evaluation(loss_sum / characters, hits / characters, characters)
+    return Evaluation(loss_sum / symbols, hits / symbols, symbols if characters is None else characters, symbols)
 
 
 def evaluate_pieces(

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.data.vocabulary import fault_in_symbols
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.checkpoint import Shapes
 from jaxrnn.storage.record_checks import fault_in_record
@@ -32,9 +31,10 @@ from jaxrnn.storage.tensor_file import (
     require,
     serialized,
 )
+from jaxrnn.storage.vocabulary_file import from_json
 from jaxrnn.terminal.printable import printable
 
-FORMAT = 1
+FORMATS = (1, 2)  # 2 where the vocabulary has longer symbols than characters
 ENDING = ".safetensors"
 CHECKPOINTS = ("best", "latest")
 _NO_DIGEST = "0" * 64
@@ -52,6 +52,8 @@ _CONTENT: dict[str, Any] = {"format": int, "config": dict, "parameters": int, "e
 _CONTENT |= {"training": _TRAINING | _LOSSES, "sha256": str}
 _OF_SEQUENCES = _CONTENT | {"data": DATA_OF_SEQUENCES, "vocabulary": type(None)}
 _OF_TEXT = _CONTENT | {"data": DATA_OF_TEXT, "vocabulary": {"symbols": list, "bytes_mode": bool}}
+_LONG: dict[str, dict[str, Any]] = {"words": {"kind": str, "symbols": list}}
+_LONG["bpe"] = _LONG["words"] | {"merges": list}
 
 
 def write_model(path: Path, content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
@@ -71,7 +73,7 @@ def write_model(path: Path, content: Mapping[str, Any], tensors: Mapping[str, np
     if path.suffix != ENDING:
         name = printable(path.stem, keep="")
         raise ConfigurationError(f"a model's file ends in {ENDING}; got {printable(str(path))}, give {name}{ENDING}")
-    content = {"format": FORMAT, **content, "sha256": _NO_DIGEST}
+    content = {"format": 2 if "kind" in (content["vocabulary"] or ()) else 1, **content, "sha256": _NO_DIGEST}
     _check_content(content)
     text = json.dumps(content, allow_nan=False)
     # In this order in memory: the library takes the bytes from the first on.
@@ -126,18 +128,23 @@ def _read(file: Any, size: int, shapes_of: Callable | None) -> tuple[dict[str, A
 
 def _check_content(content: dict[str, Any]) -> None:
     number = content.get("format")
-    require(type(number) is int and number == FORMAT, f"format {number!r}, this version of jaxrnn reads {FORMAT}")
+    require(type(number) is int and number in FORMATS, f"format {number!r}, this version of jaxrnn reads 1 and 2")
     is_text = isinstance(content.get("config"), dict) and content["config"].get("task") == "text"
-    _check(content, _OF_TEXT if is_text else _OF_SEQUENCES, "content")
+    form = _OF_TEXT if is_text else _OF_SEQUENCES
+    if number == 2 and isinstance(content.get("vocabulary"), dict):
+        form = _OF_TEXT | {"vocabulary": _LONG.get(str(content["vocabulary"].get("kind")), _LONG["words"])}
+    _check(content, form, "content")
     held = content["training"]["checkpoint"]
     fault = fault_in_record(content) or ("" if held in CHECKPOINTS else f"{held!r} parameters")
     if len(content["sha256"]) != len(_NO_DIGEST):
         fault = "a digest of another length"
     if is_text and not fault:
-        symbols, bytes_mode = content["vocabulary"]["symbols"], content["vocabulary"]["bytes_mode"]
-        fault = fault_in_symbols(symbols, bytes_mode)
-        if len(symbols) != content["data"]["distinct"] or bytes_mode != content["data"]["reading"].get("bytes_mode"):
+        symbols, data = content["vocabulary"], content["data"]
+        told = (data["distinct"], data["reading"].get("bytes_mode"))
+        if (len(symbols["symbols"]), symbols.get("bytes_mode", False)) != told:
             fault = "symbols of another text"
+        else:
+            from_json(symbols, number == 2)
     require(not fault, fault)
 
 

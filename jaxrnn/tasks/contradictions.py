@@ -47,6 +47,15 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
         f"--precision {values['precision']} has no effect with --dtype float64; leave one out": (
             values["dtype"] == "float64" and is_given("precision")
         ),
+        "--vocabulary-size has no effect without --symbols words or bpe": (
+            is_given("vocabulary_size") and not is_given("symbols")
+        ),
+        f"--symbols {values['symbols']} reads characters, not --bytes; leave one out": (
+            is_given("symbols") and values["bytes"]
+        ),
+        f"--symbols {values['symbols']} holds the text in memory, not with --stream-from disk; leave one out": (
+            is_given("symbols") and values["stream_from"] == "disk"
+        ),
         "--stream-from disk reads the text in its order, which --fold above 0 does not; leave one out": (
             values["stream_from"] == "disk" and values["fold"] > 0
         ),

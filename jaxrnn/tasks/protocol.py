@@ -7,6 +7,8 @@ the host's: the data, their identity on disk, words for people, scores on data t
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -23,11 +25,13 @@ class Score(NamedTuple):
       loss: mean loss of a scored step, in the unit of the objective.
       accuracy: share of right answers.
       line: what a person is told.
+      more: other numbers of it by name, those of `Objective.scored_too`.
     """
 
     loss: float
     accuracy: float
     line: str
+    more: Mapping[str, float] = MappingProxyType({})
 
 
 class Batch(NamedTuple):
@@ -60,6 +64,7 @@ class Objective(Protocol):
       items_per_row: how many of them one row of a batch has.
       symbols: features of input and output of one step, for the estimate of memory.
       out_features: numbers that the model gives for each answer; None for any.
+      scored_too: what else a `Score` tells, by name.
       measures_accuracy: whether the share of right answers of each update is measured, asked for or not.
       shuffled: N, the rows that are put into a new order at each epoch; 0 where nothing is.
       split: which leaves of the streams are split over the devices that share a batch, along their second axis; a
@@ -71,6 +76,7 @@ class Objective(Protocol):
     items: Any = "sequences"
     item_rate: Any = "sequences_per_second"
     items_per_row: Any = 1
+    scored_too: Any = ()
     measures_accuracy: Any = False
     shuffled: Any = 0
     split: Any = True

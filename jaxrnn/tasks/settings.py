@@ -40,6 +40,8 @@ ONLY_FOR_TEXT = {
     "newlines": "no text is read; leave it out",
     "byte_order_mark": "no text is read; leave it out",
     "bytes": "no text is read; leave it out",
+    "symbols": "no text is read; leave it out",
+    "vocabulary_size": "no text is read; leave it out",
     "stream_from": "no text is read; leave it out",
 }
 ONLY_FOR_SEQUENCES = ("sequence_length", "input", "pooling")

@@ -13,8 +13,10 @@ import numpy as np
 from flax import nnx
 
 from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.data.long_symbols import learn_symbols
 from jaxrnn.data.reading import ReadingOptions
-from jaxrnn.data.splits import split_text
+from jaxrnn.data.splits import TextSplit, split_text
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.data.windows import (
     block_of_streams,
     count_windows,
@@ -29,6 +31,7 @@ from jaxrnn.models.loss import loss_nats
 from jaxrnn.scoring.evaluation import evaluate_ids, evaluate_pieces
 from jaxrnn.tasks.protocol import FRESH, Batch, Objective, Score, Task
 
+PARTS = ("train", "validation", "test")
 VALIDATION_STREAMS = 32
 BLOCK_BYTES = 32 << 20  # of a text that is streamed: one block is read, the next is on its way
 SHARE_OF_DEVICE = 4  # with `auto` a text that takes more than this part of a device's free memory is streamed
@@ -43,6 +46,7 @@ class NextSymbol(Objective):
       steps: T, symbols in a window.
       document_end: id of the symbol that ends a document, after which the carry is that of a fresh start; None for one
         long text.
+      characters_per_symbol: of the part that is trained on, so that what is told is of characters.
       block: K, where the streams come in blocks of so many windows, see `block_of_streams`; 0 where they are whole.
       epoch: windows an epoch, where they do.
     """
@@ -50,14 +54,24 @@ class NextSymbol(Objective):
     vocabulary_size: int
     steps: int
     document_end: int | None = None
+    characters_per_symbol: float = 1.0
     block: int = 0
     epoch: int = 0
 
     passes_carry, loss_name, items, item_rate = True, "loss_nats", "chars", "chars_per_second"
 
     @property
-    def items_per_row(self) -> int:
-        return self.steps
+    def items_per_row(self) -> float:
+        return self.steps * self.characters_per_symbol
+
+    @property
+    def units(self) -> str:
+        """What T counts."""
+        return "characters" if self.characters_per_symbol == 1 else "symbols"
+
+    @property
+    def scored_too(self) -> tuple[str, ...]:
+        return () if self.characters_per_symbol == 1 else ("nats_per_char",)
 
     @property
     def symbols(self) -> int:
@@ -95,11 +109,14 @@ class NextSymbol(Objective):
     def derived_columns(self, mean_loss: float, smooth_loss: float) -> dict[str, float]:
         return {
             "train/smooth_loss_sum_nats": smooth_loss * self.steps,
-            "train/bits_per_char": mean_loss / math.log(2),
+            "train/bits_per_char": self._bits(mean_loss),
         }
 
     def progress(self, mean_loss: float, recent_accuracy: float) -> str:
-        return f"loss {mean_loss:.3f} nats {mean_loss / math.log(2):.3f} bits/char"
+        return f"loss {mean_loss:.3f} nats {self._bits(mean_loss):.3f} bits/char"
+
+    def _bits(self, mean_loss: float) -> float:
+        return mean_loss / math.log(2) / self.characters_per_symbol
 
 
 def path_of(text: str | Path | Sequence[str]) -> Path | None:
@@ -120,6 +137,9 @@ class Text(Task):
       folds, fold: parts of the text that can be its end in turn, and which of them is: see `split_text`.
       retrain: train on the validation part as well, and validate nothing.
       reading: how bytes become characters; see `load_corpus`.
+      symbols: "characters" (or bytes, as they are read), "words" or "bpe", which are learned from the part that is
+        trained on; or a vocabulary. The parts are of the same characters for all.
+      vocabulary_size: most symbols of words or bpe.
       stream_from: where the ids lie: "memory", all on the device; "disk", in a mapped file, from which the device is
         given two blocks of 32 MiB, one that is read and one ahead; "auto". The numbers are the same to the last bit.
 
@@ -148,23 +168,47 @@ class Text(Task):
         retrain: bool = False,
         reading: ReadingOptions | None = None,
         stream_from: str = "auto",
+        symbols: str | Vocabulary = "characters",
+        vocabulary_size: int = 8000,
     ):
         corpus = text if isinstance(text, Corpus) else load_corpus(text, reading, stream_from=stream_from)
+        if corpus.vocabulary.spelt is not corpus.vocabulary:
+            symbols = corpus.vocabulary
+        if not isinstance(symbols, str):
+            corpus = corpus.in_symbols(symbols.spelt)
         self.path = None if isinstance(text, Corpus) else path_of(text)
         self.corpus, self.batch_size = corpus, batch_size
         self.parts = split_text(corpus.ids, validation_fraction, test_fraction, fold, folds, retrain)
-        T = bptt_length
+        self._characters = [len(part) for part in self.parts]
+        self.vocabulary = corpus.vocabulary
+        if symbols != "characters":
+            texts = [self.vocabulary.decode(part) for part in self.parts]
+            if isinstance(symbols, str):
+                symbols = learn_symbols(symbols, texts[0], self.vocabulary, vocabulary_size)
+            self.vocabulary = symbols
+            self.parts = TextSplit(*map(symbols.encode_part, texts))
+        train, whole, T = self.parts.train, sum(map(len, self.parts)), bptt_length
+        self.objective = NextSymbol(len(self.vocabulary), T, corpus.document_end, self._characters_a_symbol(train))
         if validation_fraction and not retrain:
-            count_windows(len(self.parts.train), T, batch_size, len(self.parts.valid))
-            refuse_short_part(len(corpus), len(self.parts.valid), T, batch_size, "validation")
+            count_windows(len(train), T, batch_size, len(self.parts.valid), self._unit)
+            refuse_short_part(whole, len(self.parts.valid), T, batch_size, "validation", self._unit)
         if test_fraction:
-            refuse_short_part(len(corpus), len(self.parts.test), T, batch_size, "test")
-        self.objective = NextSymbol(len(corpus.vocabulary), T, corpus.document_end)
-        self.name, self.vocabulary, self.notes = corpus.name, corpus.vocabulary, corpus.notes
-        self.validates, self._counts = len(self.parts.valid) > 0, count_windows(len(self.parts.train), T, batch_size)
+            refuse_short_part(whole, len(self.parts.test), T, batch_size, "test", self._unit)
+        self.name, self.notes = corpus.name, corpus.notes
+        self.validates, self._counts = (
+            len(self.parts.valid) > 0,
+            count_windows(len(train), T, batch_size, unit=self._unit),
+        )
         self.windows_per_epoch = self._counts.windows
         self.stream_from = stream_from
         self._take_blocks(stream_from == "disk" or (stream_from == "auto" and isinstance(corpus.ids, np.memmap)))
+
+    @property
+    def _unit(self) -> str:
+        return "characters" if self.vocabulary is self.corpus.vocabulary else "symbols"
+
+    def _characters_a_symbol(self, ids: np.ndarray) -> float:
+        return self.vocabulary.count_characters(ids) / max(len(ids), 1) or 1.0
 
     def _take_blocks(self, are_wanted: bool) -> None:
         of_window = self.objective.steps * self.batch_size * self.parts.train.itemsize
@@ -189,21 +233,24 @@ class Text(Task):
             "path": str(self.path) if self.path is not None else None,
             "sha256": corpus.digest,
             "characters": len(corpus),
-            "distinct": len(corpus.vocabulary),
+            "distinct": len(self.vocabulary),
             "reading": corpus.reading.to_json(),
             "document_end": corpus.document_end,
-            "train_characters": len(self.parts.train),
-            "validation_characters": len(self.parts.valid),
-            "test_characters": len(self.parts.test),
+            **{f"{name}_characters": n for name, n in zip(PARTS, self._characters, strict=True)},
             "windows_per_epoch": self.windows_per_epoch,
-            "left_over_characters": self._counts.left_over,
+            f"left_over_{self._unit}": self._counts.left_over,
+            **({} if self._unit == "characters" else {"symbols": dict(zip(PARTS, map(len, self.parts), strict=True))}),
         }
 
     def describe(self) -> str:
-        corpus = self.corpus
+        corpus, vocabulary = self.corpus, self.vocabulary
+        symbols = ""
+        if vocabulary is not corpus.vocabulary:
+            mean = self.objective.characters_per_symbol
+            symbols = f" in {len(vocabulary):,} {vocabulary.kind} and characters, a symbol is {mean:.2f} characters;"
         return (
-            f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct; an epoch is "
-            f"{self.windows_per_epoch:,} updates of {self.objective.steps} x {self.batch_size} characters, "
+            f"{corpus.name}: {len(corpus):,} characters, {len(corpus.vocabulary)} distinct;{symbols} an epoch is "
+            f"{self.windows_per_epoch:,} updates of {self.objective.steps} x {self.batch_size} {self._unit}, "
             f"{self._counts.left_over:,} are left over"
         )
 
@@ -215,12 +262,14 @@ class Text(Task):
             return Score(of.loss_nats, of.accuracy, f"{of.loss_nats:.3f} nats from fresh starts")
         ids = self.parts.valid if part == "validation" else self.parts.test
         streams = max(min(VALIDATION_STREAMS, (len(ids) - 1) // self.objective.steps), 1)
-        of = evaluate_ids(graphdef, params, ids, batch_size=streams, document_end=self.objective.document_end)
+        counted = {"characters": self.vocabulary.count_characters(ids[1:]), "batch_size": streams}
+        of = evaluate_ids(graphdef, params, ids, document_end=self.objective.document_end, **counted)
+        a_character = f" a symbol, {of.nats_per_char:.4f} nats a character" if of.nats_per_char != of.loss_nats else ""
         line = (
-            f"{part} {of.loss_nats:.4f} nats, {of.bits_per_char:.4f} bits/char over {of.characters:,} characters in "
-            f"{streams} streams"
+            f"{part} {of.loss_nats:.4f} nats{a_character}, {of.bits_per_char:.4f} bits/char over {of.characters:,} "
+            f"characters in {streams} streams"
         )
-        return Score(of.loss_nats, of.accuracy, line)
+        return Score(of.loss_nats, of.accuracy, line, {"nats_per_char": of.nats_per_char} if a_character else {})
 
     def write(
         self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, length: int, temperature: float, prime: str = ""
@@ -230,4 +279,4 @@ class Text(Task):
         parts = sample_ids(
             graphdef, params, length=length, key=key, temperature=temperature, prime=ids, document_end=end
         )
-        return self.vocabulary.display_text(np.concatenate(list(parts)))
+        return self.vocabulary.display_text(np.concatenate(list(parts)))[:length]  # of longer symbols it is enough

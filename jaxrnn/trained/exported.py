@@ -9,13 +9,13 @@ import jax
 import numpy as np
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.checkpoint import Shapes
 from jaxrnn.storage.checkpoint_leaves import from_leaves, to_leaves
 from jaxrnn.storage.model_file import read_model
+from jaxrnn.storage.vocabulary_file import from_json
 from jaxrnn.terminal.printable import printable
 from jaxrnn.trained.model import TrainedModel, structure_of, with_first_carry
 from jaxrnn.training.job import objective_of
@@ -32,7 +32,8 @@ class ExportedModel(TrainedModel):
 
     def __init__(self, path: str | Path):
         content, tensors = read_model(Path(path), _shapes_of)
-        super().__init__(path, content, _vocabulary_of(content))
+        held = content["vocabulary"]
+        super().__init__(path, content, None if held is None else from_json(held, content["format"] == 2))
         self.checkpoints = (content["training"]["checkpoint"],)
         graphdef, shapes, _ = structure_of(self.config, self.objective)
         with numerics(self.config.dtype):
@@ -53,11 +54,6 @@ class ExportedModel(TrainedModel):
 
     def _params_of(self, checkpoint: str) -> dict:
         return self._params
-
-
-def _vocabulary_of(content: dict[str, Any]) -> Vocabulary | None:
-    kept = content["vocabulary"]
-    return None if kept is None else Vocabulary(tuple(kept["symbols"]), kept["bytes_mode"])
 
 
 def _shapes_of(content: dict[str, Any], declared: list[list[int]]) -> Shapes:

@@ -178,7 +178,7 @@ class TrainedModel:
         """Lets the model write.
 
         Args:
-          length: how many symbols to generate, at most where something ends the text.
+          length: how many characters to generate, in byte mode bytes; fewer where something ends the text.
           temperature: 0 is greedy, 1 the model's own probabilities, higher is more random.
           prime: text that the model reads first; not part of the result.
           seed: the same seed gives the same text.
@@ -236,8 +236,8 @@ class TrainedModel:
             names if None.
 
         Returns:
-          loss_nats, bits_per_char, perplexity, accuracy, characters, and how many were skipped if that was asked for;
-          or what `Arrays.evaluate` gives.
+          loss_nats, nats_per_char, bits_per_char, perplexity, accuracy, characters; symbols where they are other
+          things, and how many characters were skipped if that was asked for; or what `Arrays.evaluate` gives.
 
         Raises:
           DataError: if the text cannot be read, or has a character that the vocabulary lacks.

@@ -22,7 +22,7 @@ from jaxrnn.storage.logs import read_metrics
 from jaxrnn.storage.model_file import DATA_OF_SEQUENCES, DATA_OF_TEXT, ENDING, ENVIRONMENT, write_model
 from jaxrnn.storage.run_comparison import columns_of
 from jaxrnn.storage.run_directory import RunDirectory
-from jaxrnn.storage.vocabulary_file import load_vocabulary
+from jaxrnn.storage.vocabulary_file import as_json, load_vocabulary
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.terminal.printable import printable
@@ -161,7 +161,7 @@ class Run(TrainedModel):
             "config": config.to_json() | {"text": text},
             "parameters": parameter_count(params),
             "data": {name: data.get(name) for name in (DATA_OF_SEQUENCES if vocabulary is None else DATA_OF_TEXT)},
-            "vocabulary": vocabulary and {"symbols": list(vocabulary.symbols), "bytes_mode": vocabulary.bytes_mode},
+            "vocabulary": vocabulary and as_json(vocabulary),
             "training": {
                 "checkpoint": checkpoint or "best",
                 "update": int(state.update if checkpoint == "latest" else state.best_update),

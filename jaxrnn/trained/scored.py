@@ -36,12 +36,13 @@ def score_text(
     learned = _learned_from(trained, trained_on) if adaptation else None
     with numerics(trained.config.dtype):
         graphdef, params = _together(trained, beside, checkpoint)
+        options = {"document_end": document_end, "characters": trained.vocabulary.count_characters(ids[1:])}
         if adaptation is None or learned is None:
-            score = evaluate_ids(graphdef, params, ids, document_end=document_end)
+            score = evaluate_ids(graphdef, params, ids, **options)
         else:
             end, segment = trained.document_end, adaptation.segment
             squares = mean_squared_gradients(graphdef, params, learned, segment=segment, document_end=end)
-            score = evaluate_adapting(graphdef, params, ids, squares, adaptation, document_end=document_end)
+            score = evaluate_adapting(graphdef, params, ids, squares, adaptation, **options)
     return Shown(score.numbers() | ({"skipped": skipped} if unknown == "skip" else {}))
 
 
@@ -59,18 +60,19 @@ def _read(trained: Any, text: Any, skips: bool) -> tuple[np.ndarray, int | None,
 def _learned_from(trained: Any, text: str | None) -> np.ndarray:
     # What the parameters were fitted to: without what was kept out, where the record says which text it was.
     data, config, shown = trained.record["data"], trained.config, printable(str(trained.path))
+    spelt = trained.vocabulary.spelt
     try:
-        corpus = load_corpus(text or config.text, trained.reading, trained.vocabulary)
+        corpus = load_corpus(text or config.text, trained.reading, spelt)
     except DataError as error:
         hint = "" if text else "; or give the text that the model was trained on as --adapt-text"
         raise DataError(f"{error}{hint}", error.details) from None
-    if text:
-        return corpus.ids
-    if corpus.digest != data["sha256"]:
+    if not text and corpus.digest != data["sha256"]:
         raise ConfigurationError(
             f"{shown} was trained on another text than {printable(corpus.name)} is now; give that one as --adapt-text"
         )
-    return split_text(corpus.ids, config.validation_fraction, config.test_fraction).train
+    shares = (0.0, 0.0) if text else (config.validation_fraction, config.test_fraction)
+    ids = split_text(corpus.ids, *shares).train
+    return ids if spelt is trained.vocabulary else trained.vocabulary.encode(spelt.decode(ids))
 
 
 def _together(trained: Any, others: Sequence[Any], checkpoint: str | None) -> tuple[Any, dict]:

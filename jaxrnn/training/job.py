@@ -18,6 +18,7 @@ from jaxrnn.cells.initializers import Initializer, initializer
 from jaxrnn.checks import LARGEST_COUNT
 from jaxrnn.config import DEFAULT_UPDATES, TrainConfig
 from jaxrnn.data.corpus import Corpus
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.devices.memory import parameter_count, refuse_what_cannot_fit
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
@@ -129,8 +130,8 @@ def objective_of(config: TrainConfig, vocabulary_size: int = 0, document_end: in
     return Sequences(config.task, config.sequence_length, config.input, config.batch_size)
 
 
-def task_of(config: TrainConfig, corpus: Corpus | None = None) -> Task:
-    """The task of the settings, with its data; the text is read if it was not.
+def task_of(config: TrainConfig, corpus: Corpus | None = None, vocabulary: Vocabulary | None = None) -> Task:
+    """The task of the settings, with its data; the text is read if it was not; see `make_job`.
 
     Raises:
       DataError: if the text cannot be read or a part of it is too short.
@@ -138,8 +139,8 @@ def task_of(config: TrainConfig, corpus: Corpus | None = None) -> Task:
     if config.task != "text":
         return objective_of(config)
     fractions = ("validation_fraction", "test_fraction", "fold", "folds", "retrain")
-    names = ("bptt_length", "batch_size", "stream_from", *fractions)
-    of_text = {name: getattr(config, name) for name in names}
+    names = ("bptt_length", "batch_size", "stream_from", "vocabulary_size", *fractions)
+    of_text = {name: getattr(config, name) for name in names} | {"symbols": vocabulary or config.symbols}
     text = Text(corpus or config.text, reading=config.reading_options(), **of_text)
     text.path = path_of(config.text)  # also where the text was read already
     return text
@@ -224,13 +225,19 @@ def state_template(
     return template_of(TrainJob(config, task, model, own_optimizer or NamedOptimizer(config.optimizer_settings()), 0))
 
 
-def make_job(config: TrainConfig, corpus: Corpus | None = None, init_from: Any = None) -> TrainJob:
+def make_job(
+    config: TrainConfig,
+    corpus: Corpus | None = None,
+    init_from: Any = None,
+    vocabulary: Vocabulary | None = None,
+) -> TrainJob:
     """Reads the text if there is one, and refuses what cannot be trained, before anything is compiled.
 
     Args:
       config: the settings.
       corpus: the text, if it was read already.
       init_from: an opened run, or a model in one file, to begin with; of a run that goes on, what it began with.
+      vocabulary: of longer symbols than characters, if it was learned already.
 
     Raises:
       DataError: if the text cannot be read or is too short.
@@ -241,7 +248,7 @@ def make_job(config: TrainConfig, corpus: Corpus | None = None, init_from: Any =
     has_source = init_from is not None and not isinstance(init_from, Begun)
     if has_source:
         refuse_other_structure(config, init_from)
-    task = task_of(config, corpus)
+    task = task_of(config, corpus, vocabulary)
     model = functools.partial(make_model, config, task.objective)
     parameters = parameter_count(model_structure(model, config.dtype)[1])
     characters = 0 if task.block else task.identity().get("characters", 0)

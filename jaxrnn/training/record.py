@@ -58,7 +58,8 @@ def identity(config: TrainConfig, data: dict[str, Any], vocabulary: Vocabulary |
     belongs: dict[str, Any] = {"config": settings, "data": data["sha256"]}
     if vocabulary is None or "reading" not in data:
         return belongs
-    shown = "".join(vocabulary.symbols) if len(vocabulary) <= MOST_SYMBOLS_SHOWN else None
+    is_shown = vocabulary.spelt is vocabulary and len(vocabulary) <= MOST_SYMBOLS_SHOWN
+    shown = "".join(vocabulary.symbols) if is_shown else None
     return belongs | {
         "vocabulary": vocabulary.digest,
         "symbols": shown,  # only to say which of them differ
@@ -106,6 +107,12 @@ def restore(
     if changed:
         warnings.append(f"bit-exactness ends at update {update}: {'; '.join(changed)}")
     return record, latest, warnings
+
+
+def vocabulary_of_run(directory: RunDirectory, config: TrainConfig) -> Vocabulary | None:
+    """The longer symbols that a run was begun with, so that they are not learned again; None if there are none."""
+    is_long = config.task == "text" and config.symbols != "characters" and directory.exists()
+    return load_vocabulary(directory.vocabulary_path) if is_long else None
 
 
 def refuse_other_data(stored: dict[str, Any], job: TrainJob, directory: RunDirectory) -> None:

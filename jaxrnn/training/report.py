@@ -58,7 +58,9 @@ def score_columns(job: TrainJob, update: int, score: Score) -> dict[str, Any]:
     """What a validation after this update adds to its row; nothing where the job makes none."""
     if not job.validation_every:
         return {}
-    columns = {f"valid/{job.task.objective.loss_name}": json_number(score.loss), "valid/update": update}
+    objective = job.task.objective
+    columns = {f"valid/{objective.loss_name}": json_number(score.loss), "valid/update": update}
+    columns |= {f"valid/{name}": json_number(score.more.get(name, math.nan)) for name in objective.scored_too}
     return columns | ({"valid/accuracy": json_number(score.accuracy)} if job.measures_accuracy else {})
 
 

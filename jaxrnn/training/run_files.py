@@ -143,6 +143,7 @@ class RunFiles:
         """
         if is_writer():
             content = {"update": update, "checkpoint": checkpoint, "loss_nats": score.loss, "accuracy": score.accuracy}
+            content |= score.more
             write_atomically(self.directory.test_path, json.dumps(content) + "\n")
 
     def close(self) -> None:

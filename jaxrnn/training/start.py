@@ -22,6 +22,7 @@ from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import opened
 from jaxrnn.training.memory_files import MemoryFiles
+from jaxrnn.training.record import vocabulary_of_run
 from jaxrnn.training.report import describe_job
 from jaxrnn.training.state import RECENT_UPDATES
 from jaxrnn.training.step import recent_accuracy
@@ -92,7 +93,7 @@ def train(
     if directory.exists():
         directory.refuse_other_settings(config)
     with StopRequest() as stop:
-        job = make_job(config, corpus, init_from)
+        job = make_job(config, corpus, init_from, vocabulary_of_run(directory, config))
         return train_alone(job, directory, progress or progress_here(), stop, callbacks, devices)
 
 
@@ -206,7 +207,7 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
     if state.best_score is not None:
         measured.append(f"{float(state.best_score):.3f} nats from fresh starts")
     if is_reports_recipe(job.config):
-        over = f"{best * objective.steps:.2f} over {objective.steps} characters"
+        over = f"{best * objective.steps:.2f} over {objective.steps} {objective.units}"
         measured.append(f"smoothed loss {best:.3f} nats ({over})")
     skipped = f"; {int(state.skipped):,} updates were left out as not finite" if int(state.skipped) else ""
     progress.message(

@@ -219,7 +219,7 @@ def test_evaluation_gives_one_json_object_and_refuses_other_characters(
 ) -> None:
     answer = command(capsys, "evaluate", finished_run, text)
     scores = json.loads(answer.out)
-    assert set(scores) == {"loss_nats", "bits_per_char", "perplexity", "accuracy", "characters"}
+    assert set(scores) == {"loss_nats", "nats_per_char", "bits_per_char", "perplexity", "accuracy", "characters"}
     assert scores["characters"] == len(text.read_text()) - 1
     other = tmp_path / "other.txt"
     other.write_text("the cat sat\non the \x1b[31mmat é\n")

@@ -3,11 +3,14 @@
 import errno
 import json
 import os
+import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxrnn.data.long_symbols import LongSymbols
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import CheckpointError, StorageError
 from jaxrnn.storage.vocabulary_file import MAX_FILE_BYTES, load_vocabulary, save_vocabulary
@@ -26,6 +29,34 @@ def test_save_and_load_give_the_same_vocabulary(tmp_path_factory, text, bytes_mo
     assert path.read_bytes().isascii()
     assert load_vocabulary(path) == vocabulary
     assert os.listdir(path.parent) == ["vocabulary.json"]
+
+
+@given(texts, texts)
+def test_longer_symbols_come_back_with_what_they_were_merged_from(tmp_path_factory, text, other):
+    characters = tuple(sorted(set(text + other)))
+    pairs = {characters[0] + character: (0, i) for i, character in enumerate(characters)}
+    path = tmp_path_factory.mktemp("v") / "vocabulary.json"
+    for merges in (None, tuple(pairs.values())):
+        vocabulary = LongSymbols((*characters, *pairs), merges=merges)
+        save_vocabulary(vocabulary, path)
+        found = load_vocabulary(path)
+        assert found == vocabulary and found.digest == vocabulary.digest and path.read_bytes().isascii()
+        np.testing.assert_array_equal(found.encode(text), vocabulary.encode(text))
+
+
+def test_characters_and_bytes_are_written_as_ever(tmp_path):
+    save_vocabulary(Vocabulary(("a", "\u00e9")), tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b'{"format":1,"bytes_mode":false,"symbols":["a","\\u00e9"]}\n'
+    save_vocabulary(Vocabulary(("a", "\u00e9"), True), tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b'{"format":1,"bytes_mode":true,"symbols":["a","\\u00e9"]}\n'
+
+
+def test_a_large_file_of_longer_symbols_is_read_in_a_second(tmp_path):
+    symbols = [f"{i:06d}" for i in range(400_000)]
+    (tmp_path / "v").write_text(json.dumps({"format": 2, "kind": "words", "symbols": [*"0123456789", *symbols]}))
+    began = time.process_time()
+    assert len(load_vocabulary(tmp_path / "v")) == 400_010
+    assert time.process_time() - began < 10  # about 1 on a machine that is quiet
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
@@ -48,7 +79,28 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
         b"[" * 200_000,
         b'{"format": 1' + b"1" * 10_000 + b"}",
         b'{"symbols": ["a"]}',
+        b'{"format": 3, "symbols": ["a"]}',
         b'{"format": 2, "symbols": ["a"]}',
+        b'{"format": 2, "kind": "words", "symbols": {"a": 1}}',
+        b'{"format": 2, "kind": "words", "symbols": []}',
+        b'{"format": 2, "kind": "letters", "symbols": ["a"]}',
+        b'{"format": 2, "kind": ["words"], "symbols": ["a"]}',
+        b'{"format": 2, "kind": "words", "symbols": ["a"], "bytes_mode": true}',
+        b'{"format": 2, "kind": "words", "symbols": ["a", "aa"], "merges": [[0, 0]]}',
+        b'{"format": 2, "kind": "words", "symbols": ["a", "aa", "aa"]}',
+        b'{"format": 2, "kind": "words", "symbols": ["b", "a", "ab"]}',
+        b'{"format": 2, "kind": "words", "symbols": ["a", "ab"]}',
+        b'{"format": 2, "kind": "words", "symbols": ["a", "a\\ud800"]}',
+        b'{"format": 2, "kind": "words", "symbols": ["a", "' + b"a" * 1_000_000 + b'"]}',
+        b'{"format": 2, "kind": "bpe", "symbols": ["a", "aa"]}',
+        b'{"format": 2, "kind": "bpe", "symbols": ["a", "aa"], "merges": {}}',
+        b'{"format": 2, "kind": "bpe", "symbols": ["a", "aa"], "merges": []}',
+        b'{"format": 2, "kind": "bpe", "symbols": ["a", "aa"], "merges": [7]}',
+        b'{"format": 2, "kind": "bpe", "symbols": ["a", "aa"], "merges": ["aa"]}',
+        b'{"format": 2, "kind": "bpe", "symbols": ["a", "aa"], "merges": [[0, 0, 0]]}',
+        b'{"format": 2, "kind": "bpe", "symbols": ["a", "aa"], "merges": [[0, 1e9]]}',
+        b'{"format": 2, "kind": "bpe", "symbols": ["a", "aa"], "merges": [[0, 99999999999999999999]]}',
+        b'{"format": 2, "kind": "bpe", "symbols": ["a", "aa"], "merges": [[0, 0], [1, 1]]}',
         b'{"format": true, "symbols": ["a"]}',
         b'{"format": 1, "symbols": "abc"}',
         b'{"format": 1, "symbols": []}',
