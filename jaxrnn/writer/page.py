@@ -52,7 +52,7 @@ def page_of(
     first = suggestion[:1] or " "
     first = first if first == " " else mark_of(first) + "\n" * (first == "\n")
     kinds = bytes(steps.astype(np.uint8)) + bytes([CURSOR]) * len(first) + bytes([DIM]) * len(suggestion[1:])
-    shown, lines = tail + first + suggestion[1:], []
+    shown, lines = tail + first + suggestion[1:], list[Strip]()
     end: int = len(shown)
     while end >= 0 and len(lines) < height:  # paragraph by paragraph, from the end
         begin = shown.rfind("\n", 0, end) + 1
