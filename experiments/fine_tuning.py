@@ -10,9 +10,9 @@ model for longer. The second command compares ways in which symbols that the old
 
 Obtained on two cores of an AMD EPYC (Zen 4), no GPU, Python 3.11, jax 0.10.2, 2026-11-26:
     the first has not been run to its end.
-    symbols, seed 0, beside other work: 25 of the 103 symbols of python-reference are new; loss of update 1, and of
-    updates 91 to 100, nats: means 3.095, 1.831; W_x drawn, else means 3.092, 1.830; drawn with the bias 0 3.156, 1.838,
-    with the mean bias 3.145, 1.836, with the least 3.092, 1.832.
+    symbols, seed 0, beside other work, by an earlier form of it: 25 of the 103 symbols of python-reference are
+    new; loss of update 1, and of updates 91 to 100, nats: means 3.095, 1.831; W_x drawn, else means 3.092, 1.830; drawn
+    with the bias 0 3.156, 1.838, with the mean bias 3.145, 1.836, with the least 3.092, 1.832.
 """
 
 from __future__ import annotations
