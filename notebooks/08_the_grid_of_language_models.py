@@ -168,7 +168,7 @@ drawings.seeds(data.rows)
 #
 # - **Deeper?** A second layer of equal cost changes the test loss by 0.014 nats at most, less than three seeds of one
 #   network differ by, so nothing follows from one seed each. A third makes the LSTM of size 64 worse by 0.05.
-# - **LSTM or GRU?** The GRU, without biases and with its reset before the product, is ahead by 0.04 nats at size 128 and
-#   by 0.05 with one layer of size 64, at the same rate and equal cost.
+# - **LSTM or GRU?** The GRU, without biases and with its reset before the product, is ahead by 0.04 nats at size 128
+#   and by 0.05 with one layer of size 64, at the same rate and equal cost.
 # - **Chance?** Three seeds of one network differ by 0.02. A difference of that size in such a table says nothing by
 #   itself, and of all other settings here there is one seed.
