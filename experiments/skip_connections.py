@@ -6,11 +6,12 @@ Three layers of 64 LSTM units with and without skip connections (the input to ev
 on the Python language reference, from the same seeds; the norm of the mean gradient at layer 1 after so many updates.
 Graves (2013) reports no table for this; there is nothing published to compare with.
 
-Obtained on two cores of an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-21, 68 s, means of three seeds:
+Obtained on one core of an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-26, means of three seeds; spreads and numbers
+of each seed in experiments/README.md and experiments/results/skip_connections.csv:
     updates                          0          100        300        600
     smoothed loss, without           -        4.513      4.282      3.884
     smoothed loss, with              -        4.509      4.161      3.639
-    gradient norm, without    1.72e-01     3.11e-04   4.00e-02   2.39e-01
+    gradient norm, without    1.72e-01     3.11e-04   4.00e-02   2.29e-01
     gradient norm, with       1.78e-01     1.98e-01   3.13e-01   3.22e-01
 After 100 updates 600 times as much of the gradient reaches the lowest layer with the skips as without.
 """
