@@ -20,6 +20,7 @@ Fresh starts weigh on bpe-4000, see docs/symbols.md; words-8000 was not trained 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -65,6 +66,7 @@ def as_read(text: str, directory: Path) -> tuple[Path, dict[str, Any]]:
     """The text as a file of what was read, and the shares of its bytes that part it at the same characters."""
     corpus, path = load_corpus(text), directory / "text.txt"
     parts = [corpus.vocabulary.decode(part).encode() for part in split_text(corpus.ids, SHARE, SHARE)]
+    parts[0] = parts[0].removeprefix(codecs.BOM_UTF8)  # bytes would see it, and characters not
     whole = b"".join(parts)
     directory.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_bytes() != whole:
