@@ -19,7 +19,7 @@ class Request:
     """How much is to be written, after what, and where to.
 
     Args:
-      length: how many symbols to generate, at most where something ends the text.
+      length: how many characters to generate, in byte mode bytes; fewer where something ends the text.
       prime: text that the model reads first; it is not printed again. Without it, it begins as after a line end.
       prime_file: a file whose text the model reads first, whole; - is standard input.
       show_prime: print what was read before what is written.

@@ -27,7 +27,7 @@ class Look:
       checkpoint: best (by its loss; if not given) or latest; a file holds one of them.
     """
 
-    text: str | None = None
+    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None  # a lone dash
     characters: Annotated[int | None, Parameter(converter=whole_number)] = None
     start: str = "warm"
     beneath: bool = False
