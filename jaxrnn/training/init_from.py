@@ -27,7 +27,7 @@ from jaxrnn.terminal.printable import printable
 # What a model is, as settings name it; `hidden` and `layers` may be more than those of the source.
 STRUCTURE = (
     *("task", "cell", "hidden", "layers", "cell_bias", "skip_connections", "bidirectional", "embedding"),
-    *("tie_embedding", "learned_initial_carry", "input", "pooling", "dtype", "bytes"),
+    *("tie_embedding", "learned_initial_carry", "input", "pooling", "dtype", "bytes", "symbols"),
 )
 GROWS = ("hidden", "layers")
 MOST_SHOWN = 30
