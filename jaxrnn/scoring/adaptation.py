@@ -30,7 +30,7 @@ class Adaptation:
     """
 
     rate: float = 3e-4
-    decay: float = 1e-4
+    decay: float = 3e-4
     segment: int = 20
 
     def __post_init__(self) -> None:
