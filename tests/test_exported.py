@@ -231,8 +231,8 @@ def damaged(draw: random.Random, whole: bytes) -> bytes:
 def refused_of_damaged(path: Path, copies: int, spare: int, read: Callable[[Path], Any] = open_run) -> int:
     """How many of so many damaged copies are refused; the others must give what the whole file gives.
 
-    Each has a second, and 1.5 times its size and `spare` bytes in memory beside, by tracemalloc: that counts what
-    Python and NumPy hold, and JAX's arrays, which take NumPy's over on a CPU.
+    Each has a second of the processor, and in memory 1.5 times its size and `spare` bytes, by tracemalloc: that counts
+    what Python and NumPy hold, and JAX's arrays, which take NumPy's over on a CPU.
     """
     whole, draw, refused = path.read_bytes(), random.Random(2026), 0
     right = read(path)
@@ -241,13 +241,13 @@ def refused_of_damaged(path: Path, copies: int, spare: int, read: Callable[[Path
         path.write_bytes(copy)
         opened = None
         tracemalloc.start()
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             opened = read(path)
         except CheckpointError as error:
             refused += 1
             assert str(path) in str(error) and str(error).isprintable() and len(str(error)) < 500, (number, error)
-        seconds, peak = time.perf_counter() - began, tracemalloc.get_traced_memory()[1]
+        seconds, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert seconds < 1 and peak < 1.5 * len(copy) + spare, (number, seconds, peak)
         if opened is not None:
