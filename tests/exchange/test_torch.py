@@ -314,6 +314,7 @@ def test_a_model_trained_in_pytorch_is_imported_as_the_page_says(tmp_path: Path,
     symbols = sorted(set(text))
     ids = torch.tensor([symbols.index(symbol) for symbol in text])
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # others wait for each other where the cores are busy
     for kind in ("LSTM", "GRU", "RNN"):
         model = torch.nn.ModuleDict(
             {
