@@ -7,7 +7,12 @@ Three LSTMs of 128 units, which differ in the seed, learn the first 80 % of the 
 of them; the last 10 % are scored with it and without, by each network and by the three together, whose probabilities
 are averaged. Published: 1.27 to 1.19 bits (0.06 nats) on text8, for a multiplicative LSTM of 20 million parameters.
 
-Obtained: see experiments/results/dynamic_evaluation.csv and experiments/README.md.
+Obtained on two cores of an AMD EPYC (Zen 4), no GPU, Python 3.11, jax 0.10.2, beside other work, 2026-11-26, test loss
+in nats, without and with dynamic evaluation (rate and decay 3e-4, the validation part's choice for seed 0):
+    seed 0   1.4984  1.4492      seed 1  1.4926  1.4412      seed 2  1.5133  1.4956      three together  1.4431  1.4006
+So it takes off 0.049, 0.051 and 0.018; the third gains less, at a rate that was chosen for the first. Three networks
+together take off 0.058 of their mean, and both 0.101.
+All numbers, of what was tried on the validation part too, are in results/dynamic_evaluation.csv.
 """
 
 from __future__ import annotations
