@@ -107,7 +107,7 @@ def figures_of(data: GridData) -> list[tuple[str, Callable[[], Figure]]]:
             ("epochs-to-the-best", epochs_to_the_best),
         ):
             found.append((f"{title}-{text}", partial(draw, of_text)))
-    return [(re.sub(r"[^\w.-]+", "-", name), draw) for name, draw in found]
+    return [(re.sub(r"[^\w.-]+", "-", name).strip("-"), draw) for name, draw in found]
 
 
 def _nothing(reason: str) -> Figure:

@@ -32,10 +32,11 @@ def score_text(
 ) -> dict[str, Any]:
     """The numbers of `TrainedModel.evaluate`, which says what these arguments are."""
     check_choice("unknown", unknown, ("refuse", "skip"))
+    with numerics(trained.config.dtype):
+        graphdef, params = _together(trained, beside, checkpoint)
     ids, document_end, skipped = _read(trained, text, unknown == "skip")
     learned = _learned_from(trained, trained_on) if adaptation else None
     with numerics(trained.config.dtype):
-        graphdef, params = _together(trained, beside, checkpoint)
         options = {"document_end": document_end, "characters": trained.vocabulary.count_characters(ids[1:])}
         if adaptation is None or learned is None:
             score = evaluate_ids(graphdef, params, ids, **options)

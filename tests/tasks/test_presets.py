@@ -76,7 +76,7 @@ def test_the_command_trains_what_its_options_say_and_else_its_recipe(
 
     monkeypatch.setattr("jaxrnn.training.run_devices.prepare_devices", lambda config, run, hosts: None)
 
-    def train(config: TrainConfig, run: Any, progress: Any, corpus: Any) -> type[Trained]:
+    def train(config: TrainConfig, run: Any, corpus: Any, init_from: Any) -> type[Trained]:
         seen.append(config)
         return Trained
 

@@ -245,6 +245,8 @@ REFUSED = [
     ({"fold": 1}, "--fold 1 is not one of --folds 1"),
 ]
 OTHER_VALUES: dict[str, Any] = {
+    "symbols": "words",
+    "vocabulary_size": 100,
     "text": "a.txt",
     "epochs": 3,
     "decay_after_epochs": 3,
