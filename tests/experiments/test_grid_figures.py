@@ -209,6 +209,6 @@ def test_several_grids_are_drawn_together_and_a_member_of_both_counts_once(tmp_p
     second = write_grid(tmp_path / "b", rows_of(("lstm",), (1,), (16,), seeds=(0,)))
     data = read_grids([first, second])
     assert len(data.rows) == 2 and sorted(len(log) for _, log in data.histories.values()) == [4, 4]
-    assert "best-rate-x_1-and-" in [name.replace("--", "-") for name, _ in figures_of(data)]
+    assert "best-rate-x_1-and" in [name.replace("--", "-") for name, _ in figures_of(data)]
     with pytest.raises(ConfigurationError, match="holds no grid"):
         read_grids([tmp_path])
