@@ -9,9 +9,9 @@ of a search those of all candidates: ratio 0.7 of 8 beams means that 8 symbols t
 
 Texts at once are shared out over as many devices of a CPU as it has cores, as `jaxrnn sample --samples` does.
 
-Obtained on two cores, beside other work (load 15 to 21, so a first look only), jax 0.10.2, 2026-11-26, medians of 9
-rounds, LSTM of 128: each rule 0.98 to 1.25 of the plain sampler, all but typical together 0.96, a stop 0.99; 2 beams
-1.51, 8 beams 3.14; 16 texts at once 3.54 of one after another (asked: 4).
+Obtained on two cores of an AMD EPYC (Zen 4), alone, no GPU, Python 3.11, jax 0.10.2, 2026-11-26, medians of 5 rounds:
+    LSTM of 128, plain 47,000 symbols/s; each rule 0.93 to 1.13 of it, all but typical together 0.87, a stop 1.01;
+    2 beams 1.68, 8 beams 2.80; 16 texts at once 3.64 of one after another (asked: 4).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from jaxrnn.terminal.printable import printable
 from jaxrnn.trained.model import TrainedModel
 
 READ = 64  # symbols read in one call, after which a newer request may come first
-LONGEST = 48  # symbols of a suggestion
+LONGEST = 32  # symbols of a suggestion
 DRAWS = 16  # suggestions drawn side by side, to find other ones
 MOST_STATES = 2048
 

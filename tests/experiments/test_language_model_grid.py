@@ -236,7 +236,10 @@ def test_figures_is_a_command(finished, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     assert exit_code_of(app, ["figures", str(finished), "--output", str(tmp_path / "figures")]) == 0
     said = capsys.readouterr().out
-    assert "seeds-python-reference-900.png" in said and "left out epochs-to-the-best-python-reference-900: needs an" in said
+    assert (
+        "seeds-python-reference-900.png" in said
+        and "left out epochs-to-the-best-python-reference-900: needs an" in said
+    )
     assert exit_code_of(app, ["figures", str(tmp_path), "--output", str(tmp_path / "figures")]) == 2
     assert "holds no grid; give the --run of one" in capsys.readouterr().err
 
