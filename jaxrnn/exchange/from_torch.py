@@ -210,7 +210,8 @@ def _leaves(tensors: Tensors, wanted: Mapping[str, Any], order: np.ndarray) -> T
         else:  # the biases: a GRU's stay two, the reset gate acts on the second
             first, second = (tensors.get(f"{number}.{bias}", np.zeros(shape, dtype)) for bias in ("bias_ih", "bias_hh"))
             both = f"{name.removesuffix('_h')}_h" in wanted
-            value = second if of == "b_h" else first if both else first + second
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite then is refused below, by name
+                value = second if of == "b_h" else first if both else first + second
         assert value.shape == shape, name
         leaves[name] = np.array(value, dtype, order="C")
     return leaves
