@@ -54,7 +54,7 @@ def _read(trained: Any, text: Any, skips: bool) -> tuple[np.ndarray, int | None,
     if not skips:
         return corpus.ids, corpus.document_end, 0
     known = np.isin(corpus.vocabulary.symbols, vocabulary.symbols)[corpus.ids]
-    ids, end = vocabulary.encode(corpus.vocabulary.decode(corpus.ids[known])), corpus.document_end
+    ids, end = vocabulary.encode_part(corpus.vocabulary.decode(corpus.ids[known])), corpus.document_end
     return ids, None if end is None else trained.document_end, int(known.size - known.sum())
 
 
@@ -73,7 +73,7 @@ def _learned_from(trained: Any, text: str | None) -> np.ndarray:
         )
     shares = (0.0, 0.0) if text else (config.validation_fraction, config.test_fraction)
     ids = split_text(corpus.ids, *shares).train
-    return ids if spelt is trained.vocabulary else trained.vocabulary.encode(spelt.decode(ids))
+    return ids if spelt is trained.vocabulary else trained.vocabulary.encode_part(spelt.decode(ids))
 
 
 def _together(trained: Any, others: Sequence[Any], checkpoint: str | None) -> tuple[Any, dict]:

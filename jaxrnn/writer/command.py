@@ -15,6 +15,7 @@ from jaxrnn.errors import EXIT_INTERRUPTED, EXIT_STOPPED, ConfigurationError, Da
 from jaxrnn.terminal.command import EXIT_UNEXPECTED, whole_number
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.trained.commands import Checkpoint, OwnCell, TrainedPath, opened_of
 
 if TYPE_CHECKING:
     from jaxrnn.writer.app import Writer
@@ -23,7 +24,7 @@ FIRST_NAME = Path("written.txt")
 
 
 def write(
-    model: Annotated[Path, Parameter(help="the run directory, or a file of `jaxrnn export`.")],
+    model: TrainedPath,
     /,
     *,
     text: Path | None = None,
@@ -31,8 +32,8 @@ def write(
     temperature: float = 1.0,
     seed: Annotated[int, Parameter(converter=whole_number)] = 0,
     erase_all: Annotated[bool, Parameter(negative="")] = False,
-    checkpoint: str | None = None,
-    cell: str | None = None,
+    checkpoint: Checkpoint = None,
+    cell: OwnCell = None,
 ) -> int:
     """Write a text in the terminal, a model suggesting what comes next. Needs `pip install "jaxrnn[tui]"`.
 
@@ -46,8 +47,6 @@ def write(
       temperature: to begin with; 0 is greedy, 1 the model's own probabilities, higher is more random.
       seed: the same keys give the same suggestions.
       erase_all: Backspace erases past the last accepted suggestion too.
-      checkpoint: best (by its loss; if not given) or latest; a file holds one of them.
-      cell: MODULE:CLASS, if it was trained with a cell of your own.
     """
     if importlib.util.find_spec("textual") is None:
         raise ConfigurationError('jaxrnn write needs textual, which is not installed; pip install "jaxrnn[tui]"')
@@ -58,18 +57,12 @@ def write(
         raise StorageError(f"--output expects a file in a directory that is there, got {shown}; give another path")
     begun = "" if text is None else _read(text)
     from jaxrnn.decode.sampling import noise_scales
-    from jaxrnn.devices.environment import use_compile_cache
-    from jaxrnn.tasks.users_cells import use_cell
-    from jaxrnn.trained.run import open_run
     from jaxrnn.writer.app import Writer
     from jaxrnn.writer.session import Session
     from jaxrnn.writer.text_file import TextFile, free_name
 
     noise_scales(temperature)  # refuses what is none
-    use_compile_cache()
-    if cell is not None:
-        use_cell(cell)
-    trained = open_run(model)
+    trained = opened_of(model, cell)
     session = Session(trained, seed=seed, checkpoint=checkpoint)
     file = TextFile(output or free_name(FIRST_NAME))
     app = Writer(session, repr(trained), file, text=begun, temperature=temperature, erase_all=erase_all)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.data.vocabulary import code_points
-from jaxrnn.decode.sampling import FREE, noise_scales, require_finite, symbols_of
+from jaxrnn.decode.sampling import FREE, noise_scales, on_device, symbols_of
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import model_with
@@ -117,11 +117,10 @@ class Session:
                 f"{printable(str(trained.path))} has symbols longer than one character, and a suggestion goes by "
                 "characters; give a model of characters or bytes"
             )
-        params = jax.tree.map(np.asarray, trained.params(checkpoint))
-        require_finite(params)
+        params = trained.params(checkpoint)
         self._graphdef = trained._graphdef()
         with numerics(self._dtype):
-            self._params = jax.device_put(params)
+            self._params = on_device(params)
             model = model_with(self._graphdef, self._params)
             logits = jnp.zeros((symbols_of(model),), jax.tree.leaves(params)[0].dtype)
             # Before the first symbol any may come.
