@@ -48,7 +48,7 @@ def fresh_after(document_end: int | None, before: jax.Array, carry: Any, model: 
     def at(fresh: jax.Array, c: jax.Array) -> jax.Array:
         return jnp.where(ended.reshape(-1, *[1] * (c.ndim - 1)), fresh, c)
 
-    return jax.tree.map(at, model.initial_carry(before.shape[0]), carry)
+    return jax.tree.map(at, model.initial_carry(1), carry)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.decode.sampling import FREE, symbols_of
+from jaxrnn.decode.writing import fresh_after
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.engines.platforms import tracing_for
 from jaxrnn.errors import ConfigurationError
@@ -106,10 +107,7 @@ def programs(trained: TrainedModel, batch: int | None, platforms: Sequence[str])
 
         def state_of(model: Any, carry: Any, last: jax.Array) -> State:
             # A stream whose document has ended begins the next one.
-            if end is not None:
-                fresh, ended = model.initial_carry(1), (last == end)[:, None]
-                carry = jax.tree.map(lambda c, f: jnp.where(ended, f, c), carry, fresh)
-            return dict(zip(states, jax.tree.leaves(carry), strict=True))
+            return dict(zip(states, jax.tree.leaves(fresh_after(end, last, carry, model)), strict=True))
 
         def score(tensors: State, state: State, ids: jax.Array) -> tuple[State, jax.Array]:
             model = model_of(tensors)

@@ -16,7 +16,7 @@ from jaxrnn.errors import ConfigurationError, JaxrnnError
 from jaxrnn.models.bidirectional import Bidirectional
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.sequence_classifier import SequenceClassifier
-from jaxrnn.storage.model_file import ENDING
+from jaxrnn.storage.model_file import require_ending
 from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.storage.tensor_file import opened, read_header, serialized
 from jaxrnn.terminal.printable import printable
@@ -54,9 +54,7 @@ def export_torch(trained: TrainedModel, path: str | Path, checkpoint: str | None
         "checkpoint": checkpoint or trained.checkpoints[0],
         "run": hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest(),
     }
-    if path.suffix != ENDING:
-        name = printable(path.stem, keep="")
-        raise ConfigurationError(f"a model's file ends in {ENDING}; got {printable(str(path))}, give {name}{ENDING}")
+    require_ending(path)
     if os.path.lexists(path) and about_of(path).get("run") != about["run"]:
         raise ConfigurationError(
             f"{printable(str(path))} is there and is no earlier export of this run for PyTorch; remove it, or give "

@@ -56,6 +56,13 @@ _LONG: dict[str, dict[str, Any]] = {"words": {"kind": str, "symbols": list}}
 _LONG["bpe"] = _LONG["words"] | {"merges": list}
 
 
+def require_ending(path: Path) -> None:
+    """Refuses the name of a file that does not end as a model's does. Raises ConfigurationError."""
+    if path.suffix != ENDING:
+        name = printable(path.stem, keep="")
+        raise ConfigurationError(f"a model's file ends in {ENDING}; got {printable(str(path))}, give {name}{ENDING}")
+
+
 def write_model(path: Path, content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Writes a model whole or not at all, over a file of that name if there is one.
 
@@ -70,9 +77,7 @@ def write_model(path: Path, content: Mapping[str, Any], tensors: Mapping[str, np
       DataError: if there are too many symbols or layers for it.
       StorageError: if it cannot be written.
     """
-    if path.suffix != ENDING:
-        name = printable(path.stem, keep="")
-        raise ConfigurationError(f"a model's file ends in {ENDING}; got {printable(str(path))}, give {name}{ENDING}")
+    require_ending(path)
     content = {"format": 2 if "kind" in (content["vocabulary"] or ()) else 1, **content, "sha256": _NO_DIGEST}
     _check_content(content)
     text = json.dumps(content, allow_nan=False)

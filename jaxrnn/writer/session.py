@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxrnn.data.vocabulary import code_points
 from jaxrnn.decode.sampling import FREE, noise_scales, on_device, symbols_of
+from jaxrnn.decode.writing import fresh_after
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import model_with
@@ -53,10 +54,7 @@ def _read_and_write(graphdef, end, params, state, ids, count, kinds, key, draws,
     model, (is_blank, is_word) = model_with(graphdef, params), kinds
 
     def after(state, symbol):
-        carry = state.carry
-        if end is not None:
-            fresh = model.initial_carry(1)
-            carry = jax.tree.map(lambda c, f: jnp.where(state.last == end, f, c), carry, fresh)
+        carry = fresh_after(end, state.last[None], state.carry, model)
         logits, carry = model(symbol[None, None], carry)
         return _State(carry, symbol, logits[0, 0])
 
