@@ -23,6 +23,7 @@ from jaxrnn.exchange.to_torch import ABOUT
 from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_shapes, to_leaves
 from jaxrnn.storage.model_file import ENVIRONMENT, write_model
 from jaxrnn.storage.tensor_file import opened, read_header, read_object, read_tensor, require
+from jaxrnn.storage.vocabulary_file import as_json
 from jaxrnn.terminal.printable import printable
 from jaxrnn.trained.model import with_first_carry
 from jaxrnn.training.job import make_model, model_structure, objective_of
@@ -179,7 +180,7 @@ def _write(
         "config": config.to_json(),
         "parameters": parameter_count(shapes),
         "data": {"name": name, "sha256": "", "document_end": document_end, "reading": reading, **counts},
-        "vocabulary": {"symbols": list(vocabulary.symbols), "bytes_mode": bytes_mode},
+        "vocabulary": as_json(vocabulary),
         "training": dict.fromkeys(("update", "updates", "epochs"), 0)
         | dict.fromkeys(("best_smooth_loss", "best_valid_loss"))
         | {"checkpoint": "best", "loss_unit": objective.loss_unit},
