@@ -137,5 +137,5 @@ def require_finite(params: Any) -> None:
     """
     for path, value in jax.tree_util.tree_flatten_with_path(params)[0]:
         if not np.isfinite(value).all():
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            name = printable(jax.tree_util.keystr(path, simple=True, separator="."), keep="")[:200]
             raise NumericError(f"parameter {name} of the model is not finite; use an older checkpoint or train anew")

@@ -82,6 +82,7 @@ def import_torch(path: str | Path, model: str | Path, vocabulary: str | None = N
         found = recognise({name: tuple(tensor.shape) for name, tensor in header.tensors.items()})
         kinds = {name: tensor.dtype for name, tensor in header.tensors.items()}
         tensors = {of: _floats(read_tensor(file, header, name), kinds[name]) for of, name in found.names.items()}
+    require_finite({name: tensors[of] for of, name in found.names.items()})
     if vocabulary is None and not about.get("vocabulary"):
         name = printable(path.name, keep="")
         raise ConfigurationError(f"{name} does not say which symbols its ids are; give --vocabulary FILE")

@@ -262,8 +262,12 @@ def test_an_import_that_fails_says_why_and_leaves_nothing(tmp_path: Path, monkey
     save_file(state | {"n": np.zeros(3, np.int64)}, "ids.safetensors")
     assert_refused(command(capsys, "import", "ids.safetensors"), 4, "tensor n of dtype I64, expected one of F32")
     save_file(state | {"decoder.bias": state["decoder.bias"] * np.nan}, "nan.safetensors")
-    with pytest.raises(NumericError, match="b_y of the model is not finite"):
+    with pytest.raises(NumericError, match="decoder.bias of the model is not finite"):
         import_torch("nan.safetensors", "model.safetensors", "list.json")
+    large = {name: np.full_like(state[name], 3e38) for name in ("lstm.bias_ih_l0", "lstm.bias_hh_l0")}
+    save_file(state | large, "sum.safetensors")
+    with pytest.raises(NumericError, match=r"layers\.0\.b of the model is not finite"):
+        import_torch("sum.safetensors", "model.safetensors", "list.json")
     assert not [name for name in os.listdir() if "model" in name or "jaxrnn" in name]
 
 
