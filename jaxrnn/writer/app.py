@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import itertools
 from typing import Any
 
+from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.app import App, ComposeResult
@@ -24,23 +26,26 @@ from jaxrnn.writer.text_file import TextFile
 from jaxrnn.writer.writing import Writing
 
 KEYS = "Tab accept  → another  ↑↓ temperature  ^N list  ^P colours  ^S save  ^E leave"
+PATIENCE = 0.02  # seconds that a key's character waits for the suggestion after it, to be drawn with it
+GARBAGE = 100_000  # new objects between two looks for garbage
 
 
 class Page(Widget, can_focus=True):
     """The text, its cursor and the suggestion. It takes every key, and draws the lines that have changed."""
 
     lines: list[Strip] = []
+    ink = Style()
 
     def show(self, lines: list[Strip]) -> None:
         pairs = enumerate(itertools.zip_longest(lines, self.lines))
         changed = [Region(0, y, self.content_size.width, 1) for y, (new, old) in pairs if new != old]
-        self.lines = lines
+        self.lines, self.ink = lines, self.rich_style  # which asks all widgets above: once here, not for each line
         if changed:
             self.refresh(*changed)
 
     def render_line(self, y: int) -> Strip:
         strip = self.lines[y] if y < len(self.lines) else Strip.blank(0)
-        return strip.adjust_cell_length(self.content_size.width).apply_style(self.rich_style)
+        return strip.adjust_cell_length(self.content_size.width).apply_style(self.ink)
 
     def on_key(self, event: events.Key) -> None:
         event.stop()
@@ -104,6 +109,10 @@ class Writer(App[int], inherit_bindings=False):
     async def _think(self) -> None:
         try:
             await asyncio.to_thread(self.session.prepare)
+            # What the libraries hold is not looked through for garbage while somebody types, 0.2 s each time, and the
+            # rest, mostly lines of the screen, seldom.
+            gc.freeze()
+            gc.set_threshold(GARBAGE)
             self.compiled = True
             while True:
                 request = self.writing.request
@@ -127,9 +136,16 @@ class Writer(App[int], inherit_bindings=False):
         self.redraw()
 
     def changed(self) -> None:
-        """After a key."""
+        """After a key. Its answer mostly comes at once, and then both are drawn together."""
         self._wanted.set()
-        self.redraw()
+        if self.answered is self.writing.request:
+            self.redraw()
+        else:
+            self.set_timer(PATIENCE, self._redraw_without)
+
+    def _redraw_without(self) -> None:
+        if self.answered is not self.writing.request:
+            self.redraw()
 
     def redraw(self) -> None:
         """Shows what there is to show."""
