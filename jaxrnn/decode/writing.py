@@ -73,13 +73,13 @@ def _write_on_one(graphdef, document_end, params, texts, keys, begin, end, numbe
     def of_one(key):  # as `_sample_chunk` draws it
         return jax.random.gumbel(jax.random.fold_in(key, number), shape, values["scales"].dtype)
 
-    noise = jax.vmap(of_one, out_axes=1)(keys)
+    noise = jax.lax.map(of_one, keys)  # a text after the other: a quarter less time than all in one on a CPU
 
     def step(loop):
         t, texts, ids = loop
         carry = fresh_after(document_end, texts.before, texts.carry, model)
         logits, carry = model(texts.last[None], carry)
-        drawn = choose(logits[0], noise[t], values, texts.age)
+        drawn = choose(logits[0], noise[:, t], values, texts.age)
         place, age, shown = texts.place, texts.age, drawn
         if table is not None:
             shown = jnp.where(place == END, FREE, drawn)
