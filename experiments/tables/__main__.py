@@ -33,6 +33,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "palindromes-lengths": tasks.lengths,
     "palindromes-steps": tasks.steps,
     "palindromes-report-d": tasks.report_d,
+    "palindromes-gradients": tasks.gradients,
     "temporal-gate": tasks.gate,
     "skip-connections": tasks.skips,
     "temperatures": tasks.temperatures,
