@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrnn.config import LARGEST_LAYERS, TrainConfig
-from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.decode.sampling import require_finite
 from jaxrnn.devices.environment import fingerprint
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError, DataError
-from jaxrnn.exchange.symbols import read_symbols, reading_of, symbols_of
+from jaxrnn.exchange.symbols import Given, read_symbols, reading_of, symbols_of
 from jaxrnn.exchange.to_torch import ABOUT
 from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_shapes, to_leaves
 from jaxrnn.storage.model_file import ENVIRONMENT, write_model
@@ -87,12 +86,12 @@ def import_torch(path: str | Path, model: str | Path, vocabulary: str | None = N
         name = printable(path.name, keep="")
         raise ConfigurationError(f"{name} does not say which symbols its ids are; give --vocabulary FILE")
     given = read_symbols(vocabulary) if vocabulary is not None else symbols_of(about["vocabulary"])
-    if len(given[0]) != found.symbols:
+    if len(given.vocabulary) != found.symbols:
         raise DataError(
-            f"the model has {found.symbols:,} symbols, the vocabulary {len(given[0]):,}; give the one that it was "
-            "trained with"
+            f"the model has {found.symbols:,} symbols, the vocabulary {len(given.vocabulary):,}; give the one "
+            "that it was trained with"
         )
-    return _write(model, path.name, found, tensors, *given, about.get("document_end"))
+    return _write(model, path.name, found, tensors, given, about.get("document_end"))
 
 
 def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Found:
@@ -163,25 +162,24 @@ def _floats(value: np.ndarray, dtype: str) -> np.ndarray:
     return value.astype(np.float32) if dtype == "F16" else value
 
 
-def _write(
-    model: Path, name: str, found: Found, tensors: Tensors, symbols: list[str], bytes_mode: bool, end: Any
-) -> Path:
-    order = np.array(sorted(range(len(symbols)), key=symbols.__getitem__))
-    vocabulary = Vocabulary(tuple(symbols[i] for i in order), bytes_mode)
-    document_end = order.tolist().index(end) if type(end) is int and 0 <= end < len(symbols) else None
+def _write(model: Path, name: str, found: Found, tensors: Tensors, given: Given, end: Any) -> Path:
+    vocabulary, order = given
+    document_end = order.tolist().index(end) if type(end) is int and 0 <= end < len(order) else None
     dtype = "float64" if any(value.dtype == np.float64 for value in tensors.values()) else "float32"
     sizes: dict[str, Any] = {of: getattr(found, of) for of in ("cell", "layers", "hidden", "embedding")}
-    config = TrainConfig(text=name, dtype=dtype, **sizes)
-    objective = objective_of(config, len(symbols), document_end)
+    held = as_json(vocabulary)
+    kind = {"symbols": held["kind"], "vocabulary_size": len(order)} if "kind" in held else {}
+    config = TrainConfig(text=name, dtype=dtype, **sizes, **kind)
+    objective = objective_of(config, len(order), document_end)
     graphdef, shapes = model_structure(functools.partial(make_model, config, objective), dtype)
     # Who trained it said nothing of the text, so its checksum is empty, and the counts are the least that are possible.
-    counts = {"characters": len(symbols), "distinct": len(symbols), "windows_per_epoch": 1}
+    counts = {"characters": len(order), "distinct": len(order), "windows_per_epoch": 1}
     reading = reading_of(vocabulary).to_json()
     content = {
         "config": config.to_json(),
         "parameters": parameter_count(shapes),
         "data": {"name": name, "sha256": "", "document_end": document_end, "reading": reading, **counts},
-        "vocabulary": as_json(vocabulary),
+        "vocabulary": held,
         "training": dict.fromkeys(("update", "updates", "epochs"), 0)
         | dict.fromkeys(("best_smooth_loss", "best_valid_loss"))
         | {"checkpoint": "best", "loss_unit": objective.loss_unit},

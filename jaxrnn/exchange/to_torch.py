@@ -19,6 +19,7 @@ from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.storage.model_file import require_ending
 from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.storage.tensor_file import opened, read_header, serialized
+from jaxrnn.storage.vocabulary_file import as_json
 from jaxrnn.terminal.printable import printable
 from jaxrnn.trained.model import TrainedModel
 
@@ -49,7 +50,7 @@ def export_torch(trained: TrainedModel, path: str | Path, checkpoint: str | None
     require_finite(tensors)
     vocabulary, run = trained._vocabulary, json.dumps(trained._identity(), sort_keys=True)
     about |= {
-        "vocabulary": vocabulary and {"symbols": list(vocabulary.symbols), "bytes_mode": vocabulary.bytes_mode},
+        "vocabulary": vocabulary and as_json(vocabulary),
         "document_end": trained.document_end,
         "checkpoint": checkpoint or trained.checkpoints[0],
         "run": hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest(),

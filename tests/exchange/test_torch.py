@@ -20,6 +20,8 @@ from flax import nnx
 from safetensors.numpy import load_file, save, save_file
 
 from jaxrnn.cells import GRUCell, PeepholeLSTMCell, ResetBeforeGRUCell
+from jaxrnn.data.long_symbols import LongSymbols
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import CheckpointError, ConfigurationError, DataError, JaxrnnError, NumericError
 from jaxrnn.exchange import export_torch, import_torch
 from jaxrnn.exchange.from_torch import recognise
@@ -29,6 +31,7 @@ from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.models.stack import Stack
 from jaxrnn.storage.tensor_file import serialized
+from jaxrnn.storage.vocabulary_file import save_vocabulary
 from jaxrnn.trained.run import open_run
 from tests.faults.support import assert_refused, command
 from tests.test_exported import FIXTURES, GOLDEN, damaged
@@ -224,6 +227,30 @@ def test_missing_biases_are_zeros_and_halves_keep_their_values(tmp_path: Path, m
     assert abs(opened.evaluate("text.txt")["loss_nats"] - theirs) < 1e-5
 
 
+@pytest.mark.parametrize(
+    "vocabulary",
+    [LongSymbols((" ", "a", "b", " b", "ab")), LongSymbols(("a", "b", "c", "ab", "abc"), merges=((0, 1), (3, 2)))],
+    ids=["words", "bpe"],
+)
+def test_longer_symbols_keep_their_ids_there_and_back(
+    vocabulary: LongSymbols, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    V = len(vocabulary)
+    state = {
+        name: value[:, :V] if "ih_l0" in name and "w" in name else value for name, value in drawn_state("GRU").items()
+    }
+    save_file(state | {f"decoder.{of}": state[f"decoder.{of}"][:V] for of in ("weight", "bias")}, "torch.safetensors")
+    save_vocabulary(vocabulary, "vocabulary.json")
+    there = open_run(import_torch("torch.safetensors", "there.safetensors", "vocabulary.json"))
+    back = open_run(import_torch(export_torch(there, "again.safetensors"), "back.safetensors"))
+    assert there.vocabulary == back.vocabulary == vocabulary
+    W_y = load_file("torch.safetensors")["decoder.weight"]
+    assert (there.params()["W_y"] == W_y.T).all() and (back.params()["W_y"] == W_y.T).all()
+    Path("text.txt").write_text("ab abb ab" if vocabulary.merges is None else "abcabcbab", "utf-8")
+    assert there.evaluate("text.txt") == back.evaluate("text.txt") and there.sample(20) == back.sample(20)
+
+
 def test_symbols_in_every_form(tmp_path: Path) -> None:
     forms = {
         "list.json": list(SYMBOLS),
@@ -233,12 +260,16 @@ def test_symbols_in_every_form(tmp_path: Path) -> None:
     }
     for name, content in forms.items():
         (tmp_path / name).write_text(json.dumps(content), "utf-8")
-        assert read_symbols(str(tmp_path / name)) == (list(SYMBOLS), False)
+        vocabulary, order = read_symbols(str(tmp_path / name))
+        assert [vocabulary.symbols.index(symbol) for symbol in SYMBOLS] == np.argsort(order).tolist()
+        assert vocabulary == Vocabulary(tuple(sorted(SYMBOLS)))
     (tmp_path / "text.txt").write_text(SYMBOLS * 2, "utf-8")
-    assert read_symbols(str(tmp_path / "text.txt")) == (sorted(SYMBOLS), False)
+    vocabulary, order = read_symbols(str(tmp_path / "text.txt"))
+    assert vocabulary == Vocabulary(tuple(sorted(SYMBOLS))) and order.tolist() == list(range(len(SYMBOLS)))
     faults: list[tuple[Any, str]] = [(["a", "<pad>"], '"<pad>" is no single character'), ("a", "no list of symbols")]
     faults += [({"a": 0, "b": 2}, "ids of 2 symbols"), ({"a": True}, "ids of 1 symbols"), ({}, "no symbols")]
     faults += [(["a", "a"], "two ids"), ([["a"]], "no single character"), ({"9" * 5000: "a"}, "ids of 1 symbols")]
+    faults += [({"kind": "bpe", "symbols": ["a", "aa"], "merges": [[0, 1]]}, "expected characters and longer symbols")]
     for content, said in faults:
         (tmp_path / "wrong.json").write_text(json.dumps(content), "utf-8")
         with pytest.raises(DataError, match=said) as caught:
