@@ -52,6 +52,10 @@ class DataError(JaxrnnError):
     exit_code = EXIT_DATA
 
 
+class UnknownSymbolError(DataError):
+    """A text with a character that the vocabulary lacks."""
+
+
 class CheckpointError(JaxrnnError):
     """A checkpoint or run directory that is damaged or belongs to another run."""
 

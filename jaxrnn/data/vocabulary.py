@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
+from jaxrnn.errors import CheckpointError, ConfigurationError, DataError, UnknownSymbolError
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.table import html_table
 
@@ -155,7 +155,7 @@ class Vocabulary:
         """The ids of a text's symbols, in `id_dtype`.
 
         Raises:
-          DataError: if a character is unknown. It is named, with its place; it is never mapped to another.
+          UnknownSymbolError: if a character is unknown. It is named, with its place; it is never mapped to another.
         """
         ids = np.empty(len(text), self.id_dtype)
         for start in range(0, len(text), _BLOCK):
@@ -188,14 +188,14 @@ class Vocabulary:
                 raise DataError(f"expected text, got the lone surrogate {named(text[error.start])}") from None
         return self.encode(text)
 
-    def unknown(self, text: str, position: int = 0, line: int = 1, all_unknown: Sequence[str] = ()) -> DataError:
+    def unknown(self, text: str, position: int = 0, line: int = 1, all_unknown: Sequence[str] = ()) -> UnknownSymbolError:
         """The error for a text with unknown characters. `position` and `line` say where the text begins."""
         known = set(self.symbols)
         index = next(i for i, c in enumerate(text) if c not in known)
         unknown = sorted(all_unknown or set(text) - known)
         line += text.count("\n", 0, index)
         kind = self.kind
-        return DataError(
+        return UnknownSymbolError(
             f"expected only the {len(self)} {kind} of the vocabulary, got {named(text[index])} at position "
             f"{position + index}, line {line} ({len(unknown)} different unknown {kind}); "
             "remove them or train on a text that has them",

@@ -12,7 +12,7 @@ from jaxrnn.checks import check_choice
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.splits import split_text
 from jaxrnn.devices.numerics import numerics
-from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.errors import ConfigurationError, DataError, UnknownSymbolError
 from jaxrnn.models.ensemble import Ensemble
 from jaxrnn.scoring.adaptation import Adaptation
 from jaxrnn.scoring.dynamic import evaluate_adapting, mean_squared_gradients
@@ -50,7 +50,10 @@ def score_text(
 def _read(trained: Any, text: Any, skips: bool) -> tuple[np.ndarray, int | None, int]:
     # Ids, the id that ends a document, and how many characters were left out.
     vocabulary = trained.vocabulary
-    corpus = load_corpus(text, trained.reading, None if skips else vocabulary)
+    try:
+        corpus = load_corpus(text, trained.reading, None if skips else vocabulary)
+    except UnknownSymbolError as error:
+        raise UnknownSymbolError(f"{error}, or leave them out of the score with --unknown skip", error.details) from None
     if not skips:
         return corpus.ids, corpus.document_end, 0
     known = np.isin(corpus.vocabulary.symbols, vocabulary.symbols)[corpus.ids]

@@ -34,7 +34,7 @@ def test_unknown_characters_are_skipped_and_counted_or_refused(text: Path, capsy
     strange.write_text("\u2603".join(["", *text.read_text("utf-8"), ""]), encoding="utf-8")
     assert told(capsys, strange, "--unknown", "skip") == told(capsys, text) | {"skipped": 91}
     assert told(capsys, text, "--unknown", "skip")["skipped"] == 0
-    assert_refused(command(capsys, "evaluate", MODEL, strange), 3, "U+2603")
+    assert_refused(command(capsys, "evaluate", MODEL, strange), 3, "U+2603", "--unknown skip")
     assert_refused(command(capsys, "evaluate", MODEL, text, "--unknown", "guess"), 2, "--unknown")
 
 
