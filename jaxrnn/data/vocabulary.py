@@ -188,7 +188,9 @@ class Vocabulary:
                 raise DataError(f"expected text, got the lone surrogate {named(text[error.start])}") from None
         return self.encode(text)
 
-    def unknown(self, text: str, position: int = 0, line: int = 1, all_unknown: Sequence[str] = ()) -> UnknownSymbolError:
+    def unknown(
+        self, text: str, position: int = 0, line: int = 1, all_unknown: Sequence[str] = ()
+    ) -> UnknownSymbolError:
         """The error for a text with unknown characters. `position` and `line` say where the text begins."""
         known = set(self.symbols)
         index = next(i for i, c in enumerate(text) if c not in known)

@@ -53,7 +53,7 @@ def _read(trained: Any, text: Any, skips: bool) -> tuple[np.ndarray, int | None,
     try:
         corpus = load_corpus(text, trained.reading, None if skips else vocabulary)
     except UnknownSymbolError as error:
-        raise UnknownSymbolError(f"{error}, or leave them out of the score with --unknown skip", error.details) from None
+        raise UnknownSymbolError(f"{error}, or leave them out with --unknown skip", error.details) from None
     if not skips:
         return corpus.ids, corpus.document_end, 0
     known = np.isin(corpus.vocabulary.symbols, vocabulary.symbols)[corpus.ids]
