@@ -87,6 +87,6 @@ class Rows:
         *rows, last = self._rows or [{}]
         scored = last | (score_columns(self.job, self.update, score) if score else {})
         if not is_finished:
-            return [*rows, scored], LastRow()
+            return [*rows, *([scored] if scored else [])], LastRow()
         goes_on = scored if self._is_validated else last
         return rows, LastRow(scored, goes_on if self._last_stays else None)
