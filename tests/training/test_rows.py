@@ -120,7 +120,7 @@ def test_an_update_that_was_left_out_is_not_in_the_mean() -> None:
     (row,), _ = rows.take(None, False)
     assert (row["update"], row["train/mean_loss_nats"], row["train/loss_nats"]) == (5, 3.0, "inf")
     rows.add(chunk(5.0, 7.0), None, False, 1.0)
-    assert rows.take(None, False)[0] == [{}] and rows.shown_loss == 6.0
+    assert rows.take(None, False)[0] == [] and rows.shown_loss == 6.0
 
 
 def test_early_stopping_that_can_never_stop_is_refused() -> None:
