@@ -10,9 +10,10 @@ tanh, and the eigenvalues of the trained matrices. DIR/gradients.json: all numbe
 Published: the report shows no such numbers; the picture belongs to a later edition of its course.
 
 Obtained on one core of an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-26, the defaults: experiments/README.md, of
-experiments/results/palindromes_gradients.csv (3 min alone, 2026-11-21). The vanilla RNN at T = 5: accuracy 0.975, spectral
-radius of W_h 2.61; at T = 100 2.70, of which tanh leaves nothing. The norms of random matrices lie above radius^(t-k) by a
-factor, since they are not normal; the slope is the radius. With tanh even radius 1.1 keeps the norm level.
+experiments/results/palindromes_gradients.csv (3 min alone, 2026-11-21). The vanilla RNN at T = 5: accuracy 0.975,
+spectral radius of W_h 2.61; at T = 100 2.70, of which tanh leaves nothing. The norms of random matrices lie above
+radius^(t-k) by a factor, since they are not normal; the slope is the radius. With tanh even radius 1.1 keeps the norm
+level.
 
 Recipe of D: digits as numbers, 128 units, batch 128, RMSprop 1e-3, the norm of the whole gradient at most 10. Chosen
 here: weights normal with standard deviation 0.1, decay 0.95 of the mean square. The gradients are

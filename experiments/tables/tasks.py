@@ -7,7 +7,7 @@ import numpy as np
 from experiments.palindromes.figures import SMOOTHED_UPDATES, curve_table, smoothed
 from experiments.palindromes.runs import Curve
 from experiments.spread import spread
-from experiments.tables.read import HERE, markdown, read_csv, told
+from experiments.tables.read import markdown, read_csv, told
 
 BATCH = 128
 AT = [100, 200, 400, 600, 800, 1000]
@@ -71,8 +71,6 @@ def gate() -> str:
     """Accuracy after the last update of both tasks of the temporal gate."""
     table = []
     for task in ("noise", "sines"):
-        if not (HERE / f"results/temporal_gate_{task}.csv").is_file():
-            continue  # the sines are not run again yet
         rows = read_csv(f"temporal_gate_{task}")
         last = max(row["update"] for row in rows)
         ends: dict[tuple[str, str], list[float]] = {}
