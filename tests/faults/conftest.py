@@ -10,6 +10,11 @@ import pytest
 from .support import call, tiny_options, tiny_text
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _traced_once(traced_once: None) -> None:
+    """These runs are the same few, stopped in many ways."""
+
+
 @pytest.fixture(scope="session")
 def text(once: Callable[..., Path]) -> Path:
     """A small text file; never changed."""
