@@ -138,7 +138,7 @@ def test_a_kill_at_any_call_of_a_save_loses_no_acknowledged_checkpoint(tmp_path:
     assert _saves(tmp_path, "numbered", first, 20) >= 2
 
 
-@pytest.mark.parametrize(("kills", "least"), [(8, 2), pytest.param(25, 5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "least"), [(5, 1), pytest.param(25, 5, marks=pytest.mark.slow)])
 def test_kills_at_random_instants_of_saves_lose_no_acknowledged_checkpoint(
     tmp_path: Path, kills: int, least: int
 ) -> None:

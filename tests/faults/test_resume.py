@@ -31,7 +31,6 @@ from jaxrnn.training.loop import Loop
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.values import TracedValues
-
 from tests.thinned import thinned
 
 from .support import (
