@@ -1,6 +1,7 @@
 """The examples of the documentation run as they stand, in an empty folder, and come to what the pages say.
 
-In each change most of them train for an epoch or some updates only, so that every line of theirs is run.
+In each change some of them train for three updates only, so that every line of theirs is run; the others, whose parts
+other tests train, are left to the slow tests.
 """
 
 import functools
@@ -21,7 +22,7 @@ MOST_LINES = 40
 
 def fit_shortly(fit: Any, *parts: Any, **options: Any) -> Any:
     """`jaxrnn.fit` of few updates."""
-    return fit(*parts, **options | ({"epochs": 6} if "patience" in options else {"epochs": None, "updates": 3}))
+    return fit(*parts, **options | {"epochs": None, "updates": 3})
 
 
 @pytest.fixture(params=["short", pytest.param("whole", marks=pytest.mark.slow)])
@@ -69,19 +70,21 @@ def test_a_gru_classifies_sequences_of_different_lengths_and_goes_on_where_it_wa
     assert Path("runs/classify/metrics.jsonl").is_file()
 
 
-def test_a_regression_says_numbers(run: Any, whole: bool) -> None:
+@pytest.mark.slow
+def test_a_regression_says_numbers(run: Any) -> None:
     ran = run("regress")
-    most = (0.005, 0.06) if whole else (0.1, 0.3)
-    assert ran.number("squared_error") < most[0] and ran.number("absolute_error") < most[1]
+    assert ran.number("squared_error") < 0.005 and ran.number("absolute_error") < 0.06
     assert ran.printed.endswith("(1, 30)\n")
 
 
-def test_a_cell_of_flax_is_trained(run: Any, whole: bool) -> None:
-    assert run("flax_cell").number("squared error") < (0.02 if whole else 2)  # 1/6 for a model that knows nothing
+@pytest.mark.slow
+def test_a_cell_of_flax_is_trained(run: Any) -> None:
+    assert run("flax_cell").number("squared error") < 0.02  # 1/6 for a model that knows nothing
 
 
-def test_any_optimizer_of_optax(run: Any, whole: bool) -> None:
-    assert run("any_optimizer").number("held out:") < (2.6 if whole else 5)
+@pytest.mark.slow
+def test_any_optimizer_of_optax(run: Any) -> None:
+    assert run("any_optimizer").number("held out:") < 2.6
 
 
 def test_a_sweep_of_six(run: Any, whole: bool) -> None:

@@ -101,7 +101,7 @@ def after(trainer):
     ("dtype", "dropped", "rtol"),
     thinned(
         [("float64", False, 1e-12), ("float64", True, 1e-12), ("float32", True, 1e-6)],
-        {("float64", False, 1e-12), ("float64", True, 1e-12)},
+        {("float64", False, 1e-12), ("float32", True, 1e-6)},
     ),
 )
 def test_two_devices_train_as_one_does(dtype, dropped, rtol):
@@ -150,6 +150,7 @@ assert_trees_close(four, one, rtol=1e-10)
 """
 
 
+@pytest.mark.slow  # the tests of two devices say the same of any number
 def test_four_devices_train_as_one_does_also_clipped_in_the_backward_loop():
     answer = call(code=AS_ONE, env={**os.environ, "JAX_NUM_CPU_DEVICES": "4"})
     assert answer.code == 0, answer.err

@@ -118,6 +118,7 @@ def test_a_peak_is_the_processes_own_and_stays():
     assert before + 190e6 < after < before + 250e6
 
 
+@pytest.mark.slow
 def test_processes_are_measured_and_ended(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     symbols = len(set(TEXT))

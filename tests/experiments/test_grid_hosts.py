@@ -59,6 +59,7 @@ def results(run):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow  # in each change tests/devices/test_hosts.py trains a run so
 def test_two_processes_give_the_results_of_one(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "true")  # this process keeps its own settings
     assert exit_code_of(app, [*OPTIONS, "--epochs", "2", "--run", str(tmp_path / "one")]) == 0

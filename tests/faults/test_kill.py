@@ -52,7 +52,7 @@ def _killed_at_random(run: Path, text: Path, kills: int, seed: int, updates: int
         process.send_signal(signal.SIGKILL)
         finish(process)
         in_save += _is_saving(run)
-    assert exit_code_of(app, ["train", str(text), *options]) == 0
+    assert exit_code_of(app, ["train", str(text), *tiny_options(run, updates=updates)]) == 0
     return while_training, in_save
 
 

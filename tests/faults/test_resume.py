@@ -780,6 +780,7 @@ def test_the_lock_of_a_dead_process_is_no_hindrance(half: Path, capsys: Any, fin
     assert_same_run(half, finished_run)
 
 
+@pytest.mark.slow  # `test_closed_streams.py` has one that is closed from the start
 def test_a_closed_output_does_not_end_the_run(text: Path, tmp_path: Path, finished_run: Path) -> None:
     run = tmp_path / "run"
     process = start(["train", str(text), *tiny_options(run)])
