@@ -3,11 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from filelock import FileLock
+
+from jaxrnn.training import members, trainer
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)  # for the tests that split a batch
@@ -65,6 +68,39 @@ def with_optimizations() -> Iterator[None]:
         switch(True)
         yield
         switch(not without)
+
+
+def _known(function: Callable, answers: dict[Any, Any]) -> Callable:
+    """A function that gives what it gave before for the same arguments; those without a hash are not looked up."""
+
+    def call(*given: Any, **named: Any) -> Any:
+        key = function, given, tuple(named.items())
+        try:
+            hash(key)
+        except TypeError:
+            return function(*given, **named)
+        if key not in answers:
+            answers[key] = function(*given, **named)
+        return answers[key]
+
+    return call
+
+
+_TRACED: dict[Any, Any] = {}
+
+
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """A training program is traced once in this process, whichever of its runs asks for it.
+
+    That is most of the time of a tiny run that is begun again and again. What is shared is the function of the model's
+    structure and the settings of the step; the state, of which it is a function, and the files are each run's own. Not
+    for tests that replace what is traced.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((trainer, "train_chunk_of"), (members, "lift"), (members, "jit_on")):
+            patch.setattr(module, name, _known(getattr(module, name), _TRACED))
+        yield
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.job import make_job
 from jaxrnn.training.member_runs import MemberResult, train_members
 from tests.fixtures import ends
+from tests.thinned import thinned
 
 pytestmark = pytest.mark.usefixtures("with_optimizations")
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -88,7 +89,7 @@ def assert_ended_as_then(name: str, directory: Path) -> None:
         assert all(np.abs(found - loss).min() < 1e-6 for loss in known[np.isfinite(known)])
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", thinned(RUNS, {"text_one_device", "documents"}))
 def test_a_run_begun_before_ends_as_it_would_have(name: str, copy_of: Any) -> None:
     run = copy_of(name)
     result = jaxrnn.resume(run, {"updates": UPDATES}, Progress(quiet=True))
@@ -122,6 +123,7 @@ def leaves_of_members(directory: Path) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow  # that of sequences, below, is read by the same code
 def test_a_text_population_begun_before_ends_as_it_would_have(copy_of: Any) -> None:
     directory = copy_of("text_population")
     results = trained_on("text_population", directory, validation_fraction=0.1, test_fraction=0.1)

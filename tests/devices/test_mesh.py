@@ -28,7 +28,7 @@ from jaxrnn.training.job import make_job
 from jaxrnn.training.run_devices import layout_of
 from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.values import TracedValues
-from tests.faults.support import assert_refused, call, finish, five_parts, rows_of, start, tiny_text
+from tests.faults.support import assert_refused, call, command, finish, five_parts, rows_of, start, tiny_text
 from tests.reference.stack_loop import random_values
 from tests.thinned import thinned
 from tests.trees import assert_trees_close, assert_trees_equal
@@ -101,7 +101,7 @@ def after(trainer):
     ("dtype", "dropped", "rtol"),
     thinned(
         [("float64", False, 1e-12), ("float64", True, 1e-12), ("float32", True, 1e-6)],
-        {("float64", False, 1e-12), ("float64", True, 1e-12)},
+        {("float64", False, 1e-12), ("float32", True, 1e-6)},
     ),
 )
 def test_two_devices_train_as_one_does(dtype, dropped, rtol):
@@ -141,18 +141,16 @@ def test_sequences_of_different_lengths_weigh_the_same_on_two_devices():
 
 
 AS_ONE = """
-import jax, numpy as np
+import jax
 import tests.devices.test_mesh as of
 from tests.trees import assert_trees_close
 assert jax.device_count() == 4
-plain, one, two, four = (of.limited(of.trainer("float64", devices, False), limit)
-                         for devices, limit in ((1, np.inf), (1, 0.04), (2, 0.04), (4, 0.04)))
-assert (np.abs(plain[1][1:] - one[1][1:]) > 1e-6).all()
-for split in (two, four):
-    assert_trees_close(split, one, rtol=1e-10)
+one, four = (of.limited(of.trainer("float64", devices, False), 0.04) for devices in (1, 4))
+assert_trees_close(four, one, rtol=1e-10)
 """
 
 
+@pytest.mark.slow  # the tests of two devices say the same of any number
 def test_four_devices_train_as_one_does_also_clipped_in_the_backward_loop():
     answer = call(code=AS_ONE, env={**os.environ, "JAX_NUM_CPU_DEVICES": "4"})
     assert answer.code == 0, answer.err
@@ -292,8 +290,8 @@ def test_a_run_keeps_the_devices_it_was_begun_with(tmp_path):
     assert five_parts(tmp_path / "one")["state"] != five_parts(tmp_path / "two")["state"]
 
 
-def test_a_split_that_does_not_divide_is_refused_by_the_command(tmp_path):
+def test_a_split_that_does_not_divide_is_refused_by_the_command(tmp_path, capsys):
     text = tmp_path / "text.txt"
     text.write_text(tiny_text())
-    answer = call("train", text, "--batch-size", "3", "--devices", "2", "--run", tmp_path / "run")
+    answer = command(capsys, "train", text, "--batch-size", "3", "--devices", "2", "--run", tmp_path / "run")
     assert_refused(answer, 2, "--devices 2 cannot share --batch-size 3")

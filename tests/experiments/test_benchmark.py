@@ -18,7 +18,6 @@ from experiments.benchmark.cell_worker import JaxrnnCells, serve
 from experiments.benchmark.cells import Worker, measure, table_row, target_lines
 from experiments.benchmark.cells_figure import save_figure
 from experiments.benchmark.timing import ROOT, in_rounds, interleaved_rates, median_ratio, seconds_of
-from jaxrnn.config import CELL_NAMES
 from jaxrnn.data.corpus import corpus_from_text
 
 TEXT = "to be or not to be, that is the question. " * 20
@@ -119,6 +118,7 @@ def test_a_peak_is_the_processes_own_and_stays():
     assert before + 190e6 < after < before + 250e6
 
 
+@pytest.mark.slow
 def test_processes_are_measured_and_ended(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     symbols = len(set(TEXT))
@@ -219,7 +219,7 @@ def test_every_target_has_its_row():
     assert aimed | set(benchmark_cells.SAMPLING_TARGETS) <= set(benchmark_cells.ROWS)
 
 
-@pytest.mark.parametrize("kind", [name for name in ("vanilla", "lstm") if name in CELL_NAMES])
+@pytest.mark.parametrize("kind", ["lstm", pytest.param("vanilla", marks=pytest.mark.slow)])
 def test_the_library_trains_and_writes(kind):
     corpus = corpus_from_text(TEXT)
     setting = CellSetting(kind, 4, 1, **TINY)

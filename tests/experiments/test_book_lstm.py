@@ -17,7 +17,7 @@ MILESTONES = (100, 200, 300)
 
 
 @pytest.fixture(scope="module")
-def call(tmp_path_factory):
+def call(tmp_path_factory, traced_once):
     text = tmp_path_factory.mktemp("text") / "book.txt"
     text.write_text(TEXT)
 

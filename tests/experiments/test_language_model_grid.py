@@ -38,8 +38,11 @@ def grid(directory, recipe=RECIPE, devices=1):
     return Grid(directory, recipe, devices, sample_length=10)
 
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, traced_once):
     """A grid of four members that was never stopped."""
     directory = tmp_path_factory.mktemp("grid")
     assert grid(directory).train(rows_of()) is None
@@ -143,26 +146,24 @@ def test_a_stop_request_leaves_what_the_same_command_goes_on_with(finished, tmp_
     assert without_seconds(tmp_path) == without_seconds(finished)
 
 
-def test_a_diverging_member_is_reported_and_the_rest_is_retrained_on_more(tmp_path, capsys):
-    rows = [row for row in rows_of(rates=[0.01, 10.0]) if row["seed"] == 0]
-    assert grid(tmp_path).train(rows, retrain=True) is None
-    found = {(row["learning_rate"], row["retrained"]): row for row in read_rows(tmp_path)}
-    assert found[10.0, False]["status"] == "diverged" and found[0.01, False]["status"] == "finished"
-    again = found[0.01, True]
-    assert again["epochs"] == found[0.01, False]["best_epoch"]
-    assert again["test_loss_nats"] != found[0.01, False]["test_loss_nats"]
-    assert "diverged" in capsys.readouterr().out
-
-
-def test_a_diverging_member_leaves_the_others_to_the_bit(finished, tmp_path):
+def test_a_diverging_member_is_reported_and_leaves_the_others_to_the_bit_which_are_retrained_on_more(
+    finished, tmp_path, capsys
+):
     """The same program with a rate of 10 in the place of two members."""
     wild = rows_of(rates=[RATES[0], 10.0])
-    assert grid(tmp_path).train(wild) is None
-    found = {(row["learning_rate"], row["seed"]): row for row in without_seconds(tmp_path)}
+    assert grid(tmp_path).train(wild, retrain=True) is None
+    rows = without_seconds(tmp_path)
+    found = {(row["learning_rate"], row["seed"]): row for row in rows if not row["retrained"]}
     assert [found[10.0, seed]["status"] for seed in (0, 1)] == ["diverged"] * 2
     calm = {(row["learning_rate"], row["seed"]): row for row in without_seconds(finished)}
     for seed in (0, 1):
         assert found[RATES[0], seed] == calm[RATES[0], seed]
+    again = {row["seed"]: row for row in rows if row["retrained"]}
+    assert again and all(row["learning_rate"] == RATES[0] for row in again.values())
+    for seed, row in again.items():
+        assert row["epochs"] == found[RATES[0], seed]["best_epoch"]
+        assert row["test_loss_nats"] != found[RATES[0], seed]["test_loss_nats"]
+    assert "diverged" in capsys.readouterr().out
     lines = (tmp_path / "results.csv").read_text().splitlines()
     assert sum(",diverged," in line for line in lines) == 2 and "diverged" not in (tmp_path / "table.md").read_text()
 
@@ -219,17 +220,24 @@ def test_killed_at_random_instants_no_member_is_lost_or_trained_twice(tmp_path):
 def test_the_linux_source_is_read_from_the_folder_of_texts_or_by_its_path(tmp_path, monkeypatch):
     (tmp_path / "linux_input.txt").write_text("int main(void) { return 0; }\n" * 40)
     monkeypatch.setenv("JAXRNN_DATA", str(tmp_path))
-    rows = member_rows(Recipe(text="linux"), ["lstm"], [1], [4], [0.01], [0.0], ["between"], [0])
     by_name = Grid(tmp_path / "run", dataclasses.replace(RECIPE, text="linux", characters=None, epochs=1), 1, 0)
     assert len(by_name.corpus) == 29 * 40
-    assert by_name.train(rows) is None
-    assert "| linux | 4 | lstm |" in (tmp_path / "run" / "table.md").read_text()
     by_path = Grid(tmp_path / "other", dataclasses.replace(RECIPE, text=str(tmp_path / "linux_input.txt")), 1)
     assert by_path.corpus.vocabulary.symbols == by_name.corpus.vocabulary.symbols
     monkeypatch.delenv("JAXRNN_DATA")
     monkeypatch.setattr("jaxrnn.data.known_texts._cache_folder", lambda: tmp_path / "empty")
     with pytest.raises(DataError, match="linux is not downloaded, as no checksum of it is known; place linux_input"):
         Grid(tmp_path / "run", dataclasses.replace(RECIPE, text="linux"), 1)
+
+
+@pytest.mark.slow
+def test_the_linux_source_has_its_own_row(tmp_path, monkeypatch):
+    (tmp_path / "linux_input.txt").write_text("int main(void) { return 0; }\n" * 40)
+    monkeypatch.setenv("JAXRNN_DATA", str(tmp_path))
+    rows = member_rows(Recipe(text="linux"), ["lstm"], [1], [4], [0.01], [0.0], ["between"], [0])
+    by_name = Grid(tmp_path / "run", dataclasses.replace(RECIPE, text="linux", characters=None, epochs=1), 1, 0)
+    assert by_name.train(rows) is None
+    assert "| linux | 4 | lstm |" in (tmp_path / "run" / "table.md").read_text()
 
 
 def test_figures_is_a_command(finished, tmp_path, capsys):

@@ -22,13 +22,16 @@ OPTIONS = ["--updates", str(UPDATES), "--hidden", "8", "--batch-size", "4", "--s
 LENGTHS = ["lengths", "--lengths", "3", "--cells", "vanilla", "lstm", "--stop-at-accuracy", "0", *OPTIONS]
 
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
+
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch):
     monkeypatch.setattr(palindromes, "use_compile_cache", lambda: None)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, traced_once):
     """A directory of four members of two cells that was never stopped."""
     directory = tmp_path_factory.mktemp("lengths")
     runs = PalindromeRuns(directory, 2, io.StringIO())
@@ -175,7 +178,7 @@ def test_means_and_spreads_are_those_of_numpy():
     assert "| gru | 5 | 0.1 | 2 | 0.900 +- 0.141 | 1.000 +- 0.000 | 0.50 | 0.50 |" in length_table(rows)
 
 
-@pytest.mark.parametrize("cell", ["vanilla", "lstm"])
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("vanilla", marks=pytest.mark.slow)])
 def test_every_step_gives_to_the_recurrent_gradient_and_the_last_alone_to_the_projections(cell):
     parts = gradient_through_each_step(dataclasses.replace(TINY, hidden=6, batch_size=5), cell, 5)
     assert parts["error"] < 1e-4  # the parts add up to the whole gradient, in float32

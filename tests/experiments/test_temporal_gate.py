@@ -37,11 +37,11 @@ def run(tmp_path, *arguments):
 
 def test_what_the_network_reads_beside_the_value():
     signal = Sines(6, 6.0, True)
-    values, times, classes = signal.draw(KEY, jnp.arange(4))
+    tasks = {feature: TimedTask(signal, feature) for feature in ("none", "time", "gap")}
+    draw = jax.jit(lambda: (signal.draw(KEY, jnp.arange(4)), [t.examples(KEY, jnp.arange(4)) for t in tasks.values()]))
+    (values, times, classes), found = draw()
     gaps = np.concatenate([np.zeros((1, 4)), np.diff(np.asarray(times), axis=0)])
-    for feature, beside in (("none", None), ("time", times), ("gap", gaps)):
-        task = TimedTask(signal, feature)
-        (features, told), targets = task.examples(KEY, jnp.arange(4))
+    for task, beside, ((features, told), targets) in zip(tasks.values(), (None, times, gaps), found, strict=True):
         assert features.shape == (6, 4, task.in_features) and targets.shape == (1, 4)
         np.testing.assert_array_equal(features[:, :, 0], values)
         np.testing.assert_array_equal(told, times)
@@ -160,6 +160,7 @@ def test_an_unknown_way_of_sampling_is_refused(tmp_path, capsys):
     assert "--sampling expects ways out of coarse, fine, random; got rare" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_speed_runs_to_its_end(tmp_path):
     numbers = run(tmp_path, "speed", "--rounds", "2", "--seconds", "0.02", *TINY)
     assert numbers["ratio"] > 0 and len(numbers["rates"]["LSTM"]) == 2

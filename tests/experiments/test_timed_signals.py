@@ -58,7 +58,7 @@ def test_sines_are_asked_whether_their_period_is_in_the_band(asynchronous):
     assert values.shape == times.shape == (60, 400) and set(np.unique(classes)) == {0, 1}
     assert 160 < classes.sum() < 240 and np.abs(values).max() <= 1
     in_band, others = np.linspace(5, 6, 41), np.concatenate([np.linspace(1.5, 4.9, 400), np.geomspace(6.2, 95, 400)])
-    for row in range(40):
+    for row in range(12):
         best = [
             min(fitted_residual(values[:, row], times[:, row], period)[0] for period in periods)
             for periods in (in_band, others)

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from .support import call, tiny_options, tiny_text
+from jaxrnn.cli import app
+from jaxrnn.terminal.command import exit_code_of
+
+from .support import tiny_options, tiny_text
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _traced_once(traced_once: None) -> None:
+    """These runs are the same few, stopped in many ways."""
 
 
 @pytest.fixture(scope="session")
@@ -18,10 +26,9 @@ def text(once: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(once: Callable[..., Path], text: Path) -> Path:
-    """A run of 120 updates that nothing disturbed, made by another process; never changed, only copied."""
+    """A run of 120 updates that nothing disturbed; never changed, only copied."""
 
     def make(run: Path) -> None:
-        answer = call("train", text, *tiny_options(run))
-        assert answer.code == 0, answer.err
+        assert exit_code_of(app, ["train", str(text), *tiny_options(run)]) == 0
 
     return once("finished", make)

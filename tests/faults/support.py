@@ -47,7 +47,7 @@ def tiny_options(run: Path, **changed: object) -> list[str]:
         "sample_every": 20,
         "sample_length": 40,
         "log_every": 10,
-        "checkpoint_every": 20,
+        "checkpoint_every": 60,  # a save takes longer than all its updates
         "seed": 3,
         "run": run,
     }

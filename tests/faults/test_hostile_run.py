@@ -182,10 +182,10 @@ def test_a_changed_record_is_not_taken_over_by_a_resumed_run(run: Path, capsys: 
 
 
 def test_a_checkpoint_of_an_earlier_version_is_read(run: Path, capsys: Any, finished_run: Path) -> None:
-    saved = load_checkpoint(run / "checkpoints", 100, readers_of(run))
+    saved = load_checkpoint(run / "checkpoints", 60, readers_of(run))
     known = {name: saved.metadata[name] for name in ("files", "config", "data")}
     assert {"vocabulary", "document_end", "reading"} <= set(saved.metadata)
-    save_checkpoint(run / "checkpoints", saved.state, 100, known, FORMAT, MAY_BE_NAN)
+    save_checkpoint(run / "checkpoints", saved.state, 60, known, FORMAT, MAY_BE_NAN)
     answer = command(capsys, "sample", run, "--length", 50)
     assert answer.code == 0 and len(answer.out) == 50
     assert command(capsys, "resume", run).code == 0
@@ -195,7 +195,7 @@ def test_a_checkpoint_of_an_earlier_version_is_read(run: Path, capsys: Any, fini
 def test_no_flipped_bit_of_a_vocabulary_gives_another_one(run: Path) -> None:
     path, generator = run / "vocabulary.json", random.Random(11)
     whole, symbols = path.read_bytes(), load_vocabulary(path).symbols
-    metadata = load_checkpoint(run / "checkpoints", 100, readers_of(run)).metadata
+    metadata = load_checkpoint(run / "checkpoints", 60, readers_of(run)).metadata
     refused = other_symbols = 0
     for _ in range(200):
         bit, damaged = generator.randrange(8 * len(whole)), bytearray(whole)
@@ -282,14 +282,14 @@ def test_nothing_that_a_terminal_obeys_is_printed(run: Path, text: Path, capsys:
         record["environment"]["versions"]["jaxlib"] = EVIL
 
     change(run, edit)
-    saved = load_checkpoint(run / "checkpoints", 100, readers_of(run))
+    saved = load_checkpoint(run / "checkpoints", 60, readers_of(run))
     extra = {name: saved.metadata[name] for name in ("files", "config", "data")}
     outputs = [command(capsys, "resume", run), command(capsys, "plot", run)]
     assert outputs[0].code == 0 and "jaxlib x\\x1b[2J\\u202e\\x9b31m\\nx -> " in outputs[0].err
     assert len(outputs[0].err.splitlines()) == 1
     extra["config"] |= {"init": EVIL, EVIL: EVIL}
     extra |= {"reading": {"encoding": EVIL}}
-    save_checkpoint(run / "checkpoints", saved.state, 100, extra, FORMAT, MAY_BE_NAN)
+    save_checkpoint(run / "checkpoints", saved.state, 60, extra, FORMAT, MAY_BE_NAN)
     outputs += [command(capsys, *arguments) for arguments in (["resume", run], ["sample", run])]
     change(run, lambda record: record["config"].update(task=EVIL))
     outputs += [command(capsys, *arguments) for arguments in (["resume", run], ["plot", run])]

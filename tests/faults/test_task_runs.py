@@ -33,7 +33,7 @@ OPTIONS: dict[str, object] = {
     "updates": 120,
     "validation_every": 40,
     "log_every": 10,
-    "checkpoint_every": 20,
+    "checkpoint_every": 60,
     "seed": 3,
     "devices": 1,
 }

@@ -191,8 +191,8 @@ def _flip_bits(directory: Path, flips: int, seed: int) -> dict[str, int]:
 
 
 def test_no_flipped_bit_is_silent(copy: Path) -> None:
-    counts = _flip_bits(copy, 200, seed=5)
-    assert counts["silent"] == 0 and counts["noticed"] > 60, counts
+    counts = _flip_bits(copy, 60, seed=5)
+    assert counts["silent"] == 0 and counts["noticed"] > 18, counts
 
 
 @pytest.mark.slow
@@ -250,7 +250,7 @@ for update in (10, 20):
 assert_as_before()
 checkpoint.load_checkpoint(root, 20, saved.READERS)
 assert_as_before()
-print(saved._flip_bits(root, 200, seed=5)["noticed"])
+print(saved._flip_bits(root, 30, seed=5)["noticed"])
 assert_as_before()
 save = saved.checkpoints._read
 def damaged(path, update, wanted):
@@ -258,7 +258,7 @@ def damaged(path, update, wanted):
         data.write_bytes(data.read_bytes()[:-9])
     return save(path, update, wanted)
 saved.checkpoints._read = damaged
-for update in range(30, 40):
+for update in (30, 31, 32):
     try:
         saved.save(root, saved.make_state(update), update)
         raise SystemExit("saved")
@@ -275,7 +275,7 @@ assert_as_before()
 def test_damage_is_met_in_silence_and_the_process_stays_as_it_was(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", LATE, tmp_path / "checkpoints"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert int(done.stdout) > 60
+    assert int(done.stdout) > 9
 
 
 # C2, C3, C4: cut, zeroed and missing files.
@@ -564,12 +564,12 @@ def _failing(call: Callable, at: int, number: int, count: Iterator[int]) -> Call
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("number", [errno.ENOSPC, pytest.param(errno.EIO, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("number", "step"), [(errno.ENOSPC, 3), pytest.param(errno.EIO, 1, marks=pytest.mark.slow)])
 def test_an_error_at_any_call_of_a_save_is_reported_and_loses_nothing(
-    saved: Path, tmp_path: Path, name: str, number: int
+    saved: Path, tmp_path: Path, name: str, number: int, step: int
 ) -> None:
     failed, copy = 0, tmp_path / "checkpoints"
-    for at in range(100):
+    for at in range(0, 100, step):
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(saved, copy)
         count = iter(range(10**6))

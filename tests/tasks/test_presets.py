@@ -96,15 +96,19 @@ def test_the_command_trains_what_its_options_say_and_else_its_recipe(
         assert seen[-1] == TrainConfig(**expected), arguments
 
 
-def test_a_small_text_lowers_what_nobody_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_small_text_lowers_what_nobody_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:  # what cannot be trained is refused by then
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxrnn.training.trainer.Trainer.begin", stop)
     text = tmp_path / "small.txt"
     text.write_text("abcd " * 60, encoding="utf-8")  # 300 characters: 285 to train on and 15 to validate
     lowered, note = fit_to_text(TrainConfig(**PRESETS["minute"].settings).to_json(), 300, ())
     assert (lowered["batch_size"], lowered["bptt_length"]) == (4, 14)
     assert "--batch-size 4, not 32" in note and "--bptt-length 14, not 64" in note
-    assert (
-        exit_code_of(app, ["train", str(text), "--updates", "1", "--run", str(tmp_path / "run"), "--hidden", "3"]) == 0
-    )
+    assert exit_code_of(app, ["train", str(text), "--run", str(tmp_path / "run"), "--hidden", "3"]) == 130
     assert "--batch-size 4, not 32" in capsys.readouterr().out
     assert exit_code_of(app, ["train", str(text), "--batch-size", "32", "--bptt-length", "64"]) == 2
     assert "in each of 32 streams" in capsys.readouterr().err
