@@ -54,19 +54,25 @@ def test_openness_has_the_derivatives_of_differences(leak, float64):
     times = jnp.asarray(np.random.default_rng(0).uniform(-50.0, 200.0, 500))
     here = {"period": 6.1, "shift": 3.3, "open_ratio": 0.45}
 
+    @quick_jit
+    def value_and_slopes(here):
+        def k(here):
+            return openness(times, **here, leak=leak)
+
+        return k(here), jax.jacfwd(k)(here)
+
     def at(name, value):
-        return openness(times, **{**here, name: value}, leak=leak)
+        return value_and_slopes({**here, name: value})[0]
 
     phase = ((np.array(times) - 3.3) % 6.1) / 6.1
     smooth = np.min(np.abs(phase[:, None] - np.array([0.0, 0.225, 0.45, 1.0])), axis=1) > 1e-4
     assert smooth.sum() > 450
+    slopes = value_and_slopes(here)[1]
     for name, value in here.items():
-        exact = jax.jacfwd(lambda v, name=name: at(name, v))(jnp.asarray(value))
         difference = (at(name, value + 1e-6) - at(name, value - 1e-6)) / 2e-6
-        np.testing.assert_allclose(exact[smooth], difference[smooth], rtol=1e-6, atol=1e-6)
-    by_period = jax.jacfwd(lambda v: at("period", v))(jnp.asarray(6.1))
+        np.testing.assert_allclose(slopes[name][smooth], difference[smooth], rtol=1e-6, atol=1e-6)
     open_late = (np.array(times) > 150) & (phase < 0.45)
-    assert np.abs(by_period[open_late]).min() > 2 * 140 / 6.1**2 / 0.45  # 20 periods and more were passed
+    assert np.abs(slopes["period"][open_late]).min() > 2 * 140 / 6.1**2 / 0.45  # 20 periods and more were passed
 
 
 # A stream counts its steps in float32, which holds whole numbers up to 2^24 = 16,777,216.
@@ -127,8 +133,9 @@ def test_a_closed_unit_keeps_c_and_h_bitwise_and_lets_no_nan_in(rng):
     carry = random_carry(cell, BATCH, rng)._replace(steps=jnp.full((BATCH, 1), 3.0, jnp.float32))
     carry = carry._replace(c=carry.c.at[0, 0].set(-0.0), h=carry.h.at[1, 1].set(-0.0))
     x = random_window(cell, "dense", 1, BATCH, rng)[0]
+    step = quick_jit(lambda x: cell(carry, x))
     for given in (x, jnp.full_like(x, jnp.nan)):
-        new, y = cell(carry, given)
+        new, y = step(given)
         assert_trees_equal((new.c, new.h, y), (carry.c, carry.h, carry.h))
         np.testing.assert_array_equal(new.steps, carry.steps + 1)
 
@@ -195,12 +202,13 @@ def test_gradients_of_the_timing_agree_with_differences(float64, rng):
     def loss(params):
         return jnp.sum(d_ys * unroll(nnx.merge(graphdef, nnx.State(params)), xs, carry, engine="scan")[1])
 
-    params, value = params_of(cell), quick_jit(loss)
-    gradients = quick_jit(jax.grad(loss))(params)
+    params, value_and_gradients = params_of(cell), quick_jit(jax.value_and_grad(loss))
+    gradients = value_and_gradients(params)[1]
     for name in ("log_period", "shift", "open_logit"):
         for unit in range(2):
             up, down = ({**params, name: params[name].at[unit].add(step)} for step in (1e-6, -1e-6))
-            assert float(gradients[name][unit]) == pytest.approx(float(value(up) - value(down)) / 2e-6, rel=1e-5)
+            difference = float(value_and_gradients(up)[0] - value_and_gradients(down)[0]) / 2e-6
+            assert float(gradients[name][unit]) == pytest.approx(difference, rel=1e-5)
 
 
 def test_starting_values_lie_in_their_ranges():
@@ -216,7 +224,7 @@ def test_times_stay_in_float32_when_parameters_are_smaller():
     cell = TemporalGateLSTMCell(3, 4, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     carry = cell.initial_carry(2)
     assert carry.steps.dtype == cell.log_period[...].dtype == jnp.float32
-    carry, h = cell(carry._replace(steps=carry.steps + 1000.0), jnp.ones((2, 3), jnp.bfloat16))
+    carry, h = quick_jit(cell)(carry._replace(steps=carry.steps + 1000.0), jnp.ones((2, 3), jnp.bfloat16))
     assert carry.c.dtype == h.dtype == jnp.bfloat16
     np.testing.assert_array_equal(carry.steps, [[1001.0], [1001.0]])
 

@@ -70,20 +70,33 @@ def drawn(name, kind, dtype):
     return draw(name, kind, dtype, np.random.default_rng(7))
 
 
-@pytest.mark.parametrize("name", thinned(NAMES, {"vanilla", "lstm", "gru-reset-before", "temporal-gate-lstm"}))
-def test_engines_equal_reference_under_jit_and_split_over_devices(name, float64):
+@functools.cache
+def by_reference(name):
     cell, arguments = drawn(name, "ids", jnp.float64)
-    expected = quick_jit(values_and_gradients(cell, "reference"))(*arguments)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(expected["params"]):
+    return quick_jit(values_and_gradients(cell, "reference"))(*arguments)
+
+
+# Vanilla: `test_engines.py`; LSTM and GRU: `test_window_options.py`; the first also split, and members, below.
+@pytest.mark.parametrize("name", thinned(NAMES, {"temporal-gate-lstm"}))
+def test_engines_equal_reference_under_jit(name, float64):
+    cell, arguments = drawn(name, "ids", jnp.float64)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(by_reference(name)["params"]):
         assert np.abs(leaf).max() > 1e-6, f"nothing depends on {jax.tree_util.keystr(path)}"
     for engine in set(engines_of(cell)) - {"reference"}:
-        run = values_and_gradients(cell, engine)
-        assert_trees_close(quick_jit(run)(*arguments), expected, rtol=1e-10)
-        split = jax.device_get(quick_jit(split_over_devices(run))(*arguments))
-        assert_trees_close(split, expected, rtol=1e-10)
+        ours = quick_jit(values_and_gradients(cell, engine))(*arguments)
+        assert_trees_close(ours, by_reference(name), rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", thinned(NAMES, {"lstm", "gru-reset-before"}))
+def test_engines_equal_reference_split_over_devices(name, float64):
+    """What splits the batch knows nothing of the cell: of one on all engines, and of one with a product of its own."""
+    cell, arguments = drawn(name, "ids", jnp.float64)
+    for engine in set(engines_of(cell)) - {"reference"}:
+        split = quick_jit(split_over_devices(values_and_gradients(cell, engine)))(*arguments)
+        assert_trees_close(jax.device_get(split), by_reference(name), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", thinned(NAMES, {"lstm"}))
 def test_members_under_vmap_equal_each_member_by_the_reference(name, float64, rng):
     each = [draw(name, "dense", jnp.float64, rng) for _ in range(MEMBERS)]
     cell = each[0][0]
@@ -97,7 +110,8 @@ def test_members_under_vmap_equal_each_member_by_the_reference(name, float64, rn
             assert_trees_close(mine, expected[member], rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", thinned(NAMES, {"vanilla", "gru", "lstm-layer-norm", "lstm-multiplicative"}))
+# Vanilla and GRU in float32: `test_engines.py`.
+@pytest.mark.parametrize("name", thinned(NAMES, {"lstm-layer-norm", "lstm-multiplicative"}))
 def test_engines_equal_reference_in_float32(name):
     cell, arguments = drawn(name, "ids", jnp.float32)
     expected, *others = (

@@ -21,8 +21,8 @@ from tests.reference.vanilla import unroll_vanilla
 from tests.thinned import thinned
 from tests.trees import assert_trees_close
 
-T, B, F, H, C = 5, 3, 4, 3, 2
-LENGTHS = np.array([5, 2, 4])
+T, B, F, H, C = 4, 3, 4, 3, 2
+LENGTHS = np.array([4, 2, 3])
 RATE = 0.4
 
 

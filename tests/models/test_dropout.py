@@ -118,12 +118,12 @@ def gradients_and_results(run, params, carries, weights):
 @pytest.mark.parametrize(
     ("sites", "kind", "options", "per_window"),
     [
-        (("input",), "ids", {}, False),
+        pytest.param(("input",), "ids", {}, False, marks=pytest.mark.slow),
         pytest.param(("input",), "dense", {"skip_connections": True}, True, marks=pytest.mark.slow),
-        (("between",), "ids", {"layers": 3}, False),
+        pytest.param(("between",), "ids", {"layers": 3}, False, marks=pytest.mark.slow),
         (("output",), "ids", {"layers": 1}, False),
-        (("recurrent",), "ids", {}, False),
-        pytest.param(SITES, "ids", {"skip_connections": True}, False, marks=pytest.mark.slow),
+        pytest.param(("recurrent",), "ids", {}, False, marks=pytest.mark.slow),
+        (SITES, "ids", {"skip_connections": True}, False),
         (SITES, "dense", {}, True),
     ],
 )

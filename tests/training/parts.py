@@ -18,6 +18,9 @@ from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.terminal.progress import Progress
 
 UPDATES, CHECKPOINT_EVERY = 60, 20
+# One each, since a program of another optimizer is another program.
+ADAM, INJECTED = optax.adam(0.01), optax.inject_hyperparams(optax.adam)(0.1)
+CLIPPED = optax.chain(optax.clip(1.0), ADAM)
 
 
 class MinimalGatedCell(jaxrnn.Cell):
@@ -82,12 +85,12 @@ def fit_of(kind: str, run: Path | None, **changed: Any) -> Any:
     if kind == "cell":
         text = jaxrnn.Text(corpus_from_text("abcd dcba bad " * 20), bptt_length=5, batch_size=3)
         options = {"sample_every": 25, "sample_length": 10, **options}
-        return jaxrnn.fit(own_cell, text, optax.chain(optax.clip(1.0), optax.adam(0.01)), **options)
+        return jaxrnn.fit(own_cell, text, CLIPPED, **options)
     if kind == "members":
         options["members"] = [{"seed": 1, "learning_rate": 0.01}, {"seed": 2, "learning_rate": 0.003}]
-        return jaxrnn.fit(mean_taking, array_task(), optax.inject_hyperparams(optax.adam)(0.1), **options)
+        return jaxrnn.fit(mean_taking, array_task(), INJECTED, **options)
     options = {"validation": array_task(), **options}
-    return jaxrnn.fit(mean_taking, array_task(), optax.adam(0.01), **options)
+    return jaxrnn.fit(mean_taking, array_task(), ADAM, **options)
 
 
 if __name__ == "__main__":  # killed by itself at an update that nothing was saved at, without a warning to anybody

@@ -20,6 +20,8 @@ from jaxrnn.training.trainer import Trainer
 from tests.faults.support import assert_same_run, command, tiny_options, tiny_text
 from tests.trees import assert_trees_equal
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 WINDOWS, K = 11, 4  # windows an epoch, and of a block: the last one holds three
 
 
@@ -45,7 +47,7 @@ def copied(state: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.copy(), state)
 
 
-@pytest.mark.usefixtures("with_optimizations")
+@pytest.mark.optimized
 def test_every_update_reads_its_own_window_wherever_it_goes_on(documents, monkeypatch, rng):
     few_windows_a_block(monkeypatch, 5, 4)
     whole, blocks = trainer_of("memory", documents), trainer_of("disk", documents)

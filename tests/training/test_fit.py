@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import subprocess
@@ -23,11 +24,15 @@ from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.job import make_job
-from tests.training.parts import MeanTaking, MinimalGatedCell, array_task, arrays, fit_of, mean_taking, own_cell
+from tests.thinned import thinned
+from tests.training.parts import ADAM, MeanTaking, MinimalGatedCell, array_task, arrays, fit_of, mean_taking, own_cell
 from tests.trees import assert_trees_equal
+
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 KINDS = ["cell", "arrays", "members"]
 QUIET: dict[str, Any] = {"progress": Progress(quiet=True), "log_every": 1}
+STILL = optax.sgd(0.0)  # learns nothing
 
 
 def state_of(result: Any, member: int) -> Any:
@@ -40,14 +45,33 @@ def rows_in(directory: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in json.loads(line).items() if not k.endswith("_per_second")} for line in lines]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_fit_goes_on_as_if_it_never_was(kind: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """The fit of a kind that never stopped."""
+    return functools.cache(lambda kind: fit_of(kind, tmp_path_factory.mktemp("whole") / kind))
+
+
+def die(update: int, trainer: Any) -> None:
+    """Stands for a kill: nothing is saved."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("kind", "by_signal"),
+    thinned([(kind, by_signal) for kind in KINDS for by_signal in (True, False)], {("members", True), ("cell", False)}),
+)
+def test_a_killed_fit_goes_on_as_if_it_never_was(
+    kind: str, by_signal: bool, whole_of: Callable[[str], Any], tmp_path: Path
+) -> None:
     """Parameters, optimizer, variables, order of the batches, log and samples; killed at 33, saved at 20."""
-    whole = fit_of(kind, tmp_path / "whole")
-    command = [sys.executable, "-m", "tests.training.parts", kind, str(tmp_path / "killed"), "33"]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert killed.returncode == -9, killed.stderr
-    again = fit_of(kind, tmp_path / "killed")
+    if by_signal:
+        command = [sys.executable, "-m", "tests.training.parts", kind, str(tmp_path / "killed"), "33"]
+        killed = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert killed.returncode == -9, killed.stderr
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            fit_of(kind, tmp_path / "killed", callbacks=[([33], die)])
+    whole, again = whole_of(kind), fit_of(kind, tmp_path / "killed")
     assert again.updates == whole.updates and again.ends == ["finished"] * len(whole.updates)
     for member, (one, other) in enumerate(zip(whole.directories, again.directories, strict=True)):
         assert_trees_equal(state_of(again, member), state_of(whole, member))
@@ -56,9 +80,9 @@ def test_a_killed_fit_goes_on_as_if_it_never_was(kind: str, tmp_path: Path) -> N
             assert (one / "samples.txt").read_bytes() == (other / "samples.txt").read_bytes()
 
 
-def test_members_are_the_fits_alone() -> None:
+def test_members_are_the_fits_alone(whole_of: Callable[[str], Any]) -> None:
     """With their own seeds and injected rates; the sequences of each epoch are those of its own seed."""
-    together = fit_of("members", None)
+    together = whole_of("members")
     for member, (seed, rate) in enumerate([(1, 0.01), (2, 0.003)]):
         alone = jaxrnn.fit(
             mean_taking, array_task(), optax.inject_hyperparams(optax.adam)(rate), updates=60, seed=seed, **QUIET
@@ -100,13 +124,13 @@ def test_a_users_cell_is_trained_as_one_by_name() -> None:
 def seen_rows(task: jaxrnn.Arrays, updates: int, seed: int = 0) -> list[list[int]]:
     """Which sequences each update reads, told by a model whose loss is a sequence's own number."""
     objective, streams = task.objective, task.streams()
-    trainer = jaxrnn.Trainer(mean_taking, task, optax.sgd(0.0), updates=1, seed=seed)
-    seen = []
+    trainer = jaxrnn.Trainer(logits_of(np.zeros((3, 2))), task, STILL, updates=1, seed=seed)
+    batch_of_state, seen = jax.jit(objective.batch, static_argnums=3), []
     for _ in range(updates):
         trainer.advance(1)
         state = trainer.state()
         window = (int(state.update) - 1) % task.windows_per_epoch
-        batch = objective.batch(jax.random.key(0), state._replace(window=jnp.int32(window)), streams, jnp.float32)
+        batch = batch_of_state(jax.random.key(0), state._replace(window=jnp.int32(window)), streams, jnp.float32)
         numbers = np.asarray(batch.inputs)[0, :, 0]
         seen.append([int(n) for n, weight in zip(numbers, np.asarray(batch.weights)[0], strict=True) if weight])
     return seen
@@ -122,20 +146,21 @@ def test_each_epoch_reads_every_sequence_once_in_an_order_of_its_own() -> None:
     assert list(itertools.chain(*seen_rows(task, 3, seed=1))) != first
 
 
-def logits_of(weights: np.ndarray) -> Callable[[nnx.Rngs], nnx.Module]:
+class Linear(nnx.Module):
     """A model without recurrence: logits_t = x_t W."""
 
-    class Linear(nnx.Module):
-        def __init__(self) -> None:
-            self.W = nnx.Param(jnp.asarray(weights, jnp.float32))
+    def __init__(self, weights: np.ndarray) -> None:
+        self.W = nnx.Param(jnp.asarray(weights, jnp.float32))
 
-        def initial_carry(self, batch_size: int) -> tuple:
-            return ()
+    def initial_carry(self, batch_size: int) -> tuple:
+        return ()
 
-        def __call__(self, xs: jax.Array, carry: tuple) -> tuple[jax.Array, tuple]:
-            return xs @ self.W[...], carry
+    def __call__(self, xs: jax.Array, carry: tuple) -> tuple[jax.Array, tuple]:
+        return xs @ self.W[...], carry
 
-    return lambda rngs: Linear()
+
+def logits_of(weights: np.ndarray) -> Callable[[nnx.Rngs], nnx.Module]:
+    return lambda rngs: Linear(weights)
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:
@@ -164,9 +189,8 @@ def test_the_loss_is_the_weighted_mean_over_scored_steps(each_step: bool, weight
                 losses.append(-log_odds(inputs[row, step] @ W)[target])
                 weights.append(of_class[target])
     expected = np.average(losses, weights=weights)
-    trainer = jaxrnn.Trainer(logits_of(W), task, optax.sgd(0.1), updates=1)
+    trainer = jaxrnn.Trainer(logits_of(W), task, STILL, updates=1)
     np.testing.assert_allclose(trainer.advance(1)[0].loss, [expected], rtol=1e-5)
-    trainer = jaxrnn.Trainer(logits_of(W), task, optax.sgd(0.0), updates=1)
     np.testing.assert_allclose(trainer.evaluate(task, checkpoint="latest")["loss_nats"], expected, rtol=1e-5)
 
 
@@ -177,7 +201,7 @@ def test_a_regression_is_the_mean_squared_error_and_predicts_numbers() -> None:
     metrics = {"mean_error": lambda outputs, targets: jnp.abs(outputs[..., 0] - targets)}
     task = jaxrnn.Arrays(inputs, targets, lengths=lengths, batch_size=3, metrics=metrics)
     answers = np.array([inputs[row, length - 1] @ W[:, 0] for row, length in enumerate(lengths)])
-    trainer = jaxrnn.Trainer(logits_of(W), task, optax.sgd(0.0), updates=1)
+    trainer = jaxrnn.Trainer(logits_of(W), task, STILL, updates=1)
     told = trainer.evaluate(task)
     assert {name: type(value) for name, value in told.items()} == dict.fromkeys(told, float) | {"sequences": int}
     np.testing.assert_allclose(told["squared_error"], ((answers - targets) ** 2).mean(), rtol=1e-5)
@@ -189,7 +213,7 @@ def test_a_regression_is_the_mean_squared_error_and_predicts_numbers() -> None:
 
 def test_classes_are_predicted_with_their_probabilities() -> None:
     of, W = arrays(), np.random.default_rng(1).normal(size=(3, 2))
-    trainer = jaxrnn.Trainer(logits_of(W), array_task(), optax.sgd(0.0), updates=1)
+    trainer = jaxrnn.Trainer(logits_of(W), array_task(), STILL, updates=1)
     predicted = trainer.predict(of["inputs"], of["lengths"])
     last = np.array([row[length - 1] for row, length in zip(of["inputs"], of["lengths"], strict=True)])
     assert predicted.probabilities is not None
@@ -255,19 +279,14 @@ def batch_of(update: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_stream_is_exact_over_a_restart_as_a_function_and_as_an_iterator(tmp_path: Path) -> None:
     options: dict[str, Any] = {"checkpoint_every": "20", **QUIET}
-    adam = optax.adam(0.01)
-    whole = jaxrnn.fit(mean_taking, jaxrnn.Stream(batch_of, classes=2), adam, updates=50, **QUIET)
+    whole = jaxrnn.fit(mean_taking, jaxrnn.Stream(batch_of, classes=2), ADAM, updates=50, **QUIET)
     assert len(whole.rows[0]) == 50
-
-    def die(update: int, trainer: Any) -> None:
-        raise KeyboardInterrupt
-
     for name, make in (("function", lambda: batch_of), ("iterator", Counting)):
         with pytest.raises(KeyboardInterrupt):
             task = jaxrnn.Stream(make(), classes=2)
-            jaxrnn.fit(mean_taking, task, adam, updates=50, run=tmp_path / name, callbacks=[([33], die)], **options)
+            jaxrnn.fit(mean_taking, task, ADAM, updates=50, run=tmp_path / name, callbacks=[([33], die)], **options)
         task = jaxrnn.Stream(make(), classes=2)
-        again = jaxrnn.fit(mean_taking, task, adam, updates=50, run=tmp_path / name, **options)
+        again = jaxrnn.fit(mean_taking, task, ADAM, updates=50, run=tmp_path / name, **options)
         assert_trees_equal(state_of(again, 0).params, state_of(whole, 0).params)
         assert [row["train/loss_nats"] for row in rows_in(tmp_path / name)] == [
             row["train/loss_nats"] for row in whole.rows[0]
@@ -338,10 +357,10 @@ def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path) -> 
         return Mean_Taking(3, 2, rngs=rngs)
 
     tried: list[tuple[Any, Any, Any, str]] = [
-        (twice, array_task(), optax.adam(0.01), "other parts"),
+        (twice, array_task(), ADAM, "other parts"),
         (mean_taking, array_task(), optax.adam(0.02), "other parts"),
-        (mean_taking, other, optax.adam(0.01), "not the data"),
-        (mean_taking, array_task(batch_size=4), optax.adam(0.01), "other settings"),
+        (mean_taking, other, ADAM, "not the data"),
+        (mean_taking, array_task(batch_size=4), ADAM, "other settings"),
     ]
     for model, task, optimizer, said in tried:
         options = {"updates": 9, "run": run, "validation": array_task(), "checkpoint_every": "20", **QUIET}
@@ -377,12 +396,13 @@ def test_a_run_opens_with_its_model_and_without_it_shows_its_numbers(tmp_path: P
 def test_training_begins_from_given_parameters_and_leaves_them_alone() -> None:
     model = MeanTaking(3, 2, rngs=nnx.Rngs(7))
     before = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(model, nnx.Param)))
-    trainer = jaxrnn.Trainer(model, array_task(), optax.sgd(0.1), updates=5)
+    sgd = optax.sgd(0.1)
+    trainer = jaxrnn.Trainer(model, array_task(), sgd, updates=5)
     assert_trees_equal(jax.tree.map(np.asarray, trainer.state().params), before)
     trainer.advance(5)
     assert_trees_equal(jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(model, nnx.Param))), before)
     assert float(trainer.state().variables["mean"][0]) != 0
-    begun = jaxrnn.Trainer(mean_taking, array_task(), optax.sgd(0.1), updates=5, init_from=before)
+    begun = jaxrnn.Trainer(mean_taking, array_task(), sgd, updates=5, init_from=before)
     begun.advance(5)
     assert_trees_equal(begun.state().params, trainer.state().params)
 

@@ -24,18 +24,20 @@ from jaxrnn.training.start import train
 from jaxrnn.training.trainer import Trainer
 from tests.trees import assert_trees_equal
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 TEXT = "".join(random.Random(1).choices("abcd ", k=900))
 CORPUS = corpus_from_text(TEXT)
 CONFIG = TrainConfig(
-    hidden=4, bptt_length=5, sample_every=0, log_every=1, checkpoint_every="4", validation_every=7, learning_rate=0.3,
+    hidden=4, bptt_length=5, sample_every=0, log_every=1, checkpoint_every="50", validation_every=7, learning_rate=0.3,
     init_scale=0.5, updates=23, devices="1",
 )  # fmt: skip
 QUIET = Progress(quiet=True)
 
 
-def trained(run: Path, updates: int, at: Any = None) -> Path:
+def trained(run: Path, updates: int, at: Any = None, **options: Any) -> Path:
     callbacks = [([update], lambda _, trainer, call=call: call(trainer)) for update, call in (at or {}).items()]
-    train(dataclasses.replace(CONFIG, updates=updates), run, QUIET, CORPUS, callbacks)
+    train(dataclasses.replace(CONFIG, updates=updates, **options), run, QUIET, CORPUS, callbacks)
     return run
 
 
@@ -103,7 +105,7 @@ def test_a_run_that_was_killed_before_its_first_choice_has_a_best_and_goes_on(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "run", 23, {6: kill})
+        trained(tmp_path / "run", 23, {6: kill}, checkpoint_every="4")
     smooth = open_run(whole).metrics["train/smooth_loss_nats"]
     state = open_run(tmp_path / "run").state
     assert (int(state.update), int(state.best_update)) == (4, int(np.argmin(smooth[:4])) + 1)

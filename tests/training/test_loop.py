@@ -24,6 +24,8 @@ from jaxrnn.training.job import make_model
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.start import train
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 SEED, HIDDEN, WINDOW, CHARACTERS, HELD_OUT, PATIENCE = 3, 8, 25, 300, 39, 2
 WINDOWS = (CHARACTERS - HELD_OUT - 1) // 2 // WINDOW  # an epoch of two streams
 

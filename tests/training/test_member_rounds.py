@@ -24,11 +24,13 @@ from jaxrnn.training.trainer import Trainer
 from tests.thinned import thinned
 from tests.training.populations import WINDOWS, assert_same_run, damage, places, text_members, text_of, trained
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 EPOCHS = 4
 
 
 class Halved(NamedTuple):
-    """Five members, saved at each epoch, of which successive halving stops two after the second."""
+    """Three members, saved at each epoch, of which successive halving stops one after the second."""
 
     configs: list[TrainConfig]
     root: Path
@@ -40,7 +42,7 @@ class Halved(NamedTuple):
 def halved(tmp_path_factory: pytest.TempPathFactory) -> Halved:
     """Trained to the end, and again until it was asked to stop after the second and after the third epoch."""
     root = tmp_path_factory.mktemp("halved")
-    configs = text_members(text_of(root), epochs=EPOCHS, checkpoint_every=str(WINDOWS))
+    configs = text_members(text_of(root), epochs=EPOCHS, checkpoint_every=str(WINDOWS))[:3]
     results = trained(configs, root / "whole", halving=True)
     assert results is not None
     stopped = {}
@@ -77,27 +79,27 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
 def assert_ends_as_never_stopped(halved: Halved, root: Path) -> None:
     assert repr(trained(halved.configs, root, halving=True)) == repr(halved.results)
-    for member, expected in zip(places(root, 5), places(halved.root, 5), strict=True):
+    for member, expected in zip(places(root, 3), places(halved.root, 3), strict=True):
         assert_same_run(member, expected)
     assert read_json(root / "rounds.json") == read_json(halved.root / "rounds.json")
 
 
 def test_halving_stops_the_worse_ones(halved: Halved) -> None:
     ends = [(result.end, result.epochs) for result in halved.results]
-    assert sorted(ends) == [("finished", 4)] * 3 + [("stopped", 2)] * 2
-    at_2 = [float(open_run(run).state.early_stopping.losses[-1]) for run in places(halved.stopped[2], 5)]
-    best_at_2 = [float(open_run(run).state.early_stopping.best) for run in places(halved.stopped[2], 5)]
-    assert {n for n, end in enumerate(ends) if end[1] == 2} == set(sorted(range(5), key=best_at_2.__getitem__)[3:])
+    assert sorted(ends) == [("finished", 4)] * 2 + [("stopped", 2)]
+    at_2 = [float(open_run(run).state.early_stopping.losses[-1]) for run in places(halved.stopped[2], 3)]
+    best_at_2 = [float(open_run(run).state.early_stopping.best) for run in places(halved.stopped[2], 3)]
+    assert {n for n, end in enumerate(ends) if end[1] == 2} == {max(range(3), key=best_at_2.__getitem__)}
     assert all(low <= last for low, last in zip(best_at_2, at_2, strict=True))
 
 
 def test_what_was_stopped_is_saved_and_goes_on(halved: Halved, tmp_path: Path, begun: list[list[int]]) -> None:
     noted = read_json(halved.stopped[3] / "rounds.json")
     out = [number for number, result in enumerate(halved.results) if result.epochs == 2]
-    expected = [30 if number in out else 45 for number in range(5)]
+    expected = [30 if number in out else 45 for number in range(3)]
     assert list(noted["updates"].values()) == expected
     assert noted["stopped"] == {f"m{number}": 30 for number in out}
-    for run, update in zip(places(halved.stopped[3], 5), expected, strict=True):
+    for run, update in zip(places(halved.stopped[3], 3), expected, strict=True):
         assert checkpoint_updates(run / "checkpoints")[-1] == update
     shutil.copytree(halved.stopped[3], tmp_path / "run")
     assert_ends_as_never_stopped(halved, tmp_path / "run")
@@ -130,7 +132,7 @@ def saving(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, int], No
 def test_after_a_kill_between_two_saves_all_go_back_to_the_last_round(
     halved: Halved, tmp_path: Path, begun: list[list[int]], saving: Any, at: int, goes_on: int
 ) -> None:
-    """The first round of all, and the one in which two were stopped: some of them are saved, some are not."""
+    """The first round of all, and the one in which one was stopped: some are saved, one is not."""
 
     def kill(member: int, update: int) -> None:
         if (member, update) == (2, at):
@@ -139,14 +141,14 @@ def test_after_a_kill_between_two_saves_all_go_back_to_the_last_round(
     saving(kill)
     with pytest.raises(Killed):
         trained(halved.configs, tmp_path, halving=True)
-    newest = [checkpoint_updates(run / "checkpoints")[-1:] for run in places(tmp_path, 5)]
+    newest = [checkpoint_updates(run / "checkpoints")[-1:] for run in places(tmp_path, 3)]
     assert newest[:2] == [[at], [at]] and [at] not in newest[2:]
     saving(lambda member, update: None)
     assert trained_until(halved.configs, tmp_path, 30) is None
-    for member, expected in zip(places(tmp_path, 5), places(halved.stopped[2], 5), strict=True):
+    for member, expected in zip(places(tmp_path, 3), places(halved.stopped[2], 3), strict=True):
         assert_same_run(member, expected)
     assert read_json(tmp_path / "rounds.json") == read_json(halved.stopped[2] / "rounds.json")
-    assert begun == [[-1] * 5, [goes_on] * 5]
+    assert begun == [[-1] * 3, [goes_on] * 3]
 
 
 def test_saves_that_fail_are_tried_again_and_the_last_round_is_kept(
@@ -168,7 +170,7 @@ def test_saves_that_fail_are_tried_again_and_the_last_round_is_kept(
     assert set(read_json(tmp_path / "rounds.json")["updates"].values()) == {15}
     full.clear()
     assert_ends_as_never_stopped(halved, tmp_path)
-    assert begun == [[-1] * 5, [15] * 5]
+    assert begun == [[-1] * 3, [15] * 3]
 
 
 @pytest.mark.slow
@@ -201,7 +203,7 @@ def test_a_member_whose_newest_checkpoint_is_damaged_catches_up(
     shutil.copytree(halved.stopped[epoch], root)
     member = next(n for n, result in enumerate(halved.results) if (result.epochs == 2) == (which == "stopped"))
     before = list(read_json(root / "rounds.json")["updates"].values())
-    assert damage(places(root, 5)[member]) == before[member]
+    assert damage(places(root, 3)[member]) == before[member]
     moved = []
 
     def look(loop: Loop, told: Report) -> None:
@@ -221,10 +223,10 @@ def test_a_member_without_its_checkpoints_begins_anew_and_says_so(
 ) -> None:
     root = tmp_path / "run"
     shutil.copytree(halved.stopped[2], root)
-    shutil.rmtree(places(root, 5)[3] / "checkpoints")
+    shutil.rmtree(places(root, 3)[1] / "checkpoints")
     assert_ends_as_never_stopped(halved, root)
-    assert begun == [[30, 30, 30, -1, 30]]
-    assert "m3: no checkpoint up to update 30 is there; training starts at update 0" in capsys.readouterr().err
+    assert begun == [[30, -1, 30]]
+    assert "m1: no checkpoint up to update 30 is there; training starts at update 0" in capsys.readouterr().err
 
 
 def test_members_of_which_no_round_is_known_go_on_from_what_they_have(
@@ -235,14 +237,14 @@ def test_members_of_which_no_round_is_known_go_on_from_what_they_have(
     shutil.copytree(halved.stopped[2], root)
     (root / "rounds.json").unlink()
     assert_ends_as_never_stopped(halved, root)
-    assert begun == [[30] * 5]
+    assert begun == [[30] * 3]
 
 
 def test_a_member_of_which_nothing_can_be_read_stops_all(halved: Halved, tmp_path: Path) -> None:
     root = tmp_path / "run"
     shutil.copytree(halved.stopped[2], root)
-    damage(places(root, 5)[1])
-    shutil.rmtree(places(root, 5)[1] / "checkpoints" / "update_0000000015")
+    damage(places(root, 3)[1])
+    shutil.rmtree(places(root, 3)[1] / "checkpoints" / "update_0000000015")
     with pytest.raises(CheckpointError, match="m1/checkpoints can be used"):
         trained(halved.configs, root, halving=True)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.splits import split_text
 from jaxrnn.devices.mesh import Layout
 from jaxrnn.errors import ConfigurationError
@@ -29,6 +31,7 @@ from jaxrnn.training.start import train
 from jaxrnn.training.state import RECENT_UPDATES, TrainState
 from jaxrnn.training.step import MAX_BAD_IN_A_ROW
 from jaxrnn.training.trainer import Trainer
+from tests.thinned import thinned
 from tests.training.populations import (
     QUIET,
     WINDOWS,
@@ -41,38 +44,44 @@ from tests.training.populations import (
 )
 from tests.trees import assert_trees_close, assert_trees_equal
 
-pytestmark = pytest.mark.optimized
+pytestmark = [pytest.mark.optimized, pytest.mark.usefixtures("shared_programs")]
 COMPARED = (0, 1, 2)
 
 
-class Population(NamedTuple):
-    """A population that was trained to its end, what it reported, and some of its members trained alone."""
+class Population:
+    """Members that are trained to their end together, on one device or two, and alone: once, when first asked for."""
 
-    configs: list[TrainConfig]
-    corpus: Corpus | None
-    results: dict[int, list[MemberResult]]
-    members: dict[int, list[Path]]
-    reports: list[Report]
-    alone: dict[int, Path]
+    def __init__(self, root: Path, configs: list[TrainConfig]):
+        self.root, self.configs = root, configs
+        self.corpus = load_corpus(configs[0].text, configs[0].reading_options()) if configs[0].task == "text" else None
+        self.reports: dict[int, list[Report]] = {1: [], 2: []}
+        self.results, self.alone = functools.cache(self._together), functools.cache(self._alone)
 
+    def directory(self, devices: int) -> Path:
+        self.results(devices)
+        return self.root / f"on {devices}"
 
-def population(root: Path, configs: list[TrainConfig], compared: tuple[int, ...]) -> Population:
-    corpus = load_corpus(configs[0].text, configs[0].reading_options()) if configs[0].task == "text" else None
-    results, members, reports = {}, {}, list[Report]()
-    for devices in (1, 2):
-        told = trained(configs, root / f"on {devices}", devices, report=lambda _, report: reports.append(report))
-        assert told is not None
-        results[devices], members[devices] = told, places(root / f"on {devices}", len(configs))
-    alone = {number: root / f"alone {number}" for number in compared}
-    for number, path in alone.items():
-        train(configs[number], path, QUIET, corpus)
-    return Population(configs, corpus, results, members, reports, alone)
+    def members(self, devices: int) -> list[Path]:
+        return places(self.directory(devices), len(self.configs))
+
+    def _together(self, devices: int) -> list[MemberResult]:
+        told = self.reports[devices]
+        results = trained(
+            self.configs, self.root / f"on {devices}", devices, report=lambda _, report: told.append(report)
+        )
+        assert results is not None
+        return results
+
+    def _alone(self, number: int) -> Path:
+        path = self.root / f"alone {number}"
+        train(self.configs[number], path, QUIET, self.corpus)
+        return path
 
 
 @pytest.fixture(scope="module")
-def of_text(tmp_path_factory: pytest.TempPathFactory) -> Population:
+def of_text(tmp_path_factory: pytest.TempPathFactory, shared_programs: None) -> Population:
     root = tmp_path_factory.mktemp("text")
-    return population(root, text_members(text_of(root)), COMPARED)
+    return Population(root, text_members(text_of(root), checkpoint_every="30")[:3])
 
 
 def sequence_members() -> list[TrainConfig]:
@@ -94,7 +103,7 @@ def sequence_members() -> list[TrainConfig]:
         stop_at_accuracy=0.3,
         validation_every=30,
         log_every=50,
-        checkpoint_every="90",
+        checkpoint_every="180",
         dtype="float64",
         devices="1",
     )
@@ -108,33 +117,38 @@ def sequence_members() -> list[TrainConfig]:
 
 
 @pytest.fixture(scope="module")
-def of_sequences(tmp_path_factory: pytest.TempPathFactory) -> Population:
+def of_sequences(tmp_path_factory: pytest.TempPathFactory, shared_programs: None) -> Iterator[Population]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sequences, "VALIDATION_SEQUENCES", 64)
         patch.setattr(sequences, "TEST_SEQUENCES", 256)
-        return population(tmp_path_factory.mktemp("sequences"), sequence_members(), (0, 3))
+        yield Population(tmp_path_factory.mktemp("sequences"), sequence_members())
 
 
 # ---- a member and the run alone ----
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize("number", COMPARED)
+# A change tries texts on two devices, and generated sequences on one.
+ON_BOTH = [(number, devices) for number in range(4) for devices in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("number", "devices"),
+    thinned([of for of in ON_BOTH if of[0] in COMPARED], {(number, 2) for number in COMPARED}),
+)
 def test_a_member_of_a_text_is_the_run_alone(of_text: Population, number: int, devices: int) -> None:
     """With dropout, clipping, decay and warm-up of its own, on a fold of its own."""
-    assert_same_run(of_text.members[devices][number], of_text.alone[number])
-    assert of_text.results[devices][number].updates == 3 * WINDOWS
+    assert_same_run(of_text.members(devices)[number], of_text.alone(number))
+    assert of_text.results(devices)[number].updates == 3 * WINDOWS
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize("number", [0, 3])
+@pytest.mark.parametrize(("number", "devices"), thinned([of for of in ON_BOTH if of[0] in (0, 3)], {(0, 1), (3, 1)}))
 def test_a_member_of_sequences_is_the_run_alone(of_sequences: Population, number: int, devices: int) -> None:
-    assert_same_run(of_sequences.members[devices][number], of_sequences.alone[number])
+    assert_same_run(of_sequences.members(devices)[number], of_sequences.alone(number))
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", thinned([1, 2], {1}))
 def test_members_end_in_four_ways(of_sequences: Population, devices: int) -> None:
-    results = of_sequences.results[devices]
+    results = of_sequences.results(devices)
     assert [result.end for result in results] == ["solved", "diverged", "finished", "stopped early", "diverged"]
     solved, wild, last, early, lost = (result.updates for result in results)
     assert RECENT_UPDATES <= solved < 240 and last == 240 and early < 230 and early % 30 == 0
@@ -145,14 +159,14 @@ def test_members_end_in_four_ways(of_sequences: Population, devices: int) -> Non
         and (results[1].skipped, results[4].skipped) == (0, MAX_BAD_IN_A_ROW)
     )
     assert all(results[n].test is None and math.isinf(results[n].valid_loss) for n in (1, 4))
-    rows = [row for row in rows_of(of_sequences.members[devices][0]) if "train/recent_accuracy" in row]
+    rows = [row for row in rows_of(of_sequences.members(devices)[0]) if "train/recent_accuracy" in row]
     assert [int(row["update"]) for row in rows] == sorted(
         {1, *range(50, solved + 1, 50), *range(30, solved + 1, 30), solved}
     )
 
 
 def test_the_early_one_stops_where_the_rule_over_its_losses_says(of_sequences: Population) -> None:
-    state = open_run(of_sequences.members[1][3]).state
+    state = open_run(of_sequences.members(1)[3]).state
     validations = int(state.update) // 30
     assert 2 <= validations <= 8
     losses = np.array(state.early_stopping.losses)[-validations:].tolist()
@@ -170,27 +184,28 @@ def test_a_diverged_member_is_saved_where_it_ended(of_sequences: Population, num
     """The run alone ends with an error, and saves nothing of this."""
     trainer = Trainer.of([make_job(of_sequences.configs[number])])
     trainer.advance(240)
-    assert_trees_equal(open_run(of_sequences.members[2][number]).state, trainer.state())
-    assert int(trainer.updates[0]) == of_sequences.results[2][number].updates
+    assert_trees_equal(open_run(of_sequences.members(1)[number]).state, trainer.state())
+    assert int(trainer.updates[0]) == of_sequences.results(1)[number].updates
 
 
 def test_64_bit_members_stay_so(of_sequences: Population) -> None:
-    leaves = jax.tree.leaves(without_key(open_run(of_sequences.members[2][0]).state))
+    leaves = jax.tree.leaves(without_key(open_run(of_sequences.members(1)[0]).state))
     assert {leaf.dtype for leaf in map(np.asarray, leaves) if leaf.dtype.kind == "f"} == {np.dtype(np.float64)}
 
 
 def test_batched_members_are_the_runs_alone_but_for_rounding(of_text: Population) -> None:
     """As on an accelerator; in another order of summing, so for few updates only, and some of one only."""
     jobs = [make_job(of_text.configs[number], of_text.corpus) for number in COMPARED]
-    batched, in_turn = Trainer.of(jobs), Trainer.of(jobs)
-    batched.layout = Layout(batched=True)
-    measured, expected = (trainer.advance(np.array([20, 12, 20])) for trainer in (batched, in_turn))
+    batched, alone = Trainer.of(jobs), [Trainer.of([job]) for job in jobs]
+    batched.layout, updates = Layout(batched=True), [20, 12, 20]
+    measured = batched.advance(np.array(updates))
     for number in range(3):
-        np.testing.assert_allclose(measured[number].loss, expected[number].loss, rtol=1e-5)
+        (expected,) = alone[number].advance(updates[number])
+        np.testing.assert_allclose(measured[number].loss, expected.loss, rtol=1e-5)
         for part in ("params", "optimizer_state", "carry", "update", "recent_accuracy"):
-            mine, other = getattr(batched.state(number), part), getattr(in_turn.state(number), part)
+            mine, other = getattr(batched.state(number), part), getattr(alone[number].state(), part)
             assert_trees_close(mine, other, rtol=1e-5)
-    rows = open_run(of_text.alone[2]).metrics  # of updates 1, 7, 14
+    rows = open_run(of_text.alone(2)).metrics  # of updates 1, 7, 14
     np.testing.assert_allclose(measured[2].loss[[0, 6, 13]], rows["train/loss_nats"][:3], rtol=1e-5)
 
 
@@ -218,8 +233,9 @@ def test_a_population_is_not_begun_with_settings_that_do_not_fit(of_text: Popula
 
 
 def test_a_member_opens_as_a_run(of_text: Population) -> None:
-    for number, path in of_text.alone.items():
-        member, alone = open_run(of_text.members[2][number]), open_run(path)
+    for number in COMPARED:
+        path = of_text.alone(number)
+        member, alone = open_run(of_text.members(2)[number]), open_run(path)
         assert member.config == alone.config == of_text.configs[number]
         assert member.record["devices"] == 2 and {**member.record, "devices": 1} == alone.record
         assert member.sample(30, seed=3) == alone.sample(30, seed=3)
@@ -227,13 +243,14 @@ def test_a_member_opens_as_a_run(of_text: Population) -> None:
         assert set(member.metrics) == set(alone.metrics) > {"train/accuracy", "valid/accuracy", "valid/loss_nats"}
         assert member.metrics["update"].tolist() == sorted({1, *range(7, 45, 7), 15, 30, 45})
         assert [update for update, _, _ in read_samples(path / "samples.txt")] == [0, 1, 20, 40]
-    assert open_run(of_text.members[2][0]).sample(30) != open_run(of_text.members[2][1]).sample(30)
+    assert open_run(of_text.members(2)[0]).sample(30) != open_run(of_text.members(2)[1]).sample(30)
 
 
 def test_a_result_says_what_the_run_recorded(of_text: Population) -> None:
-    for number, path in of_text.alone.items():
+    for number in COMPARED:
+        path = of_text.alone(number)
         state, test = open_run(path).state, json.loads((path / "test.json").read_text())
-        result = of_text.results[1][number]
+        result = of_text.results(2)[number]
         assert (result.end, result.updates, result.epochs) == ("finished", 45, 3)
         assert (result.best_update, result.skipped) == (int(state.best_update), 0)
         assert (result.train_loss, result.valid_loss) == (float(state.epoch_loss), float(state.early_stopping.best))
@@ -241,7 +258,12 @@ def test_a_result_says_what_the_run_recorded(of_text: Population) -> None:
             test["loss_nats"],
             test["accuracy"],
         )
-    assert repr(of_text.results[2]) == repr(of_text.results[1])
+
+
+@pytest.mark.slow
+def test_the_number_of_devices_changes_no_result(of_text: Population, of_sequences: Population) -> None:
+    for population in (of_text, of_sequences):
+        assert repr(population.results(2)) == repr(population.results(1))
 
 
 def test_a_member_reads_its_own_fold(of_text: Population) -> None:
@@ -254,25 +276,28 @@ def test_a_member_reads_its_own_fold(of_text: Population) -> None:
         rolled = dataclasses.replace(of_text.corpus, ids=np.concatenate(part))
         in_order = Trainer.of([make_job(dataclasses.replace(config, fold=0), rolled)])
         losses[fold] = in_order.advance(3)[0].loss
-    rows = rows_of(of_text.members[2][2])
+    rows = rows_of(of_text.members(2)[2])
     assert rows[0]["train/loss_nats"] == repr(float(losses[1][0])) != repr(float(losses[0][0]))
 
 
 def test_the_loop_reports_epochs_validations_and_ends(of_text: Population, of_sequences: Population) -> None:
-    first = of_text.reports[: len(of_text.reports) // 2]
-    assert [(told.update, told.members) for told in first] == [(15 * epoch, [0, 1, 2, 3, 4]) for epoch in (1, 2, 3)]
-    reports, results = of_sequences.reports, of_sequences.results[1]
-    last = {member: told.update for told in reports[: len(reports) // 2] for member in told.members}
+    assert of_text.results(2)
+    first = of_text.reports[2]
+    assert [(told.update, told.members) for told in first] == [(15 * epoch, [0, 1, 2]) for epoch in (1, 2, 3)]
+    results, reports = of_sequences.results(1), of_sequences.reports[1]
+    last = {member: told.update for told in reports for member in told.members}
     # At the end of its chunk: some others went on for a little longer than it did.
     assert all(0 <= last[number] - result.updates <= 30 for number, result in enumerate(results))
     assert [last[number] for number in (2, 3)] == [results[2].updates, results[3].updates]
     assert all(told.seconds_an_update > 0 for told in first)
 
 
-@pytest.mark.parametrize("kind", ["of_text", "of_sequences"])
-def test_a_population_that_has_ended_is_not_trained_again(kind: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("kind", "devices"), [("of_text", 2), ("of_sequences", 1)])
+def test_a_population_that_has_ended_is_not_trained_again(
+    kind: str, devices: int, request: pytest.FixtureRequest
+) -> None:
     done: Population = request.getfixturevalue(kind)
-    root = done.members[1][0].parents[1]
+    root = done.directory(devices)
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != "config.json"}
 
     def told(loop: Loop, report: Report) -> None:
@@ -280,7 +305,7 @@ def test_a_population_that_has_ended_is_not_trained_again(kind: str, request: py
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sequences, "TEST_SEQUENCES", 256)
-        assert repr(trained(done.configs, root, report=told)) == repr(done.results[1])
+        assert repr(trained(done.configs, root, devices, report=told)) == repr(done.results(devices))
     after = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != "config.json"}
     assert {path: after.get(path) for path in before} == before and set(after) == set(before)
 
@@ -289,7 +314,7 @@ def test_a_population_that_has_ended_is_not_trained_again(kind: str, request: py
 def test_a_directory_of_other_settings_is_refused(of_text: Population, changed: dict[str, Any]) -> None:
     configs = [dataclasses.replace(of_text.configs[0], **changed), *of_text.configs[1:]]
     with pytest.raises(ConfigurationError, match="holds a run with other settings"):
-        trained(configs, of_text.members[1][0].parents[1])
+        trained(configs, of_text.directory(2), 2)
 
 
 # ---- successive halving ----

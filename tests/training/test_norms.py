@@ -23,9 +23,11 @@ from jaxrnn.training.start import train
 from jaxrnn.training.trainer import Trainer
 from tests.trees import assert_trees_equal
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 CORPUS = corpus_from_text("".join(random.Random(1).choices("abcd ", k=300)))
 CONFIG = TrainConfig(
-    cell="vanilla", hidden=4, layers=2, bptt_length=5, batch_size=2, sample_every=0, checkpoint_every="4", log_every=5,
+    cell="vanilla", hidden=4, layers=2, bptt_length=5, batch_size=2, sample_every=0, checkpoint_every="11", log_every=5,
     optimizer="sgd", learning_rate=0.5, updates=18, log_norms=True,
 )  # fmt: skip
 LAYERS = ["W_y", "b_y", "stack.layers.0", "stack.layers.1"]

@@ -18,6 +18,8 @@ from jaxrnn.training.start import train
 from jaxrnn.training.trainer import Trainer
 from tests.trees import assert_trees_equal
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 CORPUS = corpus_from_text("abcd ba dc " * 40)
 CONFIG = TrainConfig(hidden=4, bptt_length=5, updates=30, log_every=1, sample_every=13, checkpoint_every="10")
 

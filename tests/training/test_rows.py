@@ -22,9 +22,11 @@ from jaxrnn.training.start import train
 from jaxrnn.training.step import ChunkMetrics
 from tests.trees import assert_trees_equal
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 CORPUS = corpus_from_text("".join(random.Random(1).choices("abcd ", k=300)))
 SETTINGS: dict[str, Any] = {
-    "hidden": 4, "bptt_length": 5, "batch_size": 2, "sample_every": 0, "checkpoint_every": "4", "validation_every": 7,
+    "hidden": 4, "bptt_length": 5, "batch_size": 2, "sample_every": 0, "checkpoint_every": "9", "validation_every": 7,
     "validation_fraction": 0.2, "log_every": 5,
 }  # fmt: skip
 TOTAL = 23

@@ -22,6 +22,8 @@ from jaxrnn.terminal.progress import Progress
 from jaxrnn.trained.run import open_run
 from jaxrnn.training import job, start
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 TEXT = "the cat sat on the mat, and the dog sat on the cat.\nthe end of the tale of the mat\n" * 8
 QUIET = Progress(quiet=True)
 SETTINGS: dict[str, Any] = {"hidden": 5, "bptt_length": 5, "updates": 30, "log_every": 10, "sample_every": 30}
