@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from filelock import FileLock
+from jax.sharding import PartitionSpec
 
 from jaxrnn.training import members, trainer
 
@@ -70,36 +71,43 @@ def with_optimizations() -> Iterator[None]:
         switch(not without)
 
 
-def _known(function: Callable, answers: dict[Any, Any]) -> Callable:
-    """A function that gives what it gave before for the same arguments; those without a hash are not looked up."""
+def kept(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, called once in this process for equal arguments; each time for such as have no hash."""
 
-    def call(*given: Any, **named: Any) -> Any:
-        key = function, given, tuple(named.items())
+    def hashable(argument: Any) -> Any:
+        try:
+            hash(argument)
+        except TypeError:  # a tree of specifications
+            leaves, tree = jax.tree.flatten(argument, is_leaf=lambda node: isinstance(node, PartitionSpec))
+            return tuple(leaves), tree
+        return argument
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        key = function, *(hashable(argument) for argument in (*arguments, *sorted(options.items())))
         try:
             hash(key)
         except TypeError:
-            return function(*given, **named)
-        if key not in answers:
-            answers[key] = function(*given, **named)
-        return answers[key]
+            return function(*arguments, **options)
+        if key not in _PROGRAMS:
+            _PROGRAMS[key] = function(*arguments, **options)
+        return _PROGRAMS[key]
 
     return call
 
 
-_TRACED: dict[Any, Any] = {}
+_PROGRAMS: dict[Any, Any] = {}
 
 
 @pytest.fixture(scope="module")
-def traced_once() -> Iterator[None]:
-    """A training program is traced once in this process, whichever of its runs asks for it.
+def shared_programs() -> Iterator[None]:
+    """Runs of one structure and settings call one training program, which is traced for the first of them.
 
-    That is most of the time of a tiny run that is begun again and again. What is shared is the function of the model's
-    structure and the settings of the step; the state, of which it is a function, and the files are each run's own. Not
-    for tests that replace what is traced.
+    That is most of the time of a tiny run that is begun again and again. Each run has its own state, data and files.
+    Not for tests that replace what is traced.
     """
     with pytest.MonkeyPatch.context() as patch:
         for module, name in ((trainer, "train_chunk_of"), (members, "lift"), (members, "jit_on")):
-            patch.setattr(module, name, _known(getattr(module, name), _TRACED))
+            patch.setattr(module, name, kept(getattr(module, name)))
         yield
 
 

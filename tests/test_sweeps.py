@@ -217,7 +217,7 @@ def test_the_caller_is_told_of_each_program(tmp_path: Path, stand_in: Trained) -
 # ---- trained in earnest ----
 
 
-@pytest.mark.usefixtures("traced_once")
+@pytest.mark.usefixtures("shared_programs")
 def test_a_list_of_settings_is_trained_stopped_and_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

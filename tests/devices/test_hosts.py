@@ -19,7 +19,7 @@ from tests.faults.support import MAIN, assert_refused, assert_same_run, command,
 # Settings of the machine must not choose for a process what the options choose.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
 UPDATES = 400
-pytestmark = pytest.mark.usefixtures("traced_once")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ MILESTONES = (100, 200, 300)
 
 
 @pytest.fixture(scope="module")
-def call(tmp_path_factory, traced_once):
+def call(tmp_path_factory, shared_programs):
     text = tmp_path_factory.mktemp("text") / "book.txt"
     text.write_text(TEXT)
 

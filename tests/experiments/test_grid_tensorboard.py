@@ -13,7 +13,7 @@ from experiments.language_model_grid.run import Grid
 from jaxrnn.storage.logs import read_metrics
 from jaxrnn.terminal.command import exit_code_of
 
-pytestmark = pytest.mark.usefixtures("traced_once")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 RECIPE = Recipe(text="python-reference", characters=900, epochs=3, batch_size=4, bptt_length=5)
 
 

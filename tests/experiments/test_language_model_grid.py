@@ -38,11 +38,11 @@ def grid(directory, recipe=RECIPE, devices=1):
     return Grid(directory, recipe, devices, sample_length=10)
 
 
-pytestmark = pytest.mark.usefixtures("traced_once")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, traced_once):
+def finished(tmp_path_factory, shared_programs):
     """A grid of four members that was never stopped."""
     directory = tmp_path_factory.mktemp("grid")
     assert grid(directory).train(rows_of()) is None

@@ -22,7 +22,7 @@ OPTIONS = ["--updates", str(UPDATES), "--hidden", "8", "--batch-size", "4", "--s
 LENGTHS = ["lengths", "--lengths", "3", "--cells", "vanilla", "lstm", "--stop-at-accuracy", "0", *OPTIONS]
 
 
-pytestmark = pytest.mark.usefixtures("traced_once")
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def own_cache(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, traced_once):
+def finished(tmp_path_factory, shared_programs):
     """A directory of four members of two cells that was never stopped."""
     directory = tmp_path_factory.mktemp("lengths")
     runs = PalindromeRuns(directory, 2, io.StringIO())

@@ -14,7 +14,7 @@ from .support import tiny_options, tiny_text
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _traced_once(traced_once: None) -> None:
+def _shared_programs(shared_programs: None) -> None:
     """These runs are the same few, stopped in many ways."""
 
 
