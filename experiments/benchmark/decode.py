@@ -9,9 +9,9 @@ of a search those of all candidates: ratio 0.7 of 8 beams means that 8 symbols t
 
 Texts at once are shared out over as many devices of a CPU as it has cores, as `jaxrnn sample --samples` does.
 
-Obtained on two cores of an AMD EPYC (Zen 4), alone, no GPU, Python 3.11, jax 0.10.2, 2026-11-26, medians of 5 rounds:
-    LSTM of 128, plain 47,000 symbols/s; each rule 0.93 to 1.13 of it, all but typical together 0.87, a stop 1.01;
-    2 beams 1.68, 8 beams 2.80; 16 texts at once 3.64 of one after another (asked: 4).
+Obtained on two cores of an AMD EPYC (Zen 4), alone, no GPU, Python 3.11, jax 0.10.2, 2026-11-26, medians of 7 rounds:
+    LSTM of 128, plain 48,000 symbols/s; each rule 0.85 to 1.10 of it, all but typical together 0.90, a stop 1.03;
+    2 beams 1.31, 8 beams 2.47; 16 texts at once 4.31 of one after another (asked: 4).
 """
 
 from __future__ import annotations
