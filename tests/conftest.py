@@ -9,9 +9,11 @@ import jax
 import numpy as np
 import pytest
 from filelock import FileLock
+from jax._src import compiler
 from jax.sharding import PartitionSpec
 
 from jaxrnn.training import members, trainer
+from tests import QUICK_TO_COMPILE
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)  # for the tests that split a batch
@@ -58,6 +60,11 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 @pytest.fixture(scope="module")
 def with_optimizations() -> Iterator[None]:
     """Programs as users run them, in this process and in those that it starts; see `tests/__init__.py`."""
+    compile_options: Callable[..., Any] = compiler.get_compile_options
+
+    def with_emitters(*arguments: Any, **options: Any) -> Any:
+        own = options.pop("env_options_overrides", None) or {}
+        return compile_options(*arguments, env_options_overrides={"xla_cpu_use_fusion_emitters": True} | own, **options)
 
     def switch(on: bool) -> None:
         jax.config.update("jax_disable_most_optimizations", not on)
@@ -66,6 +73,9 @@ def with_optimizations() -> Iterator[None]:
     without = jax.config.read("jax_disable_most_optimizations")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "false")
+        if QUICK_TO_COMPILE in os.environ.get("XLA_FLAGS", ""):  # XLA reads them once in a process
+            patch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"].replace(QUICK_TO_COMPILE, "").strip())
+            patch.setattr(compiler, "get_compile_options", with_emitters)
         switch(True)
         yield
         switch(not without)

@@ -20,7 +20,7 @@ from jaxrnn.training.trainer import Trainer
 from tests.faults.support import assert_same_run, command, tiny_options, tiny_text
 from tests.trees import assert_trees_equal
 
-pytestmark = pytest.mark.usefixtures("shared_programs")
+pytestmark = pytest.mark.usefixtures("with_optimizations", "shared_programs")
 
 WINDOWS, K = 11, 4  # windows an epoch, and of a block: the last one holds three
 

@@ -44,7 +44,7 @@ from tests.training.populations import (
 )
 from tests.trees import assert_trees_close, assert_trees_equal
 
-pytestmark = [pytest.mark.optimized, pytest.mark.usefixtures("shared_programs")]
+pytestmark = [pytest.mark.optimized, pytest.mark.usefixtures("with_optimizations", "shared_programs")]
 COMPARED = (0, 1, 2)
 
 
