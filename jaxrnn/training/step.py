@@ -12,10 +12,12 @@ import optax
 from flax import nnx
 
 from jaxrnn.devices.mesh import BATCH_AXIS
+from jaxrnn.engines.platforms import platform
 from jaxrnn.models.dropout import Dropout
 from jaxrnn.models.structure import joined, variables_of
 from jaxrnn.random_streams import STREAM_DATA, STREAM_DROPOUT, stream_key
 from jaxrnn.training.batch_loss import all_finite, batch_loss, divided
+from jaxrnn.training.packing import Packing
 from jaxrnn.training.state import RECENT_UPDATES, Candidate, TrainState, best_of, with_best
 
 SMOOTHING = 0.999
@@ -273,24 +275,26 @@ def train_chunk_of(
 
     def train_chunk(state: TrainState, streams: jax.Array, updates: jax.Array) -> tuple[TrainState, ChunkMetrics]:
         updates = jnp.minimum(updates, MAX_CHUNK_UPDATES).astype(jnp.int32)
+        norms = norms_by_layer(*[state.params] * 3) if settings.norms else None  # for their names
+        columns, names = jax.tree.flatten(measured(settings, state, state.smooth_loss, norms))
+        packs, zeros = platform().packs_scalars, jnp.zeros((MAX_CHUNK_UPDATES,), state.smooth_loss.dtype)
+        table: Any = [zeros for _ in columns]
+        whole = (jnp.int32(0), state, jnp.stack(table, 1) if packs else table)  # of one table one write an update
+        packing = Packing(whole, packs)
 
         def goes_on(loop: Any) -> jax.Array:
-            i, state, _ = loop
+            i, state, _ = packing.unpacked(loop)
             return (i < updates) & ~is_solved(settings, state) & ~is_diverged(state)
 
         def body(loop: Any) -> Any:
-            i, state, metrics = loop
+            i, state, table = packing.unpacked(loop)
             state, *found = train_step(graphdef, settings, state, streams)
-            now = measured(settings, state, *found)
+            now: Any = jax.tree.leaves(measured(settings, state, *found))
+            row = jnp.stack(now) if packs else now
+            table = jax.tree.map(lambda old, new: jax.lax.dynamic_update_index_in_dim(old, new, i, 0), table, row)
+            return packing.packed((i + 1, state, table))
 
-            def put(column: jax.Array, value: jax.Array) -> jax.Array:
-                return jax.lax.dynamic_update_index_in_dim(column, value, i, 0)
-
-            return i + 1, state, jax.tree.map(put, metrics, now)
-
-        zeros = jnp.zeros((MAX_CHUNK_UPDATES,), state.smooth_loss.dtype)
-        norms = norms_by_layer(*[state.params] * 3) if settings.norms else None  # for their names
-        nothing = jax.tree.map(lambda _: zeros, measured(settings, state, state.smooth_loss, norms))
-        return jax.lax.while_loop(goes_on, body, (jnp.int32(0), state, nothing))[1:]
+        _, state, table = packing.unpacked(jax.lax.while_loop(goes_on, body, packing.packed(whole)))
+        return state, jax.tree.unflatten(names, list(table.T) if packs else table)
 
     return train_chunk

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from jaxrnn.data.corpus import load_corpus
+from jaxrnn.engines.platforms import PLATFORMS
 from jaxrnn.inspect.gradient_check import vanilla_loss_and_gradients
 from jaxrnn.models.structure import params_of
 from jaxrnn.optim.settings import OptimizerSettings
@@ -17,7 +18,7 @@ from jaxrnn.training.step import MAX_CHUNK_UPDATES, SMOOTHING
 from jaxrnn.training.validation import with_score
 from tests.reference.book_loop import BookLoop, window_loss_and_gradients
 from tests.reference.small_model import from_reference, random_model, to_reference
-from tests.reference.training import Trainer
+from tests.reference.training import Trainer, advance_chunk, shared_chunk
 from tests.thinned import thinned
 from tests.trees import assert_trees_close, assert_trees_equal, leaves_by_path
 
@@ -292,6 +293,16 @@ def test_metrics_past_the_chunk_are_zero(rng):
     for values in (metrics.loss, metrics.smooth_loss):
         assert values.shape == (MAX_CHUNK_UPDATES,)
         assert values[:3].all() and not values[3:].any()
+
+
+def test_packed_scalars_change_neither_state_nor_metrics(rng, monkeypatch, float64):
+    """The loop of a GPU, run on a CPU."""
+    trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float64), small_ids(rng, 41), norms=True, **SMALL)
+    state, metrics = advance_chunk(trainer.graphdef, trainer.settings, trainer.state(), trainer.streams, 13)
+    monkeypatch.setitem(PLATFORMS, "cpu", PLATFORMS["cpu"]._replace(packs_scalars=True))
+    packed = shared_chunk.__wrapped__(trainer.graphdef, trainer.settings)  # compiled anew
+    actual = packed(trainer.state(), trainer.streams, np.int32(13))
+    assert_trees_close(actual, (state, metrics), rtol=1e-12)
 
 
 def test_no_update_changes_nothing(rng):

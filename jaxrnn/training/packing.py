@@ -1,0 +1,53 @@
+"""The scalars of a loop's state as one vector for each dtype, where every array that changes costs a kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Packing:
+    """Packs trees of one structure, and back to the last bit.
+
+    Args:
+      tree: one of them, arrays or their shapes.
+      whether: False leaves every leaf as it is.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> state = {"loss": jnp.float32(2.5), "update": jnp.int32(7), "rate": jnp.float32(0.1), "W": jnp.ones((2, 2))}
+      >>> packing = Packing(state, True)
+      >>> [leaf.shape for leaf in packing.packed(state)]
+      [(2, 2), (), (2,)]
+      >>> float(packing.unpacked(packing.packed(state))["loss"])
+      2.5
+    """
+
+    def __init__(self, tree: Any, whether: bool):
+        leaves, self._structure = jax.tree.flatten(tree)
+        self._count, groups = len(leaves), dict[Any, list[int]]()
+        for place, leaf in enumerate(leaves):
+            if whether and leaf.shape == () and jnp.issubdtype(leaf.dtype, np.number):
+                groups.setdefault(leaf.dtype, []).append(place)
+        self._groups = [group for group in groups.values() if len(group) > 1]
+        grouped = {place for group in self._groups for place in group}
+        self._alone = [place for place in range(len(leaves)) if place not in grouped]
+
+    def packed(self, tree: Any) -> list[jax.Array]:
+        """The leaves that stay alone, then the vectors."""
+        leaves = jax.tree.leaves(tree)
+        vectors = [jnp.stack([leaves[place] for place in group]) for group in self._groups]
+        return [*(leaves[place] for place in self._alone), *vectors]
+
+    def unpacked(self, packed: list[jax.Array]) -> Any:
+        """The tree of what `packed` gave."""
+        leaves: list[Any] = [None] * self._count
+        for place, leaf in zip(self._alone, packed, strict=False):
+            leaves[place] = leaf
+        for group, vector in zip(self._groups, packed[len(self._alone) :], strict=True):
+            for number, place in enumerate(group):
+                leaves[place] = vector[number]
+        return jax.tree.unflatten(self._structure, leaves)
