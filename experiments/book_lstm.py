@@ -6,14 +6,13 @@ The same command goes on after a kill, and a larger --updates goes on from the e
 
 Published by report D, training accuracy: 0.57 at 50,000 updates, 0.59 at 100,000, 0.61 at 200,000, about 0.68 at
 500,000. Its loss of 0.126 is in a unit that it does not give, and is no target.
-Obtained on one core of an AMD EPYC (Zen 4), no GPU, jax 0.10.2, 2026-11-21, 30 updates/s when alone, 2 h beside other
-work up to update 111,959, where the session ended; training accuracy (mean of 1,000 updates), validation accuracy and
-loss in nats:
-     10,000   0.690   0.628   1.366
-     20,000   0.712   0.626   1.465
-     50,000   0.731   0.616   1.645      published 0.57
-    100,000   0.744   0.609   1.845      published 0.59
-    111,900   0.748   0.609   1.881
+Obtained on one core of an AMD EPYC, no GPU, jax 0.10.2, 2026-11-26, `--updates 112000`, 1.9 h beside other work (alone
+30 updates/s); training accuracy (mean of 1,000 updates), validation accuracy and loss in nats:
+     10,000   0.690   0.628   1.365
+     20,000   0.711   0.626   1.464
+     50,000   0.731   0.617   1.641      published 0.57
+    100,000   0.744   0.609   1.843      published 0.59
+    112,000   0.748   0.610   1.875
 D's 0.61 of update 200,000 and 0.68 of 500,000 are passed before update 20,000, but not on new text: the validation loss
 is lowest at about update 10,000. Newlines are 1.3 to 2.0 % of the samples from update 2,000 on, as in the book (1.7 %);
 their share does not fall, since the book is read with its line ends.

@@ -23,6 +23,7 @@ from typing import Any
 import cyclopts
 import numpy as np
 
+from experiments.book_lstm import FIRST_UPDATES, MILESTONES
 from experiments.palindromes.runs import PalindromeRuns
 from jaxrnn import load_corpus, open_run
 from jaxrnn.inspect import known_word_share, words_of
@@ -35,6 +36,7 @@ RESULTS = Path(__file__).parent / "results"
 CURVE_EVERY, RAW_EVERY = 200, 100
 NAME_AT_LEAST = 20  # times that a book has a word, always with a capital letter, for it to be a name
 LSTM_EVERY = 100
+LSTM_WORDS = ("the", "a", "of", "and", "to")
 RULES = ("sgd", "rmsprop", "adam")
 
 
@@ -215,19 +217,31 @@ def gradient_tables(file: Path) -> int:
 
 @app.command
 def book_lstm(run: Path) -> int:
-    """Accuracy and loss of an LSTM that writes a book, every tenth update at first and then every hundredth.
+    """An LSTM that writes a book: accuracy and loss, every tenth update at first and then every hundredth; its words.
 
     Args:
       run: the directory of book_lstm.py.
     """
-    columns = open_run(run).metrics
+    opened = open_run(run)
+    columns = opened.metrics
     names = ("train/recent_accuracy", "train/loss_nats", "train/smooth_loss_nats", "valid/accuracy", "valid/loss_nats")
     at = columns["update"]
-    shown = [n for n, update in enumerate(at) if update <= 2000 or update % LSTM_EVERY == 0]
-    rows = [
-        [int(at[n]), _known(columns["valid/update"][n]), *(_known(columns[name][n]) for name in names)] for n in shown
-    ]
+    scored = np.isfinite(columns["valid/accuracy"].astype(float))
+    shown = np.flatnonzero((at <= FIRST_UPDATES) | (at % LSTM_EVERY == 0) | scored)
+    rows = [[int(at[n]), int(at[n]) if scored[n] else "", *(_known(columns[name][n]) for name in names)] for n in shown]
     write_csv("book_lstm", ["update", "valid/update", *names], rows)
+    corpus = load_corpus(opened.config.text, opened.config.reading_options())
+    texts = [("book", corpus.vocabulary.display_text(corpus.ids))]
+    samples, before = read_samples(opened.directory.samples_path), 0
+    for until in (*(m for m in MILESTONES if m < at[-1]), int(at[-1])):
+        texts.append((str(until), "".join(text for update, _, text in samples if before < update <= until)))
+        before = until
+    counted = [
+        [until, len(text), text.count("\n"), len(words), *(words.count(word) for word in LSTM_WORDS)]
+        for until, text in texts
+        if (words := words_of(text))
+    ]
+    write_csv("book_lstm_words", ["until", "characters", "newlines", "words", *LSTM_WORDS], counted)
     return 0
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
+from experiments.book_lstm import accuracy_rows
 from experiments.book_rnn import PUBLISHED_A
-from experiments.tables.read import Row, markdown, read_csv, told
+from experiments.tables.read import Row, markdown, read_columns, read_csv, told
 
 GROUPS = ["b", "c", "U", "W", "V"]
 LENGTHS = {  # updates, what was published of it
@@ -79,6 +81,30 @@ def words() -> str:
         shown = ", ".join(name.title() for name in frequent)
         rows.append([between, len(of), told(by_seed, 1), f"{len(names) / len(of):.2f}", shown])
     return markdown(["updates", "samples", "known words, %", "names a sample", "most often"], rows)
+
+
+def lstm_accuracy() -> str:
+    """An LSTM that writes a book: accuracy in training and on the part held out, at report D's updates and others."""
+    names = ("train_accuracy", "valid_accuracy", "train_smooth_loss_nats", "valid_loss_nats")
+    rows = []
+    for row in accuracy_rows(read_columns("book_lstm")):
+        published = "" if math.isnan(row["published"]) else f"{row['published']:.2f}"
+        rows.append([f"{row['update']:,}", published, *(f"{row[name]:.3f}" for name in names)])
+    header = ["update", "D, training", "training accuracy", "validation", "training loss, nats", "validation"]
+    return markdown(header, rows)
+
+
+def lstm_words() -> str:
+    """What an LSTM that writes a book writes while it trains: newlines and common words, beside the book's."""
+    found = read_csv("book_lstm_words")
+    words, before, rows = [*found[0]][4:], 0, []
+    for row in [*found[1:], found[0]]:
+        if (until := row["until"]) != "book":
+            until, before = f"{before + 1:,} to {until:,}", until
+        newlines = f"{100 * row['newlines'] / row['characters']:.1f}"
+        shares = [f"{100 * row[word] / row['words']:.1f}" for word in words]
+        rows.append([until, f"{row['characters']:,}", newlines, *shares])
+    return markdown(["updates", "characters", "newlines, %", *(f"{word}, % of words" for word in words)], rows)
 
 
 def gradient_tables() -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from experiments.benchmark.cells_figure import save_figure
+from experiments.book_lstm import curves as lstm_curves
 from experiments.book_rnn import PUBLISHED_A
 from experiments.language_model_grid.drawings import loss_by_depth
 from experiments.palindromes.figures import draw_curves, draw_lengths
 from experiments.palindromes.gradients import hidden_gradients_figure, law_figure
-from experiments.tables.read import read_csv
+from experiments.tables.read import read_columns, read_csv
 from experiments.tables.tasks import curves_of_steps
 from experiments.temporal_gate import figures as gate_figures
 from experiments.temporal_gate.__main__ import LEAK, OPEN_RATIO, PERIOD, SHIFT, WAVES
@@ -97,24 +98,9 @@ def raw_loss(path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def first_steps(path: Path) -> None:
-    """Report D's figure 4: accuracy and loss of an LSTM that writes a book, its first 2,000 updates."""
-    from jaxrnn.inspect import Figure
-
-    rows = [row for row in read_csv("book_lstm") if row["update"] <= 2_000]
-    at = [row["update"] for row in rows]
-    figure = Figure(figsize=(10.0, 3.8), layout="constrained")
-    accuracy, loss = figure.subplots(1, 2)
-    accuracy.plot(at, [row["train/recent_accuracy"] for row in rows], color="tab:blue", label="mean of 100 updates")
-    loss.plot(at, [row["train/loss_nats"] for row in rows], color="0.75", label="one update")
-    loss.plot(at, [row["train/smooth_loss_nats"] for row in rows], color="tab:blue", label="smoothed")
-    for axes, name in ((accuracy, "training accuracy"), (loss, "training loss (nats per character)")):
-        axes.set(xlabel="update", ylabel=name)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.margins(x=0.01)
-        axes.grid(color="0.9")
-        axes.legend(frameon=False)
-    figure.savefig(path, dpi=110)
+def book_lstm(path: Path) -> None:
+    """An LSTM that writes a book; on the left its first 2,000 updates, report D's figure 4."""
+    lstm_curves(read_columns("book_lstm")).savefig(path, dpi=120)
 
 
 def steps(path: Path) -> None:
@@ -204,6 +190,7 @@ def distinct_words(path: Path) -> None:
 FIGURES: dict[str, Callable[[Path], None]] = {
     "book_rnn_tinyshakespeare": book_curves,
     "book_rnn_raw_loss": raw_loss,
+    "book_lstm_democracy": book_lstm,
     "grid_depth_warpeace_64": grid_depth(64),
     "grid_depth_warpeace_128": grid_depth(128),
     "palindromes_lengths": lambda path: draw_lengths(read_csv("palindromes_lengths"), path),
@@ -215,8 +202,4 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "temporal_gate_sines": gate_sines,
     "distinct_words": distinct_words,
     "benchmark_cells": speeds,
-}
-# What `experiments.collect` has not made the numbers of yet: the table each is drawn from as soon as that is there.
-WAITING: dict[str, tuple[str, Callable[[Path], None]]] = {
-    "book_lstm_first_steps": ("book_lstm", first_steps),
 }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from experiments.spread import spread
 
@@ -21,6 +24,12 @@ def read_csv(name: str) -> list[Row]:
     """The rows of a table of experiments/results: numbers as numbers, True and False as such, nothing as None."""
     with open(HERE / "results" / f"{name}.csv", encoding="utf-8", newline="") as file:
         return [{column: _value(cell) for column, cell in row.items()} for row in csv.DictReader(file)]
+
+
+def read_columns(name: str) -> dict[str, np.ndarray]:
+    """The columns of such a table, all of numbers; NaN where there is nothing."""
+    rows = read_csv(name)
+    return {column: np.array([math.nan if row[column] is None else row[column] for row in rows]) for column in rows[0]}
 
 
 def _value(cell: str) -> Any:

@@ -1,12 +1,14 @@
 """The book of report D on a tiny text: stages, what is written at each, and going on after a stop."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 
-from experiments import book_lstm
+from experiments import book_lstm, collect
 from experiments.book_lstm import accuracy_rows, main, mean_accuracy, newline_shares, recipe
+from jaxrnn.storage import read_samples
 from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.trained.run import open_run
 
@@ -86,6 +88,22 @@ def test_stopped_between_two_milestones_it_goes_on_as_if_it_never_was(finished, 
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
     columns, expected = open_run(tmp_path / "run").metrics, open_run(finished).metrics
     np.testing.assert_array_equal(columns["train/accuracy"], expected["train/accuracy"])
+
+
+def test_its_curves_and_words_are_collected(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(collect, "RESULTS", tmp_path)
+    monkeypatch.setattr(collect, "MILESTONES", MILESTONES)
+    assert collect.book_lstm(finished) == 0
+    files = (tmp_path / f"{name}.csv" for name in ("book_lstm", "book_lstm_words"))
+    curves, words = (list(csv.DictReader(file.read_text().splitlines())) for file in files)
+    columns = open_run(finished).metrics
+    assert [int(row["update"]) for row in curves] == columns["update"].tolist()
+    scored = [row["valid/update"] for row in curves if row["valid/accuracy"]]
+    assert scored and scored == [row["update"] for row in curves if row["valid/loss_nats"]]
+    assert [row["until"] for row in words] == ["book", "100", "200", "300"]
+    assert (int(words[0]["characters"]), int(words[0]["newlines"])) == (len(TEXT), 120)
+    samples = [text for update, _, text in read_samples(finished / "samples.txt") if 100 < update <= 200]
+    assert int(words[2]["characters"]) == sum(map(len, samples)) == 2 * 200
 
 
 def test_the_first_updates_are_drawn_more_often():

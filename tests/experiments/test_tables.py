@@ -8,11 +8,11 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from experiments.tables import __main__ as tables  # noqa: E402
-from experiments.tables.figures import FIGURES, WAITING  # noqa: E402
+from experiments.tables.figures import FIGURES  # noqa: E402
 from experiments.tables.read import BLOCK, HERE, read_csv, with_tables  # noqa: E402
 
 README = Path(__file__).parents[2] / "README.md"
-WITHOUT_NUMBERS = {"grid_dropout_warpeace_128", "book_lstm_democracy"}  # said in the header of experiments/tables
+WITHOUT_NUMBERS = {"grid_dropout_warpeace_128"}  # said in the header of experiments/tables
 
 
 def test_the_tables_of_the_page_are_those_of_the_numbers(capsys):
@@ -49,7 +49,7 @@ def test_the_speeds_of_the_book_recipe_are_those_of_the_table():
 def test_every_figure_of_the_documentation_has_its_numbers_or_is_named():
     committed = {path.stem for path in (HERE / "figures").glob("*.png")}
     assert {*FIGURES} | WITHOUT_NUMBERS <= committed
-    others = committed - {*FIGURES} - WITHOUT_NUMBERS - {*WAITING}
+    others = committed - {*FIGURES} - WITHOUT_NUMBERS
     assert all(name.startswith("inside_") for name in others)
     shown = set(re.findall(r"figures/(\w+)\.png", tables.PAGE.read_text("utf-8")))
     assert shown == committed - {"benchmark_cells"}
