@@ -25,7 +25,6 @@ from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.job import make_job
 from jaxrnn.training.member_runs import MemberResult, train_members
 from tests.fixtures import ends
-from tests.thinned import thinned
 
 pytestmark = pytest.mark.usefixtures("with_optimizations")
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -89,7 +88,7 @@ def assert_ended_as_then(name: str, directory: Path) -> None:
         assert all(np.abs(found - loss).min() < 1e-6 for loss in known[np.isfinite(known)])
 
 
-@pytest.mark.parametrize("name", thinned(RUNS, {"text_one_device", "documents"}))
+@pytest.mark.parametrize("name", RUNS)
 def test_a_run_begun_before_ends_as_it_would_have(name: str, copy_of: Any) -> None:
     run = copy_of(name)
     result = jaxrnn.resume(run, {"updates": UPDATES}, Progress(quiet=True))

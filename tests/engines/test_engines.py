@@ -23,7 +23,6 @@ from tests.reference.random_cell import (
     weights_of,
 )
 from tests.reference.vanilla import unroll_vanilla, vanilla_gradients
-from tests.thinned import thinned
 from tests.trees import assert_trees_close, assert_trees_equal
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
@@ -35,21 +34,6 @@ WINDOWS = [("ids", 3, True), ("dense", 1, False), ("ids", 1, True), ("dense", 3,
 WINDOWS += [("ids", 3, False)]
 CASES: list[tuple] = [(VanillaCell, *window) for window in WINDOWS]
 CASES += [(PeepholeCell, *window) for window in WINDOWS[:4]] + [(OtherOutputCell, *window) for window in WINDOWS[:2]]
-# Each engine with each cell, with ids and features, with one stream and several; hoisted, the CPU's choice for vanilla,
-# with more of them. Six windows only, since the reference has to be run on each.
-KEPT = {
-    ("scan", VanillaCell, *WINDOWS[0]),
-    ("scan", PeepholeCell, *WINDOWS[2]),
-    ("scan", OtherOutputCell, *WINDOWS[1]),
-    ("hoisted", VanillaCell, *WINDOWS[0]),
-    ("hoisted", VanillaCell, *WINDOWS[1]),
-    ("hoisted", PeepholeCell, *WINDOWS[2]),
-    ("hoisted", PeepholeCell, *WINDOWS[3]),
-    ("hoisted", OtherOutputCell, *WINDOWS[0]),
-    ("recompute", VanillaCell, *WINDOWS[1]),
-    ("recompute", PeepholeCell, *WINDOWS[3]),
-    ("recompute", OtherOutputCell, *WINDOWS[0]),
-}
 
 
 def case(cell_type, kind, batch_size, with_resets, dtype):
@@ -82,7 +66,7 @@ def by_reference(*key):
 
 @pytest.mark.parametrize(
     ("engine", "cell_type", "kind", "batch_size", "with_resets"),
-    thinned([(engine, *case) for engine in FAST_ENGINES for case in CASES], KEPT),
+    [(engine, *case) for engine in FAST_ENGINES for case in CASES],
 )
 def test_engine_equals_reference(engine, cell_type, kind, batch_size, with_resets, float64):
     key = (cell_type, kind, batch_size, with_resets, jnp.float64)
@@ -94,9 +78,7 @@ def test_engine_equals_reference(engine, cell_type, kind, batch_size, with_reset
 IN_FLOAT32 = [(engine, *case) for engine in FAST_ENGINES for case in ((VanillaCell, "ids"), (OtherOutputCell, "dense"))]
 
 
-@pytest.mark.parametrize(
-    ("engine", "cell_type", "kind"), thinned(IN_FLOAT32, {IN_FLOAT32[0], IN_FLOAT32[2], IN_FLOAT32[4], IN_FLOAT32[3]})
-)
+@pytest.mark.parametrize(("engine", "cell_type", "kind"), IN_FLOAT32)
 def test_engine_equals_reference_in_float32(engine, cell_type, kind):
     key = (cell_type, kind, 3, True, jnp.float32)
     cell, xs, carry, resets = case(*key)
@@ -107,10 +89,7 @@ def test_engine_equals_reference_in_float32(engine, cell_type, kind):
 BY_NUMPY = [(engine, *window) for engine in (*FAST_ENGINES, "reference") for window in WINDOWS[:2]]
 
 
-@pytest.mark.parametrize(
-    ("engine", "kind", "batch_size", "with_resets"),
-    thinned(BY_NUMPY, {case for case in BY_NUMPY if case[0] == "reference" or case[:2] == ("hoisted", "ids")}),
-)
+@pytest.mark.parametrize(("engine", "kind", "batch_size", "with_resets"), BY_NUMPY)
 def test_vanilla_equals_the_chain_rule_in_numpy(engine, kind, batch_size, with_resets, float64):
     cell, xs, carry, resets = case(VanillaCell, kind, batch_size, with_resets, jnp.float64)
     draw = np.random.default_rng(3)
@@ -148,7 +127,7 @@ def test_without_jit_the_values_are_the_same(engine, float64):
 
 
 # An LSTM on all engines: `test_every_cell.py`.
-@pytest.mark.parametrize("engine", thinned(FAST_ENGINES, {"hoisted"}))
+@pytest.mark.parametrize("engine", FAST_ENGINES)
 def test_vmap_over_members_equals_each_member(engine, float64):
     """Members with their own parameters, windows, carries and resets, as a population has."""
     members, rng = 3, np.random.default_rng(11)

@@ -12,7 +12,6 @@ from jaxrnn.cells import CELLS
 from jaxrnn.devices.mesh import BATCH_AXIS, Layout, mesh_of
 from jaxrnn.engines import engines_of
 from tests.reference.random_cell import params_of, quick_jit, random_carry, random_cell, random_window, unroll_with
-from tests.thinned import thinned
 from tests.trees import assert_trees_close
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
@@ -77,7 +76,7 @@ def by_reference(name):
 
 
 # Vanilla: `test_engines.py`; LSTM and GRU: `test_window_options.py`; the first also split, and members, below.
-@pytest.mark.parametrize("name", thinned(NAMES, {"temporal-gate-lstm"}))
+@pytest.mark.parametrize("name", NAMES)
 def test_engines_equal_reference_under_jit(name, float64):
     cell, arguments = drawn(name, "ids", jnp.float64)
     for path, leaf in jax.tree_util.tree_leaves_with_path(by_reference(name)["params"]):
@@ -87,7 +86,7 @@ def test_engines_equal_reference_under_jit(name, float64):
         assert_trees_close(ours, by_reference(name), rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", thinned(NAMES, {"lstm", "gru-reset-before"}))
+@pytest.mark.parametrize("name", NAMES)
 def test_engines_equal_reference_split_over_devices(name, float64):
     """What splits the batch knows nothing of the cell: of one on all engines, and of one with a product of its own."""
     cell, arguments = drawn(name, "ids", jnp.float64)
@@ -96,7 +95,7 @@ def test_engines_equal_reference_split_over_devices(name, float64):
         assert_trees_close(jax.device_get(split), by_reference(name), rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", thinned(NAMES, {"lstm"}))
+@pytest.mark.parametrize("name", NAMES)
 def test_members_under_vmap_equal_each_member_by_the_reference(name, float64, rng):
     each = [draw(name, "dense", jnp.float64, rng) for _ in range(MEMBERS)]
     cell = each[0][0]
@@ -111,7 +110,7 @@ def test_members_under_vmap_equal_each_member_by_the_reference(name, float64, rn
 
 
 # Vanilla and GRU in float32: `test_engines.py`.
-@pytest.mark.parametrize("name", thinned(NAMES, {"lstm-layer-norm", "lstm-multiplicative"}))
+@pytest.mark.parametrize("name", NAMES)
 def test_engines_equal_reference_in_float32(name):
     cell, arguments = drawn(name, "ids", jnp.float32)
     expected, *others = (

@@ -18,7 +18,6 @@ from tests.reference.random_cell import (
     unroll_with,
     weighted_sum,
 )
-from tests.thinned import thinned
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes", "float64")
 
@@ -60,13 +59,7 @@ def test_every_engine_that_runs_a_cell_is_checked():
     assert set(PAIRS) == {(e, name) for name, cell in cells.items() for e in engines_of(cell) if e != "reference"}
 
 
-# `scan` has JAX's own gradient of a cell: what is differentiated by hand in a cell, one with peepholes, and one whose
-# output is not its state. The others have a gradient of their own, which differs in its sums, not by cell.
-KEPT = {("scan", name) for name in ("temporal-gate-lstm", "lstm-layer-norm", "lstm-peephole", "another output")}
-KEPT |= {("hoisted", "vanilla"), ("hoisted", "another output"), ("recompute", "lstm"), ("recompute", "another output")}
-
-
-@pytest.mark.parametrize(("engine", "name"), thinned(PAIRS, KEPT))
+@pytest.mark.parametrize(("engine", "name"), PAIRS)
 def test_derivatives_agree_with_differences(engine, name):
     cell = random_cell(TYPES[name], 3, 2, np.random.default_rng(2), jnp.float64)
     check_each_group(cell, "ids" if name == "another output" else "dense", engine, MODES[engine])

@@ -21,7 +21,6 @@ from tests.reference.random_cell import (
     weighted_sum,
 )
 from tests.reference.training import Trainer
-from tests.thinned import thinned
 from tests.trees import assert_trees_close
 
 
@@ -70,7 +69,7 @@ def test_it_runs_on_all_engines_alike(float64, rng):
         assert_trees_close(results(engine), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("engine", thinned(["auto", "scan"], {"auto"}))
+@pytest.mark.parametrize("engine", ["auto", "scan"])
 def test_it_stacks_and_trains(engine, monkeypatch):
     monkeypatch.setitem(CELLS, "leaky", LeakyCell)
     model = LanguageModel(5, 8, cell="leaky", layers=2, rngs=nnx.Rngs(0))

@@ -18,7 +18,6 @@ from jaxrnn.models.stack import Stack
 from tests.reference.random_cell import params_of, quick_jit, weighted_sum, weights_of
 from tests.reference.stack_loop import random_values, stack_by_hand
 from tests.reference.vanilla import unroll_vanilla
-from tests.thinned import thinned
 from tests.trees import assert_trees_close
 
 T, B, F, H, C = 4, 3, 4, 3, 2
@@ -57,7 +56,7 @@ def both_by_hand(stack, xs, carries, lengths, masks):
     return ys * masks["output", 0], tuple(lasts)
 
 
-@pytest.mark.parametrize("with_lengths", thinned([True, False], {True}))
+@pytest.mark.parametrize("with_lengths", [True, False])
 def test_layers_with_dropout_equal_a_plain_loop(with_lengths, float64, rng):
     cell, lengths = ("vanilla", LENGTHS) if with_lengths else ("lstm", None)
     options: dict[str, Any] = {"layers": 2, "skip_connections": with_lengths, "learned_initial_carry": True}
@@ -139,7 +138,7 @@ def test_lengths_that_are_all_of_t_change_nothing_and_one_of_0_is_a_number(float
 # ---- against PyTorch ----
 
 
-@pytest.mark.parametrize("kind", thinned(["LSTM", "GRU"], {"GRU"}))
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_it_equals_torch_with_packed_sequences(kind, float64, rng):
     torch = pytest.importorskip("torch")
     theirs = getattr(torch.nn, kind)(F, H, num_layers=2, bidirectional=True, dtype=torch.float64)

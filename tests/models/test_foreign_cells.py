@@ -14,7 +14,6 @@ from jaxrnn.models.dropout import Dropout, DropoutRates
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.stack import Stack
 from tests.reference.random_cell import params_of, quick_jit, weighted_sum
-from tests.thinned import thinned
 from tests.trees import assert_trees_close, assert_trees_equal
 
 T, B, V, H = 5, 3, 5, 3
@@ -28,7 +27,7 @@ def with_keys(cell_type: Any, *sizes: int, **options: Any) -> Any:
         return cell_type(*sizes, keep_rngs=True, rngs=nnx.Rngs(0), **options)
 
 
-@pytest.mark.parametrize("cell_type", thinned(FLAX_CELLS, {nnx.LSTMCell}))
+@pytest.mark.parametrize("cell_type", FLAX_CELLS)
 def test_a_stack_of_one_equals_its_rnn_and_holds_parameters_alone(cell_type, float64, rng):
     cell = with_keys(cell_type, V, H)
     stack = Stack([cell])

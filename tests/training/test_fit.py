@@ -24,7 +24,6 @@ from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.job import make_job
-from tests.thinned import thinned
 from tests.training.parts import ADAM, MeanTaking, MinimalGatedCell, array_task, arrays, fit_of, mean_taking, own_cell
 from tests.trees import assert_trees_equal
 
@@ -58,7 +57,7 @@ def die(update: int, trainer: Any) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "by_signal"),
-    thinned([(kind, by_signal) for kind in KINDS for by_signal in (True, False)], {("members", True), ("cell", False)}),
+    [(kind, by_signal) for kind in KINDS for by_signal in (True, False)],
 )
 def test_a_killed_fit_goes_on_as_if_it_never_was(
     kind: str, by_signal: bool, whole_of: Callable[[str], Any], tmp_path: Path

@@ -14,7 +14,6 @@ from jaxrnn.models.structure import params_of
 from jaxrnn.tasks import text as text_task
 from jaxrnn.tasks.text import NextSymbol, Text
 from jaxrnn.training.job import make_job, make_model
-from tests.thinned import thinned
 
 SCALE = 0.1
 
@@ -25,7 +24,7 @@ def starting_values(cell: str, **settings) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
-@pytest.mark.parametrize("cell", thinned(CELLS, {"lstm", "temporal-gate-lstm"}))
+@pytest.mark.parametrize("cell", CELLS)
 def test_drawn_biases_lie_around_their_usual_start_and_leave_the_weights(cell):
     usual, drawn = starting_values(cell), starting_values(cell, init_biases=True)
     added = {name: drawn[name] - usual[name] for name in usual}
