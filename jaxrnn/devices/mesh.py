@@ -92,11 +92,6 @@ def place(layout: Layout, specs: Any, tree: Any) -> Any:
     return jax.tree.map(put, specs, tree, is_leaf=_is_spec)
 
 
-def jit_once(function: Callable) -> Any:
-    """Jits a function that is called once, so that compiling is most of its time."""
-    return jax.jit(function, compiler_options=platform().options_of_one_call)
-
-
 def jit_on(
     function: Callable, layout: Layout, in_specs: tuple, out_specs: Any, donate_argnums: int | None = None
 ) -> Any:

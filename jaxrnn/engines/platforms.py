@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
@@ -29,7 +29,6 @@ class Platform(NamedTuple):
       packs_scalars: whether the training loop holds the scalars of its state as vectors: one kernel, not one a scalar.
       batches_members: whether members of a population run at once by `vmap`, or one after another.
       compiler_options: of XLA, for training programs.
-      options_of_one_call: of XLA, for a program that runs once: what compiles soon.
       evidence: what was measured, or "compiled, not measured".
     """
 
@@ -41,8 +40,7 @@ class Platform(NamedTuple):
     largest_one_hot: int
     packs_scalars: bool
     batches_members: bool
-    compiler_options: dict[str, Any]
-    options_of_one_call: dict[str, Any]
+    compiler_options: dict[str, bool]
     evidence: str
 
 
@@ -52,32 +50,19 @@ class Platform(NamedTuple):
 # platform's: the book recipe ran 1.18 times as fast, an LSTM or GRU with a batch no faster, and fewer things outside
 # the program decide its bits.
 _CPU_OPTIONS = {"xla_cpu_enable_platform_dependent_math": False}
-# Without its newer emitters XLA compiles the start of an LSTM of 128 in 0.19 s in place of 0.45, with equal bits; a
-# training program ran half as long again.
-_CPU_ONCE = {"xla_cpu_use_fusion_emitters": False}
 # An H100: a layer of 64 LSTM units, batch 64, 512 steps, TF32, forward and gradients: 4.5 ms with `recompute`, 1.6 with
 # `resident`; one of 128 with `recompute` 11.9 ms with a step a turn, 5.2 with 8, 5.0 with 16, 4.7 with 32, 4.9 with 64.
 # The loop as a graph of the device (`xla_gpu_enable_command_buffer=+WHILE`): 12.9 ms.
 _GPU_ENGINES = ("resident", "recompute", "scan")
 PLATFORMS = {
     "cpu": Platform(
-        "cpu",
-        False,
-        16,
-        1,
-        (),
-        0,
-        False,
-        False,
-        _CPU_OPTIONS,
-        _CPU_ONCE,
-        "measured on 2 cores of an AMD EPYC, jax 0.10.2",
+        "cpu", False, 16, 1, (), 0, False, False, _CPU_OPTIONS, "measured on 2 cores of an AMD EPYC, jax 0.10.2"
     ),
     "gpu": Platform(
-        "gpu", True, None, 32, _GPU_ENGINES, 2048, True, True, {}, {}, "measured on an H100, jax 0.11.2, 2026-11-26"
+        "gpu", True, None, 32, _GPU_ENGINES, 2048, True, True, {}, "measured on an H100, jax 0.11.2, 2026-11-26"
     ),
     "tpu": Platform(
-        "tpu", True, None, 1, ("recompute", "scan"), 2048, False, True, {}, {}, "compiled for a v5e, not measured"
+        "tpu", True, None, 1, ("recompute", "scan"), 2048, False, True, {}, "compiled for a v5e, not measured"
     ),
 }
 _TRACED_FOR: ContextVar[str | None] = ContextVar("platform", default=None)

@@ -14,7 +14,7 @@ import optax
 
 from jaxrnn.devices.hosts import of_writer, on_this_host
 from jaxrnn.devices.memory import free_memory
-from jaxrnn.devices.mesh import jit_once, on_first_device
+from jaxrnn.devices.mesh import on_first_device
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.models.structure import joined
 from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
@@ -287,7 +287,7 @@ class Trainer:
 
     @functools.cached_property
     def _initial(self) -> Any:
-        return jit_once(functools.partial(start_state, self.jobs[0]))
+        return jax.jit(functools.partial(start_state, self.jobs[0]))
 
     def _params(self, state: TrainState, checkpoint: str) -> Any:
         if checkpoint not in CHECKPOINTS:
