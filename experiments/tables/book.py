@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 
@@ -97,13 +98,13 @@ def lstm_accuracy() -> str:
 def lstm_words() -> str:
     """What an LSTM that writes a book writes while it trains: newlines and common words, beside the book's."""
     found = read_csv("book_lstm_words")
-    words, before, rows = [*found[0]][4:], 0, []
-    for row in [*found[1:], found[0]]:
-        if (until := row["until"]) != "book":
-            until, before = f"{before + 1:,} to {until:,}", until
+    words, rows = [*found[0]][4:], []
+    ends = [0, *(row["until"] for row in found[1:])]
+    between = [f"{before + 1:,} to {until:,}" for before, until in itertools.pairwise(ends)]
+    for row, updates in zip([*found[1:], found[0]], [*between, "book"], strict=True):
         newlines = f"{100 * row['newlines'] / row['characters']:.1f}"
         shares = [f"{100 * row[word] / row['words']:.1f}" for word in words]
-        rows.append([until, f"{row['characters']:,}", newlines, *shares])
+        rows.append([updates, f"{row['characters']:,}", newlines, *shares])
     return markdown(["updates", "characters", "newlines, %", *(f"{word}, % of words" for word in words)], rows)
 
 
