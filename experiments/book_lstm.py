@@ -6,8 +6,8 @@ The same command goes on after a kill, and a larger --updates goes on from the e
 
 Published by report D, training accuracy: 0.57 at 50,000 updates, 0.59 at 100,000, 0.61 at 200,000, about 0.68 at
 500,000. Its loss of 0.126 is in a unit that it does not give, and is no target.
-Obtained on one core of an AMD EPYC, no GPU, jax 0.10.2, 2026-11-26, `--updates 112000`, 1.9 h beside other work (alone
-30 updates/s); training accuracy (mean of 1,000 updates), validation accuracy and loss in nats:
+Obtained on one core of an AMD EPYC, no GPU, jax 0.10.2, 2026-11-26, `--updates 112000`, 1.5 h beside other work (28
+updates/s at first); training accuracy (mean of 1,000 updates), validation accuracy and loss in nats:
      10,000   0.690   0.628   1.365
      20,000   0.711   0.626   1.464
      50,000   0.731   0.617   1.641      published 0.57
