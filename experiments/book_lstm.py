@@ -25,8 +25,10 @@ out of training, so that there is a validation accuracy, and is scored at each e
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,15 +156,17 @@ def latest_known(column: np.ndarray) -> float:
     return float(known[-1]) if len(known) else float("nan")
 
 
+def written_between(samples: list[tuple[int, float, str]], milestones: Sequence[int]) -> Iterator[tuple[int, int, str]]:
+    """(first update, last update, text) of the samples between two milestones, where there are any."""
+    for before, at in itertools.pairwise((0, *milestones)):
+        if text := "".join(text for update, _, text in samples if before < update <= at):
+            yield before + 1, at, text
+
+
 def newline_shares(samples: list[tuple[int, float, str]]) -> list[tuple[int, int, float]]:
     """(first update, last update, share of newlines) of the samples between two milestones."""
-    shares, before = [], 0
-    for at in MILESTONES:
-        part = "".join(text for update, _, text in samples if before < update <= at)
-        if part:
-            shares.append((before + 1, at, part.count("\n") / len(part)))
-        before = at
-    return shares
+    parts = written_between(samples, MILESTONES)
+    return [(first, last, text.count("\n") / len(text)) for first, last, text in parts]
 
 
 def report(run: Path, prime: str, table: dict[str, dict[str, str]], seconds: float) -> None:

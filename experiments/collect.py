@@ -23,7 +23,7 @@ from typing import Any
 import cyclopts
 import numpy as np
 
-from experiments.book_lstm import FIRST_UPDATES, MILESTONES
+from experiments.book_lstm import DRAWN_EVERY, FIRST_UPDATES, MILESTONES, written_between
 from experiments.palindromes.runs import PalindromeRuns
 from jaxrnn import load_corpus, open_run
 from jaxrnn.inspect import known_word_share, words_of
@@ -35,7 +35,6 @@ app = cyclopts.App(help="Tables of experiments/results from the directories of r
 RESULTS = Path(__file__).parent / "results"
 CURVE_EVERY, RAW_EVERY = 200, 100
 NAME_AT_LEAST = 20  # times that a book has a word, always with a capital letter, for it to be a name
-LSTM_EVERY = 100
 LSTM_WORDS = ("the", "a", "of", "and", "to")
 RULES = ("sgd", "rmsprop", "adam")
 
@@ -227,15 +226,13 @@ def book_lstm(run: Path) -> int:
     names = ("train/recent_accuracy", "train/loss_nats", "train/smooth_loss_nats", "valid/accuracy", "valid/loss_nats")
     at = columns["update"]
     scored = np.isfinite(columns["valid/accuracy"].astype(float))
-    shown = np.flatnonzero((at <= FIRST_UPDATES) | (at % LSTM_EVERY == 0) | scored)
+    shown = np.flatnonzero((at <= FIRST_UPDATES) | (at % DRAWN_EVERY == 0) | scored)
     rows = [[int(at[n]), int(at[n]) if scored[n] else "", *(_known(columns[name][n]) for name in names)] for n in shown]
     write_csv("book_lstm", ["update", "valid/update", *names], rows)
     corpus = load_corpus(opened.config.text, opened.config.reading_options())
-    texts = [("book", corpus.vocabulary.display_text(corpus.ids))]
-    samples, before = read_samples(opened.directory.samples_path), 0
-    for until in (*(m for m in MILESTONES if m < at[-1]), int(at[-1])):
-        texts.append((str(until), "".join(text for update, _, text in samples if before < update <= until)))
-        before = until
+    ends = (*(milestone for milestone in MILESTONES if milestone < at[-1]), int(at[-1]))
+    written = written_between(read_samples(opened.directory.samples_path), ends)
+    texts = [("book", corpus.vocabulary.display_text(corpus.ids)), *((until, text) for _, until, text in written)]
     counted = [
         [until, len(text), text.count("\n"), len(words), *(words.count(word) for word in LSTM_WORDS)]
         for until, text in texts

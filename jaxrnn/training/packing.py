@@ -28,7 +28,7 @@ class Packing:
 
     def __init__(self, tree: Any, whether: bool):
         leaves, self._structure = jax.tree.flatten(tree)
-        self._count, groups = len(leaves), dict[Any, list[int]]()
+        groups: dict[Any, list[int]] = {}
         for place, leaf in enumerate(leaves):
             if whether and leaf.shape == () and jnp.issubdtype(leaf.dtype, np.number):
                 groups.setdefault(leaf.dtype, []).append(place)
@@ -44,10 +44,8 @@ class Packing:
 
     def unpacked(self, packed: list[jax.Array]) -> Any:
         """The tree of what `packed` gave."""
-        leaves: list[Any] = [None] * self._count
-        for place, leaf in zip(self._alone, packed, strict=False):
-            leaves[place] = leaf
-        for group, vector in zip(self._groups, packed[len(self._alone) :], strict=True):
-            for number, place in enumerate(group):
-                leaves[place] = vector[number]
-        return jax.tree.unflatten(self._structure, leaves)
+        alone, vectors = packed[: len(self._alone)], packed[len(self._alone) :]
+        leaves = dict(zip(self._alone, alone, strict=True))
+        for group, vector in zip(self._groups, vectors, strict=True):
+            leaves |= {place: vector[number] for number, place in enumerate(group)}
+        return jax.tree.unflatten(self._structure, [leaves[place] for place in range(len(leaves))])

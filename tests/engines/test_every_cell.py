@@ -75,7 +75,6 @@ def by_reference(name):
     return quick_jit(values_and_gradients(cell, "reference"))(*arguments)
 
 
-# Vanilla: `test_engines.py`; LSTM and GRU: `test_window_options.py`; the first also split, and members, below.
 @pytest.mark.parametrize("name", NAMES)
 def test_engines_equal_reference_under_jit(name, float64):
     cell, arguments = drawn(name, "ids", jnp.float64)
@@ -88,7 +87,6 @@ def test_engines_equal_reference_under_jit(name, float64):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_engines_equal_reference_split_over_devices(name, float64):
-    """What splits the batch knows nothing of the cell: of one on all engines, and of one with a product of its own."""
     cell, arguments = drawn(name, "ids", jnp.float64)
     for engine in set(engines_of(cell)) - {"reference"}:
         split = quick_jit(split_over_devices(values_and_gradients(cell, engine)))(*arguments)
@@ -109,7 +107,6 @@ def test_members_under_vmap_equal_each_member_by_the_reference(name, float64, rn
             assert_trees_close(mine, expected[member], rtol=1e-10)
 
 
-# Vanilla and GRU in float32: `test_engines.py`.
 @pytest.mark.parametrize("name", NAMES)
 def test_engines_equal_reference_in_float32(name):
     cell, arguments = drawn(name, "ids", jnp.float32)
