@@ -52,12 +52,13 @@ INNER = {
     "experiments/benchmark/large.py": {"jaxrnn.tasks.text"},  # the size of its blocks
     "experiments/benchmark/resident.py": {"jaxrnn.engines.resident.HOPPER"},
     "experiments/benchmark/resident_worker.py": {
-        "jaxrnn.engines.resident_gpu.Setting",
         "jaxrnn.engines.resident_gpu.unroll_resident",
         "jaxrnn.engines.resident_gpu_backward.backward",
         "jaxrnn.engines.resident_gpu_forward.forward",
+        "jaxrnn.engines.resident_gpu_settings.Setting",
         "jaxrnn.engines.resident_gpu_settings.Sizes",
-        "jaxrnn.engines.resident_gpu_settings.array",
+        "jaxrnn.engines.resident_gpu_settings.best_setting",
+        "jaxrnn.engines.resident_gpu_settings.tiles",
     },
 }
 AT_THE_TOP = {name for name in dir(jaxrnn) if not inspect.ismodule(getattr(jaxrnn, name))}

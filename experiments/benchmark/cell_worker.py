@@ -1,7 +1,7 @@
 """One competitor of `cells.py` in its own process: allocator settings and CPU devices belong to a process.
 
 Command: python -m experiments.benchmark.cell_worker STACK KIND HIDDEN LAYERS [--text TEXT] [--batch-size B]
-         [--bptt-length T] [--precision float32|tf32]
+         [--bptt-length T] [--precision float32|tf32|bf16]
 
 STACK is torch, flax, jaxrnn, jaxrnn-1-device or product. It prints "first update" after one update and "ready" after
 some more; then it answers each line that it reads with one line of JSON:
@@ -9,7 +9,7 @@ some more; then it answers each line that it reads with one line of JSON:
     sample N      writes N characters: characters per second
     peak          the process's largest resident memory so far, in bytes
     quit          nothing: it ends
-It runs unchanged on a GPU, in float32 with full products, or with those of TF32.
+It runs unchanged on a GPU, in float32 with full products, or with those of TF32; ours in bfloat16 too.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from jaxrnn import Corpus, load_corpus
 from jaxrnn.data import corpus_from_text
 
 STACKS = ("torch", "flax", "jaxrnn", "jaxrnn-1-device", "product")
+PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "bfloat16"}
 SYMBOLS = 83  # of War and Peace, so of the text that stands in for it
 WARM_SECONDS = 0.5
 WARM_CHARACTERS = 20
@@ -103,7 +104,7 @@ def make_competitor(stack: str, corpus: Corpus, setting: CellSetting, precision:
     import jax
 
     # A CPU's code is the same.
-    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if precision == "tf32" else "highest")
+    jax.config.update("jax_default_matmul_precision", PRECISIONS[precision])
     if stack == "flax":
         return FlaxCells(corpus.ids, len(corpus.vocabulary), setting)
     if stack == "product":
@@ -173,7 +174,7 @@ def main() -> None:
     parser.add_argument("hidden", type=int)
     parser.add_argument("layers", type=int)
     parser.add_argument("--text")
-    parser.add_argument("--precision", choices=("float32", "tf32"), default="float32")
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--bptt-length", type=int, default=100)
     given = parser.parse_args()

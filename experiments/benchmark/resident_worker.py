@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import statistics
@@ -23,15 +24,16 @@ def measured(variant: tuple[str, int, str, dict[str, Any]], turn: Callable[[], A
     from flax import nnx
 
     from jaxrnn import GRUCell, LSTMCell, VanillaCell, unroll
-    from jaxrnn.engines.resident_gpu import Setting, unroll_resident
+    from jaxrnn.engines.resident_gpu import unroll_resident
     from jaxrnn.engines.resident_gpu_backward import backward
     from jaxrnn.engines.resident_gpu_forward import forward
-    from jaxrnn.engines.resident_gpu_settings import Sizes, array
+    from jaxrnn.engines.resident_gpu_settings import Setting, Sizes, best_setting, tiles
 
     name, H, dtype, options = variant
     made: Any = {"lstm": LSTMCell, "gru": GRUCell, "vanilla": VanillaCell}[name]
-    setting = Setting(**{"dtype": jnp.dtype(dtype), "math": "close", **options})
     cell = made(H, H, rngs=nnx.Rngs(0))
+    best = best_setting(H, cell.W_h.shape[1] // H, dtype) or Setting(jnp.dtype(dtype))
+    setting = dataclasses.replace(best, **options)
     keys = iter(jax.random.split(jax.random.key(0), 99))
 
     def drawn(like: Any, scale: float) -> Any:
@@ -57,9 +59,9 @@ def measured(variant: tuple[str, int, str, dict[str, Any]], turn: Callable[[], A
     small, large = given(*CHECKED), given(*TIMED)
     check, exact = (compiled(layer(engine)[1], small, "highest") for engine in (ours, "reference"))
     sizes, (B, T) = Sizes(H, cell.W_h.shape[1] // H, setting), TIMED
-    ps = drawn(array(setting, sizes.U, T, B, cell.W_x.shape[1] // H), 0.7)
+    ps = drawn(tiles(T, B, blocks=cell.W_x.shape[1] // H, U=sizes.U), 0.7)
     weights = drawn(jax.ShapeDtypeStruct((sizes.rows_of_weights, sizes.K), setting.dtype), 0.8 / H**0.5)
-    first = jax.tree.map(lambda leaf: jnp.zeros((sizes.U, B)), large[2])
+    first = jax.tree.map(lambda leaf: jnp.zeros(tiles(B, U=sizes.U).shape), large[2])
 
     def run_forward(ps: Any, weights: Any, first: Any) -> Any:
         return forward(cell, setting, ps, None, weights, first)
@@ -87,7 +89,8 @@ def measured(variant: tuple[str, int, str, dict[str, Any]], turn: Callable[[], A
     }
     worst = max(errors, key=lambda name: (errors[name] != errors[name], errors[name]))  # NaN is the worst
     times = {name: scale * seconds_of_call(program, arrays) for name, (program, arrays, scale) in programs.items()}
-    return {"same": same, "error_of": (worst, errors[worst]), "errors": errors, **times}
+    held = {"programs": setting.programs, "held": setting.held}
+    return {"same": same, "error_of": (worst, errors[worst]), "errors": errors, **held, **times}
 
 
 def compiled(function: Callable[..., Any], arrays: tuple[Any, ...], precision: str = "default") -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from jaxrnn.engines.hoisted import unroll_hoisted
 from jaxrnn.engines.platforms import platform
 from jaxrnn.engines.recompute import unroll_recompute
 from jaxrnn.engines.reference import unroll_reference
-from jaxrnn.engines.resident import unroll_resident, why_not_resident
+from jaxrnn.engines.resident import resident_pays, unroll_resident, why_not_resident
 from jaxrnn.engines.scan import unroll_scan
 from jaxrnn.engines.window import Window, make_window
 
@@ -74,7 +74,10 @@ def choose_engine(
       'hoisted'
     """
     without = unable(cell, window, clip_backward)
-    engine = next(name for name in _preferred(cell, batch_size) if name not in without)
+    preferred = _preferred(cell, batch_size)
+    if "resident" in preferred and "resident" not in without and not resident_pays(cell, batch_size):
+        without["resident"] = f"slower here: the programs of {batch_size} rows would fill the card more than twice"
+    engine = next(name for name in preferred if name not in without)
     return EngineChoice(engine, {name: without.get(name, _SLOWER[name]) for name in ENGINES if name != engine})
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental import rnn
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
@@ -45,14 +46,22 @@ def unroll_cudnn(
     T, B = xs.shape[:2]
     # The library wants a length of 1 at least; what it makes of a row that is all padding is replaced below.
     lengths = jnp.full((B,), T, jnp.int32) if window.valid is None else window.valid.sum(0, dtype=jnp.int32)
-    ys, h, c = rnn.lstm(
-        xs.transpose(1, 0, 2), carry.h[None], carry.c[None], weights, jnp.maximum(lengths, 1), F, H, 1, 0.0, False
-    )
+    given = map(_row_major, (xs.transpose(1, 0, 2), carry.h[None], carry.c[None]))
+    ys, h, c = map(_row_major, rnn.lstm(*given, weights, jnp.maximum(lengths, 1), F, H, 1, 0.0, False))
     last, ys = LSTMCarry(c[0], h[0]), ys.transpose(1, 0, 2)
     if window.valid is None:
         return last, ys
     last, _ = keep_finished(window.valid[0], last, carry, last.h)
     return last, jnp.where(window.valid[:, :, None], ys, 0)
+
+
+def _row_major(x: jax.Array) -> jax.Array:
+    """The array, and its gradient, as the library reads them.
+
+    JAX's call does not say how its arrays lie, and XLA gave it a transposed view of ours: wrong numbers inside `jit`
+    (jax 0.11.2, seen on an H200).
+    """
+    return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
 
 
 def _dense(window: Window, in_features: int, dtype: Any) -> jax.Array:

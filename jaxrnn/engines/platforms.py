@@ -50,17 +50,19 @@ class Platform(NamedTuple):
 # platform's: the book recipe ran 1.18 times as fast, an LSTM or GRU with a batch no faster, and fewer things outside
 # the program decide its bits.
 _CPU_OPTIONS = {"xla_cpu_enable_platform_dependent_math": False}
-# An H100: a layer of 64 LSTM units, batch 64, 512 steps, TF32, forward and gradients: 4.5 ms with `recompute`, 1.6 with
-# `resident`; one of 128 with `recompute` 11.9 ms with a step a turn, 5.2 with 8, 5.0 with 16, 4.7 with 32, 4.9 with 64.
-# The loop as a graph of the device (`xla_gpu_enable_command_buffer=+WHILE`): 12.9 ms. Packed scalars are compiled, not
-# measured: 45 kernels an update of 64 LSTM units beside 53.
+# An H100: a layer of 128 LSTM units, batch 64, 512 steps, TF32, forward and gradients, with `recompute` 11.9 ms with a
+# step a turn, 5.2 with 8, 5.0 with 16, 4.7 with 32, 4.9 with 64. The loop as a graph of the device
+# (`xla_gpu_enable_command_buffer=+WHILE`): 12.9 ms. An H200, batch and window of 100: an update of an LSTM of 256 units
+# takes 1.0 ms with `resident`, 1.5 with `recompute`; of 512 in bfloat16 1.3 and 2.0. With scalars packed 0.413 ms, else
+# 0.419, for 64 LSTM units, 0.83 and 0.86 for 128 GRU units, 1.087 and 1.080 for 128 LSTM units. With all products by
+# cuBLAS (`xla_gpu_enable_triton_gemm=false`) 4.4 ms in place of 2.6 for 512 LSTM units.
 _GPU_ENGINES = ("resident", "recompute", "scan")
 PLATFORMS = {
     "cpu": Platform(
         "cpu", False, 16, 1, (), 0, False, False, _CPU_OPTIONS, "measured on 2 cores of an AMD EPYC, jax 0.10.2"
     ),
     "gpu": Platform(
-        "gpu", True, None, 32, _GPU_ENGINES, 2048, True, True, {}, "measured on an H100, jax 0.11.2, 2026-11-26"
+        "gpu", True, None, 32, _GPU_ENGINES, 2048, True, True, {}, "measured on an H100 and an H200, jax 0.11.2"
     ),
     "tpu": Platform(
         "tpu", True, None, 1, ("recompute", "scan"), 2048, False, True, {}, "compiled for a v5e, not measured"

@@ -26,7 +26,7 @@ def unroll_resident(
         return unroll_resident_tpu(cell, window, carry, fresh, clip_backward)
     from jaxrnn.engines import resident_gpu
 
-    return resident_gpu.unroll_resident(cell, window, carry, fresh, clip_backward, setting=_setting())
+    return resident_gpu.unroll_resident(cell, window, carry, fresh, clip_backward)
 
 
 def why_not_resident(cell: Cell, window: Window | None, clip_backward: jax.Array | None) -> str | None:
@@ -52,14 +52,14 @@ def why_not_resident(cell: Cell, window: Window | None, clip_backward: jax.Array
         return "its products are of TF32 or bfloat16; the precision asked for is float32"
     from jaxrnn.engines import resident_gpu
 
-    return resident_gpu.why_not(cell, window, clip_backward, _setting())
+    return resident_gpu.why_not(cell, window, clip_backward)
 
 
-def _setting():
-    from jaxrnn.engines.resident_gpu import Setting
+def resident_pays(cell: Cell, batch_size: int) -> bool:
+    """Whether it is to be chosen on a GPU that can run it."""
+    from jaxrnn.engines import resident_gpu
 
-    bf16 = jax.config.values["jax_default_matmul_precision"] == "bfloat16"
-    return Setting(jnp.bfloat16 if bf16 else jnp.float32, math="close")
+    return resident_gpu.pays(cell, batch_size)
 
 
 def _capability() -> str | None:

@@ -1,10 +1,12 @@
-"""The resident engine of a GPU: one program a tile of the batch, with W_h in its shared memory for all steps.
+"""The resident engine of a GPU: one program a tile of the batch, with W_h on the chip for all steps.
 
 A step of the other engines launches kernels and reads W_h anew. Here one kernel runs through the window: every program
-(CTA) has a few rows of the batch, W_h in shared memory and the carry in registers, and needs no other program.
-All is transposed, a_t' = W_h' h', since the tensor cores want 64 rows of the first operand but as few as 8 columns of
-the second: gates are rows and the batch is columns, so that a small batch still spreads over many programs. A warpgroup
-has 64 units with all their gates: the update needs no exchange, and h goes through shared memory.
+(CTA) has a few rows of the batch, W_h in its registers and shared memory and the carry in registers, and needs no other
+program; a layer too large for that is shared by the programs of a cluster, each of which has some of the units and
+writes its part of h into the shared memory of all.
+All is transposed, a_t' = W_h' h', since the tensor cores want 64 rows of the first operand (16 a warp) but as few as 8
+columns of the second: gates are rows and the batch is columns, so that a small batch still spreads over many programs.
+A warpgroup has 64 units with all their gates: the update needs no exchange, and h goes through shared memory.
 
 The kernels take the update and its derivative from the cell: both are traced and evaluated again block by block, a
 block being the (64, rows) numbers of one gate. The forward kernel keeps the carries and r_t, or p_t + r_t; the backward
@@ -20,8 +22,22 @@ from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.products import contract
 from jaxrnn.engines.resident_gpu_backward import backward
 from jaxrnn.engines.resident_gpu_forward import forward
-from jaxrnn.engines.resident_gpu_settings import Setting, Sizes, as_tf32, fits, order_of_columns, padded
-from jaxrnn.engines.window import Window, input_product, input_weights, takes_no
+from jaxrnn.engines.resident_gpu_settings import (
+    ROWS,
+    Setting,
+    Sizes,
+    as_tf32,
+    best_setting,
+    fits,
+    order_of_columns,
+    order_of_units,
+    padded,
+    rounds,
+    spread,
+    tiled,
+    untiled,
+)
+from jaxrnn.engines.window import InputWeights, Window, input_product, input_weights, takes_no
 
 
 def unroll_resident(
@@ -33,25 +49,26 @@ def unroll_resident(
     *,
     setting: Setting | None = None,
 ) -> tuple[Carry, jax.Array]:
-    """Unrolls with the recurrent weights resident; reverse mode only.
+    """Unrolls with the recurrent weights resident, by the best setting if none is given; reverse mode only.
 
     Raises:
       ValueError: for what the kernels do not do, by name.
     """
-    setting = Setting() if setting is None else setting
     if why := why_not(cell, window, clip_backward, setting):
         raise ValueError(f"the resident engine cannot run this: {why}; use the engine 'scan'")
-    ps = input_product(input_weights(cell, window), window.features, window.ids, window.input_scale)
-    b_h = None if cell.b_h is None else cell.b_h[...]
-    return _Resident(cell, setting).unroll(ps, cell.W_h[...], b_h, carry)
+    setting = _best(cell) if setting is None else setting
+    assert setting is not None
+    return _Resident(cell, setting).unroll(window, carry)
 
 
-def why_not(cell: Cell, window: Window | None, clip_backward: jax.Array | None, setting: Setting) -> str | None:
+def why_not(
+    cell: Cell, window: Window | None, clip_backward: jax.Array | None, setting: Setting | None = None
+) -> str | None:
     """Why the kernels cannot run this, or None; without a window, what the cell says alone."""
     if cell.inner_products or jax.tree.leaves(cell.pointwise()):
         return f"{type(cell).__name__} has parameters in its update"
-    if not fits(cell.hidden_features, cell.W_h.shape[1] // cell.hidden_features, setting):
-        return f"W_h of {cell.hidden_features} units does not fit into the shared memory of one program"
+    if _best(cell) is None if setting is None else not fits(cell.hidden_features, _gates(cell), setting):
+        return f"W_h of {cell.hidden_features} units does not fit into the registers and shared memory of its programs"
     if window is None:
         return None
     times = window.times if window.times.ndim == 2 else None
@@ -59,37 +76,53 @@ def why_not(cell: Cell, window: Window | None, clip_backward: jax.Array | None, 
     return takes_no(**given, clip_backward=clip_backward, times=times)
 
 
+def pays(cell: Cell, batch_size: int) -> bool:
+    """Whether the kernels are expected to be faster than a launch a step: a batch of any size is one row of launches.
+
+    Measured for one round of programs, where they take half the time or less; two would still be no slower.
+    """
+    setting = _best(cell)
+    return setting is not None and rounds(batch_size, setting) <= 2
+
+
+def _best(cell: Cell) -> Setting | None:
+    bf16 = jax.config.values["jax_default_matmul_precision"] == "bfloat16"
+    return best_setting(cell.hidden_features, _gates(cell), jnp.bfloat16 if bf16 else jnp.float32)
+
+
+def _gates(cell: Cell) -> int:
+    return cell.W_h.shape[1] // cell.hidden_features
+
+
 class _Resident:
-    """`run` is `(ps, W_h, b_h, carry) -> (last carry, ys)`, all arrays with units first."""
+    """`run` is `(ps, W_h, b_h, carry) -> (last carry, ys)`, all arrays with blocks of U units, (..., B, blocks, U)."""
 
     def __init__(self, cell: Cell, setting: Setting):
-        self.cell, self.setting = cell, setting
-        self.gates = cell.W_h.shape[1] // cell.hidden_features
+        self.cell, self.setting, self.gates = cell, setting, _gates(cell)
         self.sizes = Sizes(cell.hidden_features, self.gates, setting)
         run = jax.custom_vjp(lambda *arrays: self._forward(*arrays)[0])
         run.defvjp(self._forward, self._backward)
         self.run = run
 
-    def unroll(self, ps, W_h, b_h, carry):
-        H, U, N, (T, B) = self.sizes.H, self.sizes.U, self.sizes.N, ps.shape[:2]
-        more = padded(B, N) - B
-        carry = jax.tree.map(lambda leaf: jnp.pad(leaf.T, ((0, U - H), (0, more))), carry)
-        if self.setting.tiled:
-            ps = jnp.pad(ps.reshape(T, B, -1, H), ((0, 0), (0, more), (0, 0), (0, U - H)))
-            ps = jnp.moveaxis(ps.reshape(T, -1, N, *ps.shape[2:]), 2, 4)
-        else:
-            ps = jnp.transpose(ps.reshape(T, B, -1, H), (2, 3, 0, 1))
-            ps = jnp.pad(ps, ((0, 0), (0, U - H), (0, 0), (0, more)))
-        last, ys = self.run(ps, W_h, b_h, carry)
-        last = jax.tree.map(lambda leaf: leaf[:H, :B].T, last)
-        if self.setting.tiled:
-            return last, jnp.swapaxes(ys, 2, 3).reshape(T, B + more, U)[:, :B, :H]
-        return last, jnp.transpose(ys[:H, :, :B], (1, 2, 0))
+    def unroll(self, window: Window, carry: Carry) -> tuple[Carry, jax.Array]:
+        H, U, B = self.sizes.H, self.sizes.U, carry.h.shape[0]
+        more = padded(B, ROWS) - B
+
+        def more_rows(x, axis):
+            return x if x is None or not more else jnp.pad(x, [(0, more * (a == axis)) for a in range(x.ndim)])
+
+        weights = InputWeights(*[w if w is None else spread(w, H, U) for w in input_weights(self.cell, window)])
+        ps = input_product(weights, *[more_rows(x, 1) for x in (window.features, window.ids, window.input_scale)])
+        b_h = None if self.cell.b_h is None else self.cell.b_h[...]
+        carry = jax.tree.map(lambda leaf: more_rows(spread(leaf, H, U), 0)[:, None], carry)
+        last, ys = self.run(ps.reshape(*ps.shape[:2], -1, U), self.cell.W_h[...], b_h, carry)
+        return jax.tree.map(lambda leaf: leaf[:B, 0, :H], last), ys[:, :B, 0, :H]
 
     def _weights(self, W_h, order):
         H, K, U = self.sizes.H, self.sizes.K, self.sizes.U
         rows = jnp.transpose(W_h.reshape(H, self.gates, H), order)
-        rows = jnp.pad(rows, ((0, 0), (0, K - H), (0, K - H))).reshape(self.gates * K, K)
+        rows = jnp.pad(rows, ((0, 0), (0, K - H), (0, K - H)))
+        rows = order_of_units(order_of_units(rows, 1), 2).reshape(self.gates * K, K)
         rows = jnp.pad(rows, ((0, U - K), (0, 0)))
         if self.setting.dtype == jnp.float32 and self.setting.interpret is None:
             rows = as_tf32(rows)
@@ -99,28 +132,22 @@ class _Resident:
     def _forward(self, ps, W_h, b_h, carry):
         bias = None
         if b_h is not None:
-            b = jnp.pad(b_h.reshape(self.gates, -1, 1), ((0, 0), (0, self.sizes.U - self.sizes.H), (0, 0)))
-            bias = jnp.broadcast_to(b, (*b.shape[:2], self.sizes.N))
-        carries, ys, kept = forward(self.cell, self.setting, ps, bias, self._weights(W_h, (1, 2, 0)), carry)
-        if self.setting.tiled:
-            last = jax.tree.map(lambda leaf: jnp.swapaxes(leaf[-1], 0, 1).reshape(self.sizes.U, -1), carries)
-        else:
-            last = jax.tree.map(lambda leaf: leaf[:, -1], carries)
-        return (last, ys), (ps, W_h, b_h, carries, kept)
+            b = spread(b_h, self.sizes.H, self.sizes.U).reshape(self.gates, -1)
+            bias = tiled(jnp.broadcast_to(b, (ROWS, *b.shape)))
+        ps, first = tiled(ps), jax.tree.map(tiled, carry)
+        carries, ys, kept = forward(self.cell, self.setting, ps, bias, self._weights(W_h, (1, 2, 0)), first)
+        last = jax.tree.map(lambda leaf: untiled(leaf[-1]), carries)
+        return (last, untiled(ys)), (ps, W_h, b_h, carries, kept)
 
     def _backward(self, residuals, cotangents):
         ps, W_h, b_h, carries, kept = residuals
-        weights = self._weights(W_h, (1, 0, 2))
-        d_ps, d_rs, d_first = backward(self.cell, self.setting, ps, kept, weights, carries, *cotangents)
-        d_sums = d_ps if d_rs is None else d_rs
-        if self.setting.tiled:
-            H = self.sizes.H
-            d_sums = jnp.moveaxis(d_sums, 4, 2)[..., :H].reshape(-1, self.gates * H)
-            h = jnp.swapaxes(carries.h[:-1], 2, 3)[..., :H].reshape(-1, H)
-            d_W_h = contract("nh,ng->hg", h, d_sums)
-            return d_ps, d_W_h, None if b_h is None else d_sums.sum(0).reshape(b_h.shape), d_first
-        d_sums = d_sums[:, : self.sizes.H]
-        h = carries.h[: self.sizes.H, :-1]
-        d_W_h = contract("htb,gutb->hgu", h, d_sums).reshape(W_h.shape)
-        d_b_h = None if b_h is None else d_sums.sum((2, 3)).reshape(b_h.shape)
-        return d_ps, d_W_h, d_b_h, d_first
+        weights, H = self._weights(W_h, (1, 0, 2)), self.sizes.H
+        given = jax.tree.map(tiled, cotangents)
+        *d_products, d_first = backward(self.cell, self.setting, ps, kept, weights, carries, *given)
+        # As they are for all that reads them, or XLA would turn them once for each product.
+        d_ps, d_rs = jax.lax.optimization_barrier([None if d is None else untiled(d) for d in d_products])
+        d_sums, h = d_ps if d_rs is None else d_rs, untiled(carries.h[:-1])[:, :, 0]
+        d_W_h = contract("tbh,tbu->hu", h, d_sums.reshape(*d_sums.shape[:2], -1))
+        d_W_h = d_W_h.reshape(self.sizes.U, self.gates, -1)[:H, :, :H].reshape(W_h.shape)
+        d_b_h = None if b_h is None else d_sums.sum((0, 1))[:, :H].reshape(b_h.shape)
+        return d_ps, d_W_h, d_b_h, jax.tree.map(untiled, d_first)

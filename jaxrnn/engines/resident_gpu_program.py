@@ -1,7 +1,6 @@
 """What both kernels of the resident engine of a GPU do: the exchange, the products of a step, and the launch.
 
-In Pallas's Mosaic GPU dialect; see `resident_gpu.py`. The paths of `held` and `early` were compiled for an H100 and
-never run on one.
+In Pallas's Mosaic GPU dialect; see `resident_gpu.py`.
 """
 
 from __future__ import annotations
@@ -14,10 +13,12 @@ import jax.experimental.pallas.mosaic_gpu as plgpu
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from jaxrnn.engines.resident_gpu_settings import UNITS, Setting, Sizes, as_tf32
+from jaxrnn.engines.resident_gpu_settings import ROWS, RUN, UNITS, Setting, Sizes, as_tf32
 
 # jax 0.10 wants an index beside the place, later versions none.
 _INDEX = ((),) if inspect.signature(plgpu.load).parameters["idx"].default is inspect.Parameter.empty else ()
+# A thread has four adjacent units of a row, as they lie in memory; what the tensor cores give has two rows of a unit.
+LAYOUT, OF_PRODUCTS = plgpu.Layout.WGMMA_TRANSPOSED, plgpu.Layout.WGMMA
 
 
 class Program:
@@ -27,13 +28,15 @@ class Program:
         self.sizes, self.setting = sizes, setting
         self.weights, self.exchanged, self.arrived = weights, exchanged, arrived
         self.buffers = exchanged.shape[0]
-        if sizes.held is not None or setting.early:
+        if setting.interpret is None:
             from jaxrnn.engines import resident_gpu_mma
 
             self.mma = resident_gpu_mma
         self.warpgroup = jax.lax.axis_index("warpgroup")
-        self.units = pl.ds(self.warpgroup * UNITS, UNITS)
-        self.columns = pl.ds(jax.lax.axis_index("tile") * sizes.N, sizes.N)
+        number, self.tile = self.warpgroup, jax.lax.axis_index("tile")
+        if sizes.programs > 1:
+            number = number + jax.lax.axis_index("program") * sizes.warpgroups
+        self.units, self.runs = pl.ds(number * UNITS, UNITS), pl.ds(number * (UNITS // RUN), UNITS // RUN)
 
         if sizes.held is None:
 
@@ -45,49 +48,68 @@ class Program:
             return
         self.held = {}
         for g in range(sizes.gates):
-            rows = weights_g.at[pl.ds(g * sizes.K + self.warpgroup * UNITS, UNITS), :]
-            block = plgpu.load(rows, *_INDEX, layout=plgpu.Layout.WGMMA, optimized=False)
+            rows = weights_g.at[pl.ds(g * sizes.K + number * UNITS, UNITS), :]
+            block = plgpu.load(rows, *_INDEX, layout=OF_PRODUCTS, optimized=False)
             if g < sizes.held:
                 self.held[g] = block
             else:
                 self.mma.store(block, g - sizes.held, weights)
+        if sizes.programs > 1:
+            self.wait()  # until all of the cluster are there to be written to
 
-    def place(self, *index):
-        """Of a warpgroup's block in an array (..., U, B) or (..., U, T, B), or in a tiled one (T, tiles, ..., U, N)."""
-        block, t = (index[:-1], index[-1:]) if index else ((), ())
-        if t and self.setting.tiled:
-            return (*t, jax.lax.axis_index("tile"), *block, self.units, slice(None))
-        return (*block, self.units, *t, self.columns)
+    def place(self, ref, t, block, tile=None):
+        """A warpgroup's block in a tiled array (B, blocks, U), or (T, B, blocks, U) at step t: (4, 8, 16)."""
+        return ref.at[(*([] if t is None else [t]), self.tile if tile is None else tile, block, self.runs)]
 
-    def read(self, ref, *index, whole=False):
-        place = (*index, self.units, slice(None)) if whole else self.place(*index)
-        return plgpu.load(ref.at[place], *_INDEX, layout=plgpu.Layout.WGMMA, optimized=False)
+    def read(self, ref, t=None, block=0, tile=None):
+        place = self.place(ref, t, block, tile)
+        return _as_rows_of_warps(place[...]) if self.setting.interpret is not None else self.mma.read(place)
 
-    def write(self, ref, value, *index):
-        ref[self.place(*index)] = value
+    def write(self, ref, value, t=None, block=0):
+        place = self.place(ref, t, block)
+        if self.setting.interpret is not None:
+            place[...] = _from_rows_of_warps(value)
+        else:
+            self.mma.write(value, place)
 
     def exchange(self, step, blocks):
-        """Puts a warpgroup's blocks where the products of all of them read, and waits for the others."""
+        """Puts a warpgroup's blocks where the products of all of them read, and waits for the others.
+
+        In a cluster the products wait.
+        """
         buffer = self.buffer(step)
         if self.buffers == 1:
             self.wait()
         for block, value in enumerate(blocks):
             if self.setting.dtype == jnp.float32 and self.setting.interpret is None:
                 value = as_tf32(value)
-            value = plgpu.layout_cast(value.astype(self.setting.dtype), plgpu.Layout.WGMMA_TRANSPOSED)
-            _transposed(self.exchanged.at[buffer, block, :, self.units])[...] = value
-        if (self.setting.early or self.sizes.held is not None) and self.setting.interpret is None:
+            value, place = value.astype(self.setting.dtype), self.exchanged.at[buffer, block]
+            if self.sizes.programs > 1:
+                self.mma.send(value, place, self.sizes.warpgroups, self.sizes.programs)
+            else:
+                _transposed(place.at[:, self.units])[...] = value
+        if self.sizes.programs > 1:
+            self.mma.arrive()
+        elif self.setting.interpret is None:
             self.mma.all_warps_wait(for_wgmma=self.sizes.held is None)
-            return
-        plgpu.commit_smem()
-        if self.sizes.warpgroups > 1:
-            self.wait()
+        else:
+            plgpu.commit_smem()
+            if self.sizes.warpgroups > 1:
+                self.wait()
+
+    def end(self):
+        """To be called after an exchange that no product follows: none of a cluster ends while others write to it."""
+        if self.sizes.programs > 1:
+            self.mma.all_programs_wait()
 
     def buffer(self, step):
         return jax.lax.rem(step, 2) if self.buffers == 2 else 0
 
     def wait(self):
-        if self.sizes.warpgroups > 1:
+        if self.sizes.programs > 1:
+            self.mma.arrive()
+            self.mma.all_programs_wait()
+        elif self.sizes.warpgroups > 1:
             plgpu.barrier_arrive(self.arrived)
             plgpu.barrier_wait(self.arrived)
         else:
@@ -96,10 +118,15 @@ class Program:
     def products(self, step, pairs, sums: int, meanwhile):
         """Products of blocks of the weights with exchanged blocks: (block of the sums, gate, exchanged block) each.
 
-        The call `meanwhile()` is made while the tensor cores work; its result is the second one.
+        The call `meanwhile()` is made while the tensor cores work, or the others of a cluster; its result is the second
+        one.
         """
-        K, N, buffer = self.sizes.K, self.sizes.N, self.buffer(step)
+        K, buffer = self.sizes.K, self.buffer(step)
 
+        if self.sizes.programs > 1:
+            done = meanwhile()
+            self.mma.all_programs_wait()
+            return self._warp_products(buffer, pairs, sums), done
         if self.sizes.held is not None:
             return self._warp_products(buffer, pairs, sums), meanwhile()
 
@@ -109,9 +136,9 @@ class Program:
                 h = _transposed(self.exchanged.at[buffer, block, :, pl.ds(0, K)])
                 plgpu.wgmma(totals[total], self.weights.at[rows], h)
             done = meanwhile()
-            return [total[...] for total in totals], done
+            return [plgpu.layout_cast(total[...], LAYOUT) for total in totals], done
 
-        return pl.run_scoped(multiply, *[plgpu.ACC((UNITS, N), jnp.float32)] * sums)
+        return pl.run_scoped(multiply, *[plgpu.ACC((UNITS, ROWS), jnp.float32)] * sums)
 
     def _warp_products(self, buffer, pairs, sums: int):
         results: list[Any] = [None] * sums
@@ -121,20 +148,34 @@ class Program:
             found = self.mma.products(self.held, self.weights, list(gates), exchanged, self.setting, self.sizes.K)
             for total, result in zip(totals, found, strict=True):
                 results[total] = result if results[total] is None else results[total] + result
-        return results
+        return [plgpu.layout_cast(result, LAYOUT) for result in results]
 
 
 def _transposed(ref):
     return ref.transpose((1, 0)) if hasattr(ref, "transpose") else plgpu.transpose_ref(ref, (1, 0))
 
 
+# What a thread's registers do on a GPU, for the interpreter: (4, 8, 16) as it lies in memory, (64, 8) as a warp has it.
+def _as_rows_of_warps(block):
+    return block.reshape(-1, ROWS, 4, 2, 2).transpose(0, 3, 2, 4, 1).reshape(UNITS, ROWS)
+
+
+def _from_rows_of_warps(block):
+    return block.reshape(-1, 2, 4, 2, ROWS).transpose(0, 4, 2, 1, 3).reshape(-1, ROWS, RUN)
+
+
+def zeros() -> jax.Array:
+    """A block of zeros."""
+    return plgpu.layout_cast(jnp.zeros((UNITS, ROWS), jnp.float32), LAYOUT)
+
+
 def launched(body, sizes: Sizes, setting: Setting, tiles: int, exchanged: int, outs):
-    weights = sizes.memory(setting.dtype, rows=sizes.rows_of_weights, columns=sizes.K)
+    weights = sizes.shared(setting.dtype, rows=sizes.rows_of_weights, columns=sizes.K)
     if sizes.stored is not None:
         weights = plgpu.SMEM((max(sizes.stored, 1), 128 * sizes.warpgroups, 4), jnp.int32)
     scratch = [
         weights,
-        sizes.memory(setting.dtype, sizes.buffers(exchanged), exchanged, rows=sizes.N, columns=sizes.U),
+        sizes.shared(setting.dtype, sizes.buffers(exchanged), exchanged, rows=ROWS, columns=sizes.U),
         plgpu.Barrier(num_arrivals=sizes.warpgroups),
         plgpu.Barrier(),
     ]
@@ -143,6 +184,8 @@ def launched(body, sizes: Sizes, setting: Setting, tiles: int, exchanged: int, o
         "compiler_params": plgpu.CompilerParams(lowering_semantics=plgpu.LoweringSemantics.Lane, **math)
     }
     options |= dict(grid=(tiles,), grid_names=("tile",), num_threads=sizes.warpgroups, thread_name="warpgroup")
+    if sizes.programs > 1:
+        options |= dict(cluster=(sizes.programs,), cluster_names=("program",))
     if setting.interpret is not None:
         options["interpret"] = setting.interpret
     return plgpu.kernel(body, out_type=outs, scratch_types=scratch, **options)

@@ -1,9 +1,4 @@
-"""How the kernels of the resident engine of a GPU run, and what fits into a program.
-
-Without `held`, `tiled` and `early` it is what was run and measured on an H100. These three, off by default, were
-compiled for an H100 and have never run on one: `python -m experiments.benchmark resident` would. Of `tiled` and `early`
-the interpreter's tests say that they compute the same; `held` it cannot run.
-"""
+"""How the kernels of the resident engine of a GPU run, what fits into their programs, and how their arrays lie."""
 
 from __future__ import annotations
 
@@ -14,8 +9,11 @@ import jax
 import jax.experimental.pallas.mosaic_gpu as plgpu
 import jax.numpy as jnp
 
-UNITS = 64  # rows of a tensor-core product: the units of a warpgroup
+UNITS, ROWS = 64, 8  # the units of a warpgroup, 16 a warp, and the rows of the batch that go with them
+RUN = 16  # units of a row that are side by side in device memory
 SHARED_MEMORY = 232_448  # bytes that a program of an H100 can have
+PROGRAMS = 1, 2, 4, 8  # of a cluster, on every card of the generation
+PROCESSORS = 132  # of an H100 or H200: so many programs run at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,23 +23,19 @@ class Setting:
     Attributes:
       dtype: of the products' operands: bfloat16, or float32, of which the tensor cores use the bits of TF32. Sums,
         carries and the update are float32.
-      rows: rows of the batch that a program has, a multiple of 8.
       math: "exact"; "close", exp and square root of the hardware, off by 3e-7 of a gate; "fast", its tanh, by 5e-4.
       ahead: steps whose inputs are on their way from device memory while one is computed.
-      tiled: the arrays of device memory have the numbers of a step and a program side by side.
-      early: what a step need not wait for is done while the tensor cores work: writes, and the part of the
-        derivative that needs no gradient; and all warps wait at one barrier.
-      held: None, or gates whose weights stay in registers, the others' in shared memory, for `mma.sync` of 8 rows.
+      held: gates whose weights stay in registers, the others' in shared memory, for `mma.sync`; or None, all in shared
+        memory, for `wgmma`, which is what the interpreter can run.
+      programs: programs of a cluster, which share the units of a layer and exchange h in each step; a power of 2.
       interpret: parameters of Pallas's interpreter, where there is no GPU.
     """
 
     dtype: Any = jnp.float32
-    rows: int = 8
-    math: str = "exact"
+    math: str = "close"
     ahead: int = 2
-    tiled: bool = False
-    early: bool = False
     held: int | None = None
+    programs: int = 1
     interpret: Any = None
 
 
@@ -51,30 +45,34 @@ class Sizes:
     Attributes:
       K: H up to a multiple of what a product sums at once.
       U: H up to whole warpgroups. Rows K to U of a gate's block are the next gate's: what they give is never read.
+      warpgroups: of a program.
     """
 
     def __init__(self, H: int, gates: int, setting: Setting):
         item = jnp.dtype(setting.dtype).itemsize
-        self.H, self.gates, self.N = H, gates, setting.rows
+        self.H, self.gates, self.programs = H, gates, setting.programs
         self.held = None if setting.held is None else min(setting.held, gates)
-        self.K, self.U = padded(H, (32 if self.held is None else 128) // item), padded(H, UNITS)
-        self.warpgroups = self.U // UNITS
+        self.K, self.U = padded(H, RUN if self.held is None else 128 // item), padded(H, UNITS * setting.programs)
+        self.warpgroups = self.U // UNITS // setting.programs
         self.swizzle = next(s for s in (128, 64, 32) if self.K * item % s == 0)
         self.rows_of_weights = gates * self.K + self.U - self.K
         self.stored = None if self.held is None else (gates - self.held) * self.K * item // 32
         self.weights = self.rows_of_weights * self.K * item
         if self.stored is not None:
             self.weights = max(self.stored, 1) * 128 * self.warpgroups * 16
-        self.block = self.N * self.U * item
+        self.block = ROWS * self.U * item
         self.fits = self.buffers(gates) > 0 and self.warpgroups <= 4
-        if self.held is not None:  # a thread has 255 registers, or less with more warpgroups, and 120 for the rest
-            self.fits &= setting.rows == 8 and self.held * self.K * item // 8 + 120 <= 512 // max(self.warpgroups, 2)
+        if self.held is None:
+            self.fits &= setting.programs == 1
+        else:  # a thread has 255 registers, or less with more warpgroups, and 120 for the rest
+            self.fits &= self.held * self.K * item // 8 + 120 <= 512 // max(self.warpgroups, 2)
 
     def buffers(self, blocks: int) -> int:
         """How many buffers of so many exchanged blocks there is room for: two spare a wait, none is too few."""
         return min(2, (SHARED_MEMORY - self.weights - 2048) // (blocks * self.block))
 
-    def memory(self, dtype: Any, *lead: int, rows: int, columns: int) -> Any:
+    def shared(self, dtype: Any, *lead: int, rows: int, columns: int) -> Any:
+        """An array of shared memory as the tensor cores read it."""
         tile = (8, self.swizzle // jnp.dtype(dtype).itemsize)
         transforms = plgpu.TilingTransform(tile), plgpu.SwizzleTransform(self.swizzle)
         return plgpu.SMEM((*lead, rows, columns), dtype, transforms=transforms)
@@ -85,13 +83,52 @@ def padded(size: int, multiple: int) -> int:
 
 
 def fits(hidden_features: int, recurrent_blocks: int, setting: Setting) -> bool:
-    """Whether the weights of a cell and what its programs exchange fit into the shared memory of one program.
+    """Whether the weights of a cell and what its programs exchange fit into registers and shared memory.
 
     Example:
-      >>> fits(128, 4, Setting(jnp.bfloat16)), fits(112, 4, Setting()), fits(128, 4, Setting())
-      (True, True, False)
+      >>> fits(128, 4, Setting(held=2)), fits(128, 4, Setting(held=3)), fits(128, 4, Setting())
+      (True, False, False)
     """
     return Sizes(hidden_features, recurrent_blocks, setting).fits
+
+
+def best_setting(hidden_features: int, recurrent_blocks: int, dtype: Any) -> Setting | None:
+    """The setting of a cell that was the fastest on an H200, or None where its weights fit nowhere.
+
+    The fewest programs that keep all weights in registers; where none do, a program for each warpgroup, since every
+    program reads what it does not hold from its own shared memory.
+
+    Example:
+      >>> for hidden, dtype in ((64, "float32"), (128, "float32"), (128, "bfloat16"), (512, "bfloat16")):
+      ...     setting = best_setting(hidden, 4, dtype)
+      ...     print(hidden, dtype, setting.programs, setting.held)
+      64 float32 1 4
+      128 float32 2 2
+      128 bfloat16 1 4
+      512 bfloat16 8 1
+      >>> best_setting(512, 4, "float32") is None
+      True
+    """
+    found = None
+    for programs in PROGRAMS:
+        if programs // 2 * UNITS >= hidden_features:  # half of them have all units
+            break
+        settings = (Setting(jnp.dtype(dtype), held=held, programs=programs) for held in range(recurrent_blocks, -1, -1))
+        setting = next((one for one in settings if fits(hidden_features, recurrent_blocks, one)), None)
+        if setting is not None and setting.held == recurrent_blocks:
+            return setting
+        found = setting or found
+    return found
+
+
+def rounds(batch_size: int, setting: Setting) -> int:
+    """How often in a row the card is filled with programs.
+
+    Example:
+      >>> rounds(100, Setting(programs=8)), rounds(256, Setting(programs=8))
+      (1, 2)
+    """
+    return -(-padded(batch_size, ROWS) // ROWS * setting.programs // PROCESSORS)
 
 
 def floats(*shape):
@@ -99,19 +136,48 @@ def floats(*shape):
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def array(setting: Setting, U: int, T: int, B: int, *blocks: int):
-    """Of device memory: (blocks, U, T, B), or (T, tiles, blocks, U, rows) where it is tiled."""
-    if setting.tiled:
-        return floats(T, B // setting.rows, *blocks, U, setting.rows)
-    return floats(*blocks, U, T, B)
+def spread(x: jax.Array, H: int, U: int) -> jax.Array:
+    """Blocks of H numbers along the last axis as blocks of U, with zeros between."""
+    if H == U:
+        return x
+    blocks = x.reshape(*x.shape[:-1], -1, H)
+    return jnp.pad(blocks, [(0, 0)] * x.ndim + [(0, U - H)]).reshape(*x.shape[:-1], -1)
 
 
-def axes_of(setting: Setting, ps) -> tuple[int, int, int, int]:
-    """(blocks, U, T, B) of ps, or of (T, tiles, blocks, U, rows) where it is tiled."""
-    if setting.tiled:
-        T, tiles, blocks, U, rows = ps.shape
-        return blocks, U, T, tiles * rows
-    return ps.shape
+def tiled(x: jax.Array) -> jax.Array:
+    """(..., B, blocks, U) as (..., B / 8, blocks, U / 16, 8, 16): what a warp reads at once is side by side.
+
+    Example:
+      >>> x = jnp.arange(16 * 3 * 64).reshape(16, 3, 64)
+      >>> tiled(x).shape, bool((untiled(tiled(x)) == x).all())
+      ((2, 3, 4, 8, 16), True)
+    """
+    *lead, B, blocks, U = x.shape
+    return jnp.moveaxis(x.reshape(*lead, B // ROWS, ROWS, blocks, U // RUN, RUN), -4, -2)
+
+
+def untiled(x: jax.Array) -> jax.Array:
+    """What was `tiled`."""
+    x = jnp.moveaxis(x, -2, -4)
+    *lead, tiles, rows, blocks, runs, run = x.shape
+    return x.reshape(*lead, tiles * rows, blocks, runs * run)
+
+
+def tiles(*lead: int, blocks: int = 1, U: int):
+    """The shape of a tiled array of float32; `lead` ends with B."""
+    return floats(*lead[:-1], lead[-1] // ROWS, blocks, U // RUN, ROWS, RUN)
+
+
+def order_of_units(x: jax.Array, axis: int) -> jax.Array:
+    """Units in the order of a warp's 16 rows: a thread's four adjacent ones are in rows 2k, 2k + 1, 2k + 8 and 2k + 9.
+
+    Example:
+      >>> order_of_units(jnp.arange(16), 0).tolist()
+      [0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15]
+    """
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    x = x.reshape(*before, -1, 4, 2, 2, *after)
+    return jnp.swapaxes(x, axis + 1, axis + 2).reshape(*before, -1, *after)
 
 
 def as_tf32(x):

@@ -23,28 +23,21 @@ from tests.reference.random_cell import (
 from tests.trees import assert_trees_close
 
 resident_gpu = pytest.importorskip("jaxrnn.engines.resident_gpu", reason="this JAX has no Mosaic GPU")
+settings = pytest.importorskip("jaxrnn.engines.resident_gpu_settings", reason="this JAX has no Mosaic GPU")
 interpreter = pytest.importorskip("jax._src.pallas.mosaic_gpu.interpret.params", reason="no interpreter of Mosaic GPU")
 
 
 def engine(**setting):
     def run(cell, window, carry, fresh, clip_backward):
-        made = resident_gpu.Setting(**setting)
+        made = settings.Setting(**setting) if setting else None
         return resident_gpu.unroll_resident(cell, window, carry, fresh, clip_backward, setting=made)
 
     return run
 
 
 @pytest.mark.skipif(jax.__version_info__ < (0, 11), reason="jax 0.10 cannot interpret a kernel that transposes")
-@pytest.mark.parametrize(
-    "kind, early",
-    [
-        (LSTMCell, False),
-        (LSTMCell, True),
-        pytest.param(GRUCell, False, marks=pytest.mark.slow),
-        pytest.param(GRUCell, True, marks=pytest.mark.slow),
-    ],
-)
-def test_values_and_gradients_are_those_of_reference(kind, early, rng):
+@pytest.mark.parametrize("kind", [LSTMCell, pytest.param(GRUCell, marks=pytest.mark.slow)])
+def test_values_and_gradients_are_those_of_reference(kind, rng):
     cell = random_cell(kind, 5, 24, rng, jnp.float32)
     xs, carry = random_window(cell, "features", 3, 11, rng), random_carry(cell, 11, rng)
 
@@ -55,7 +48,7 @@ def test_values_and_gradients_are_those_of_reference(kind, early, rng):
 
         return quick_jit(jax.grad(loss, (0, 1, 2), has_aux=True))(params_of(cell), xs, carry)
 
-    found = results(engine(interpret=interpreter.InterpretGPUParams(), ahead=1, tiled=early, early=early))
+    found = results(engine(interpret=interpreter.InterpretGPUParams(), ahead=1))
     assert_trees_close(found, results("reference"), rtol=1e-5)
 
 
@@ -75,15 +68,44 @@ def test_a_pullback_in_two_parts_is_the_whole_one(kind, rng):
 
 
 def test_columns_of_held_weights_are_in_the_order_of_the_registers():
-    order = list(resident_gpu.order_of_columns(jnp.arange(16)))
+    order = list(settings.order_of_columns(jnp.arange(16)))
     assert order == [0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15]
 
 
 @pytest.mark.parametrize(
-    "hidden, gates, dtype, held", [(112, 4, "float32", True), (128, 4, "float32", False), (160, 4, "bfloat16", True)]
+    "hidden, gates, dtype, found",
+    [
+        (112, 4, "float32", (2, 2)),
+        (96, 3, "bfloat16", (1, 3)),
+        (128, 1, "float32", (1, 1)),
+        (200, 4, "float32", (4, 1)),
+        (256, 4, "bfloat16", (4, 2)),
+        (257, 4, "float32", None),
+        (1024, 3, "bfloat16", None),
+    ],
 )
-def test_it_says_what_fits_into_one_program(hidden, gates, dtype, held):
-    assert resident_gpu.fits(hidden, gates, resident_gpu.Setting(jnp.dtype(dtype))) == held
+def test_the_programs_and_the_gates_in_registers_of_a_cell(hidden, gates, dtype, found):
+    setting = settings.best_setting(hidden, gates, dtype)
+    assert (setting and (setting.programs, setting.held)) == found
+
+
+def test_without_registers_an_lstm_of_112_units_fits_into_one_program():
+    assert [settings.fits(hidden, 4, settings.Setting()) for hidden in (112, 113)] == [True, False]
+
+
+@pytest.mark.parametrize("hidden, precision, fills_twice", [(64, None, 2112), (256, None, 528), (512, "bfloat16", 264)])
+def test_it_pays_for_batches_that_fill_a_card_twice_at_most(hidden, precision, fills_twice):
+    cell = LSTMCell(4, hidden, rngs=nnx.Rngs(0))
+    with jax.default_matmul_precision(precision):
+        assert [resident_gpu.pays(cell, size) for size in (fills_twice, fills_twice + 1)] == [True, False]
+
+
+def test_arrays_of_device_memory_hold_16_units_of_8_rows_side_by_side(rng):
+    x = jnp.asarray(rng.normal(size=(5, 24, 3, 32)))
+    tiled = settings.tiled(x)
+    assert tiled.shape == settings.tiles(5, 24, blocks=3, U=32).shape
+    assert tiled[4, 2, 1, 1, 7, 15] == x[4, 23, 1, 31]
+    assert (settings.untiled(tiled) == x).all()
 
 
 @pytest.mark.parametrize(
@@ -98,22 +120,13 @@ def test_it_says_what_fits_into_one_program(hidden, gates, dtype, held):
         (LSTMCell, 8, {"lengths": jnp.ones((3,), jnp.int32)}, "lengths"),
         (LSTMCell, 8, {"recurrent_mask": jnp.ones((1, 3, 8))}, "recurrent_mask"),
         (PeepholeLSTMCell, 8, {}, "PeepholeLSTMCell"),
-        (LSTMCell, 256, {}, "256 units"),
+        (LSTMCell, 257, {}, "257 units"),
     ],
 )
 def test_what_it_does_not_do_is_refused_by_name(kind, hidden, options, named):
     cell = kind(4, hidden, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=named):
         unroll(cell, jnp.zeros((2, 3), jnp.int32), cell.initial_carry(3), engine=engine(), **options)
-
-
-def test_weights_in_registers_leave_room_for_128_units_of_float32():
-    assert [resident_gpu.fits(128, 4, resident_gpu.Setting(held=held)) for held in (0, 1, 2, 3)] == [
-        False,
-        True,
-        True,
-        False,
-    ]
 
 
 def test_an_update_that_is_not_elementwise_is_refused():

@@ -29,6 +29,12 @@ def test_a_process_is_killed_at_its_limits_and_its_end_is_told(program, found):
 
 
 def test_a_wrong_result_is_named():
-    row = {"setting": ("lstm", 64, "float32", {"held": 4}), "same": True, "error_of": ("ys", float("nan"))}
+    row = {
+        "setting": ("lstm", 64, "float32", {}),
+        "programs": 1,
+        "held": 4,
+        "same": True,
+        "error_of": ("ys", float("nan")),
+    }
     times = dict.fromkeys(("forward_us", "backward_us", "forward_ms", "both_ms"), 1.0)
     assert described(row | times).endswith("ys nan  differs")
