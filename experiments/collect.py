@@ -1,6 +1,7 @@
 """Turns what experiments leave in their directories into the tables of experiments/results, which are committed.
 
     python -m experiments.collect book RUN...             of book_rnn.py: one run a seed, the longest preset
+    python -m experiments.collect unclipped RUN...        of the same with --clip-value 0
     python -m experiments.collect raw-loss RUN            of book_rnn.py --preset c-2-epochs: the loss of every update
     python -m experiments.collect steps RUN NAME          of palindromes steps: right answers of every update
     python -m experiments.collect gate RUN                of temporal_gate noise and sines
@@ -25,7 +26,7 @@ import numpy as np
 
 from experiments.book_lstm import DRAWN_EVERY, FIRST_UPDATES, MILESTONES, written_between
 from experiments.palindromes.runs import PalindromeRuns
-from jaxrnn import load_corpus, open_run
+from jaxrnn import Run, load_corpus, open_run
 from jaxrnn.inspect import known_word_share, words_of
 from jaxrnn.inspect.novelty import WORD
 from jaxrnn.storage import read_samples
@@ -36,6 +37,7 @@ RESULTS = Path(__file__).parent / "results"
 CURVE_EVERY, RAW_EVERY = 200, 100
 NAME_AT_LEAST = 20  # times that a book has a word, always with a capital letter, for it to be a name
 LSTM_WORDS = ("the", "a", "of", "and", "to")
+BEST = ["seed", "update", "smooth_loss", "fresh_loss", "known_words"]
 RULES = ("sgd", "rmsprop", "adam")
 
 
@@ -80,16 +82,14 @@ def book(*runs: Path) -> int:
     best, samples, curves = [], [], []
     for run in opened:
         seed, columns = run.config.seed, run.metrics
-        report = json.loads((run.directory.path / "book_rnn.json").read_text("utf-8"))
-        found = [report["best"][name] for name in ("update", "smooth_loss_sum_nats", "fresh_loss_sum_nats")]
-        best.append([seed, *(round(value, 4) for value in found), round(report["known_word_share_of_best"], 4)])
+        best.append(_best_of(run))
         curves.append(columns["train/smooth_loss_sum_nats"])
         for update, _, sample in read_samples(run.directory.samples_path):
             words = words_of(sample)
             of_names = sorted(names.intersection(words))
             share = round(known_word_share(sample, known), 4)
             samples.append([seed, update, len(words), share, " ".join(of_names)])
-    write_csv("book_rnn_best", ["seed", "update", "smooth_loss", "fresh_loss", "known_words"], best)
+    write_csv("book_rnn_best", BEST, best)
     write_csv("book_rnn_samples", ["seed", "update", "words", "known_words", "names"], samples)
     updates, epochs = columns["update"], columns["epoch"]
     mean = opened[0].metrics["train/mean_loss_nats"] * opened[0].config.bptt_length
@@ -98,6 +98,27 @@ def book(*runs: Path) -> int:
     header = ["update", "epoch", "mean_loss_0", *(f"smooth_loss_{run.config.seed}" for run in opened)]
     write_csv("book_rnn_curves", header, rows)
     return 0
+
+
+@app.command
+def unclipped(*runs: Path) -> int:
+    """The best losses of runs without clipping, and their smoothed losses at update 100,000, one run a seed.
+
+    Args:
+      runs: directories of the same recipe and length with seeds of their own.
+    """
+    rows = []
+    for run in sorted((open_run(run) for run in runs), key=lambda run: run.config.seed):
+        updates, smooth = run.metrics["update"], run.metrics["train/smooth_loss_sum_nats"]
+        rows.append([*_best_of(run), round(float(smooth[updates == 100_000].item()), 4)])
+    write_csv("book_rnn_unclipped", [*BEST, "smooth_loss_at_100000"], rows)
+    return 0
+
+
+def _best_of(run: Run) -> list[Any]:
+    report = json.loads((run.directory.path / "book_rnn.json").read_text("utf-8"))
+    found = [report["best"][name] for name in ("update", "smooth_loss_sum_nats", "fresh_loss_sum_nats")]
+    return [run.config.seed, *(round(value, 4) for value in (*found, report["known_word_share_of_best"]))]
 
 
 @app.command

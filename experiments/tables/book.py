@@ -67,6 +67,19 @@ def epochs() -> str:
     return f"{table}\n{markdown(header, of_seeds)}"
 
 
+def clipping() -> str:
+    """The smoothed losses with the limit of 5 and without, at update 100,000 and the lowest of 312,305 updates."""
+    clipped, free = read_csv("book_rnn_best"), read_csv("book_rnn_unclipped")
+    at = next(_smooth(row) for row in read_csv("book_rnn_curves") if row["update"] == 100_000)
+    lowest, fresh = ([[row[name] for row in of] for of in (clipped, free)] for name in ("smooth_loss", "fresh_loss"))
+    of_free = [row["smooth_loss_at_100000"] for row in free]
+    rows = [
+        [f"{limit}", told(of_at, 2), told(low, 2), f"{min(low):.2f} to {max(low):.2f}", told(starts, 2)]
+        for limit, of_at, low, starts in zip((5, "none"), (at, of_free), lowest, fresh, strict=True)
+    ]
+    return markdown(["limit", "at update 100,000", "lowest", "lowest of the seeds", "then from fresh starts"], rows)
+
+
 def words() -> str:
     """Words of the book, and names of its characters, in samples of 200 characters while training, over the seeds."""
     samples, rows = read_csv("book_rnn_samples"), []
