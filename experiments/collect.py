@@ -26,7 +26,7 @@ import numpy as np
 
 from experiments.book_lstm import DRAWN_EVERY, FIRST_UPDATES, MILESTONES, written_between
 from experiments.palindromes.runs import PalindromeRuns
-from jaxrnn import Run, load_corpus, open_run
+from jaxrnn import load_corpus, open_run
 from jaxrnn.inspect import known_word_share, words_of
 from jaxrnn.inspect.novelty import WORD
 from jaxrnn.storage import read_samples
@@ -115,7 +115,7 @@ def unclipped(*runs: Path) -> int:
     return 0
 
 
-def _best_of(run: Run) -> list[Any]:
+def _best_of(run: Any) -> list[Any]:
     report = json.loads((run.directory.path / "book_rnn.json").read_text("utf-8"))
     found = [report["best"][name] for name in ("update", "smooth_loss_sum_nats", "fresh_loss_sum_nats")]
     return [run.config.seed, *(round(value, 4) for value in (*found, report["known_word_share_of_best"]))]

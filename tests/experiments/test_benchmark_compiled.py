@@ -46,7 +46,10 @@ def test_the_roofline_is_operations_bytes_and_launches():
 
 
 # Kernels a step, forward and backward, of what is committed in experiments/results/compiled.csv.
-HELD = [("h100", ("lstm", 512, 1, 100, 100), (2.5, 3.5)), ("h100", ("gru", 512, 1, 100, 100), (2.5, 4.5))]
+HELD: list[tuple[str, tuple[str, int, int, int, int], tuple[float, ...]]] = [
+    ("h100", ("lstm", 512, 1, 100, 100), (2.5, 3.5)),
+    ("h100", ("gru", 512, 1, 100, 100), (2.5, 4.5)),
+]
 HELD += [("h100", ("lstm", 256, 1, 100, 100), ()), ("v5e", ("lstm", 512, 1, 100, 100), (4, 7))]
 
 
