@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jaxrnn.cells.initializers import INITIALIZER_NAMES
-from jaxrnn.cells.table import CELL_TABLE
+from jaxrnn.cells.table import CELL_TABLE, GATE_BIASES
 from jaxrnn.checks import (
     LARGEST_COUNT,
     LARGEST_SEED,
@@ -40,7 +40,6 @@ LARGEST_SAMPLE = 1_000_000  # held in memory while training; `jaxrnn sample` str
 SMALLEST_EPSILON = 1e-30  # a float32 below 1e-38 is flushed to 0, and 0 / 0 follows
 
 CELL_NAMES = tuple(CELL_TABLE)
-LSTM_NAMES = tuple(name for name, cell in CELL_TABLE.items() if cell.forget_bias)
 OPTIMIZER_NAMES = tuple(OPTIMIZERS)
 ENGINE_NAMES = ("auto", "scan", "hoisted", "recompute", "resident", "cudnn", "reference")
 CHOICES = {
@@ -103,6 +102,9 @@ class TrainConfig:
     hidden: int = setting(100, "H, hidden features of each layer")
     layers: int = setting(1, "recurrent layers")
     forget_bias: float = setting(1.0, "starting value of an LSTM's forget gate bias")
+    update_bias: float = setting(
+        0.0, "starting value of a GRU's update gate bias; a positive one keeps the state at first"
+    )
     cell_bias: bool = setting(True, "whether the cells have biases")
     init: str = setting("normal", "what the starting weights are drawn by: " + ", ".join(INITIALIZER_NAMES))
     init_scale: float = setting(
@@ -205,7 +207,8 @@ class TrainConfig:
             check_number(name, getattr(self, name), 0.0)
         for name in SHARES:
             check_number(name, getattr(self, name), 0.0, 1.0)
-        check_number("forget_bias", self.forget_bias, -math.inf)
+        for name in GATE_BIASES:
+            check_number(name, getattr(self, name), -math.inf)
         if self.epsilon is not None:
             check_number("epsilon", self.epsilon, SMALLEST_EPSILON)
         for name in SWITCHES:

@@ -29,12 +29,12 @@ SWITCHES = [name for name, field in FIELDS.items() if field.type in ("bool", "bo
 NAMES = list(CHOICES)
 SHARES = ("dropout_", "adam_", "momentum", "rmsprop_", "validation_", "test_", "weight_")
 BELOW_ONE = [name for name in NUMBERS if name.startswith(SHARES)]
-OF_ANY_SIGN = ["forget_bias"]
+OF_ANY_SIGN = ["forget_bias", "update_bias"]
 NO_NUMBERS = [math.nan, math.inf, -math.inf, 10**400, True, "0.1", 1j, [1.0]]
 
 
 def test_the_fields_are_known_to_this_test() -> None:
-    assert len(COUNTS) == 23 and len(NUMBERS) == 20 and len(SWITCHES) == 13 and len(BELOW_ONE) == 11
+    assert len(COUNTS) == 23 and len(NUMBERS) == 21 and len(SWITCHES) == 13 and len(BELOW_ONE) == 11
     kinds = [COUNTS, NUMBERS, SWITCHES, NAMES, ["text", "checkpoint_every", "devices", "encoding"]]
     assert sorted(name for kind in kinds for name in kind) == sorted(FIELDS)
     assert set(FIELDS) > CHANGEABLE
@@ -141,6 +141,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     ({"forget_bias": 0.0}, "--cell vanilla, which has no forget gate", LSTM),
     ({"cell": "gru", "forget_bias": -2.0}, "--cell gru, which has no forget gate", LSTM),
+    ({"cell": "lstm", "update_bias": 2.0}, "--cell lstm, which has no update gate", {"cell": "gru"}),
     ({"dropout_between": 0.5}, "nothing between", {"layers": 2}),
     ({"tie_embedding": True}, "needs an --embedding of --hidden 100 features; got 0", {"embedding": 100}),
     ({"tie_embedding": True, "embedding": 99}, "of --hidden 100 features; got 99", {"hidden": 99}),

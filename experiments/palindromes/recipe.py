@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from jaxrnn import TrainConfig
+from jaxrnn.cells import cell_options
 from jaxrnn.checks import check_choice, check_count, check_number
-from jaxrnn.config import CELL_NAMES, LSTM_NAMES, OPTIMIZER_NAMES
+from jaxrnn.config import CELL_NAMES, OPTIMIZER_NAMES
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal import whole_number
 
@@ -38,6 +39,7 @@ class Recipe:
         weights and biases N(0, 0.1) with 0.1 as standard deviation; "variance": with 0.1 as variance.
       init_scale: in place of the scale that the name stands for.
       forget_bias: in place of 1 for "ours" and 0, about which the biases are drawn, for the others.
+      update_bias: of a GRU, likewise, in place of 0.
       pooling: what the class is read from: "last" step or "mean" over all.
       stop_at_accuracy: mean accuracy of the latest 100 updates at which a member has solved it; 0 is never.
     """
@@ -54,6 +56,7 @@ class Recipe:
     init: str = "ours"
     init_scale: float | None = None
     forget_bias: float | None = None
+    update_bias: float = 0.0
     pooling: str = "last"
     stop_at_accuracy: float = 0.995
 
@@ -83,8 +86,10 @@ class Recipe:
         ours = self.init == "ours"
         scale = {"ours": self.hidden**-0.5, "deviation": 0.1, "variance": math.sqrt(0.1)}[self.init]
         by_name: dict[str, Any] = {}
-        if cell in LSTM_NAMES:
+        if "forget_bias" in cell_options(cell):
             by_name["forget_bias"] = float(ours) if self.forget_bias is None else self.forget_bias
+        if "update_bias" in cell_options(cell):
+            by_name["update_bias"] = self.update_bias
         if self.optimizer == "rmsprop":
             by_name["rmsprop_decay"] = self.rmsprop_decay
         return TrainConfig(

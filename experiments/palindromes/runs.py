@@ -27,7 +27,8 @@ from jaxrnn.training import Loop, MemberResult, Report, group_by_structure, make
 
 SETTINGS = (
     "cell", "sequence_length", "input", "pooling", "hidden", "batch_size", "optimizer", "learning_rate", "init",
-    "init_scale", "init_biases", "forget_bias", "clip_global_norm", "stop_at_accuracy", "updates", "seed",
+    "init_scale", "init_biases", "forget_bias", "update_bias", "clip_global_norm", "stop_at_accuracy", "updates",
+    "seed",
 )  # fmt: skip
 OUTCOME = (
     "parameters", "status", "updates_done", "recent_accuracy", "valid_accuracy", "valid_loss_nats", "skipped",

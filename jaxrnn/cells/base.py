@@ -34,6 +34,12 @@ def recurrent_matrix(
     return jnp.concatenate([recurrent_init(rngs.params(), (H, H), param_dtype) for _ in range(blocks)], axis=1)
 
 
+def with_gate_bias(b: jax.Array, bias: float, gates: int = 4) -> jax.Array:
+    """Adds to the second of the blocks of b: a forget gate's, or an update gate's of three."""
+    at_start = jnp.asarray([[bias if gate == 1 else 0.0] for gate in range(gates)], b.dtype)
+    return (b.reshape(gates, -1) + at_start).reshape(-1)
+
+
 class Cell(nnx.RNNCellBase, abc.ABC):
     r"""One step of a recurrent network.
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
-from jaxrnn.cells.base import Cell
+from jaxrnn.cells.base import Cell, with_gate_bias
 
 
 class GRUCarry(NamedTuple):
@@ -33,6 +34,8 @@ class GRUCell(Cell):
       use_bias: whether there are biases at all.
       recurrent_bias: whether r_t has the bias b_h, as in PyTorch and cuDNN. `flax.nnx`'s GRU has none, `flax.linen`'s
         has it in the n block alone, and only there it adds to what b can do.
+      update_bias: starting value of b_z. From 1 on a unit keeps most of its state at first, for 1 + exp(b_z) steps or
+        so (Tallec and Ollivier, 2018); PyTorch, Keras and Flax start at 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -43,7 +46,7 @@ class GRUCell(Cell):
       (2, 4)
 
     References: Cho et al., Learning phrase representations using RNN encoder-decoder, 2014, in its first version; the
-    later ones reset before the product.
+    later ones reset before the product. Tallec and Ollivier, Can recurrent neural networks warp time?, 2018.
     """
 
     def __init__(
@@ -53,10 +56,13 @@ class GRUCell(Cell):
         *,
         use_bias: bool = True,
         recurrent_bias: bool = True,
+        update_bias: float = 0.0,
         **options: Any,
     ):
         options.update(use_bias=use_bias, recurrent_bias=use_bias and recurrent_bias)
         super().__init__(in_features, hidden_features, blocks=3, **options)
+        if self.b is not None:
+            self.b = nnx.Param(with_gate_bias(self.b[...], update_bias, gates=3))
 
     def update(
         self, p: jax.Array, r: jax.Array, carry: GRUCarry, pointwise: Any, t: jax.Array

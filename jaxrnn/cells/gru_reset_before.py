@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
-from jaxrnn.cells.base import Cell
+from jaxrnn.cells.base import Cell, with_gate_bias
 from jaxrnn.cells.gru import GRUCarry
 from jaxrnn.cells.inner_product import InnerProduct, inner_matrix
 
@@ -26,7 +27,8 @@ class ResetBeforeGRUCell(Cell):
     the gate r, so a step makes two products, one after the other, and is slower than one of `GRUCell`.
     Dropout of h_{t-1} acts in both products; the last line sees h_{t-1} as it is.
 
-    Args: those of `Cell`. Some reports have no bias: `use_bias=False`.
+    Args: those of `Cell`, some reports have no bias: `use_bias=False`; and
+      update_bias: b_z starts at its negative, so that a positive one keeps the state at first, as in `GRUCell`.
 
     The parameters `W_h`, (H, 2 H), and `W_hn`, (H, H), are drawn by `recurrent_init`, else by `kernel_init`.
 
@@ -43,8 +45,10 @@ class ResetBeforeGRUCell(Cell):
 
     inner_products = True
 
-    def __init__(self, in_features: int, hidden_features: int, **options: Any):
+    def __init__(self, in_features: int, hidden_features: int, *, update_bias: float = 0.0, **options: Any):
         super().__init__(in_features, hidden_features, blocks=3, recurrent_blocks=2, **options)
+        if self.b is not None:
+            self.b = nnx.Param(with_gate_bias(self.b[...], -update_bias, gates=3))
         self.W_hn = inner_matrix(hidden_features, 1, **options)
 
     def update(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import Cell
+from jaxrnn.cells.base import Cell, with_gate_bias
 
 
 class LSTMCarry(NamedTuple):
@@ -26,7 +26,7 @@ class LSTMLike(Cell):
     ):
         super().__init__(in_features, hidden_features, blocks=blocks, **options)
         if self.b is not None:
-            self.b = nnx.Param(with_forget_bias(self.b[...], forget_bias))
+            self.b = nnx.Param(with_gate_bias(self.b[...], forget_bias))
 
     def initial_carry(self, batch_size: int) -> LSTMCarry:
         zeros = jnp.zeros((batch_size, self.hidden_features), self.W_h[...].dtype)
@@ -76,9 +76,3 @@ def lstm_step(a: jax.Array, c: jax.Array) -> LSTMCarry:
     i, f, o = jax.nn.sigmoid(a_i), jax.nn.sigmoid(a_f), jax.nn.sigmoid(a_o)
     c = f * c + i * jnp.tanh(a_g)
     return LSTMCarry(c, o * jnp.tanh(c))
-
-
-def with_forget_bias(b: jax.Array, forget_bias: float) -> jax.Array:
-    """Adds to the second of the four blocks of b."""
-    at_start = jnp.asarray([[0.0], [forget_bias], [0.0], [0.0]], b.dtype)
-    return (b.reshape(4, -1) + at_start).reshape(-1)

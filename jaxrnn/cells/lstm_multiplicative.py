@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxrnn.cells.base import with_gate_bias
 from jaxrnn.cells.inner_product import InnerProduct, inner_matrix
-from jaxrnn.cells.lstm import LSTMCarry, LSTMLike, with_forget_bias
+from jaxrnn.cells.lstm import LSTMCarry, LSTMLike
 
 
 class MultiplicativeLSTMCell(LSTMLike):
@@ -70,7 +71,7 @@ class MultiplicativeLSTMCell(LSTMLike):
         self.output_gate = output_gate
         self.W_m = inner_matrix(hidden_features, 4, **options)
         zeros = jnp.zeros((4 * hidden_features,), param_dtype)
-        self.bias = nnx.Param(with_forget_bias(zeros, forget_bias)) if use_bias else None
+        self.bias = nnx.Param(with_gate_bias(zeros, forget_bias)) if use_bias else None
 
     def update(
         self, p: jax.Array, r: jax.Array, carry: LSTMCarry, pointwise: Any, t: jax.Array

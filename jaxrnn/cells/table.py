@@ -32,6 +32,9 @@ class Blocks(NamedTuple):
     others: int = 0
 
 
+GATE_BIASES = ("forget_bias", "update_bias")  # starting values, each for the cells that have the gate
+
+
 class CellEntry(NamedTuple):
     """A row of `CELL_TABLE`.
 
@@ -42,6 +45,7 @@ class CellEntry(NamedTuple):
       forget_bias: whether it has a forget gate, and takes the starting value of its bias.
       fixed: arguments that make another cell of the class.
       use_bias: whether it takes the option to leave its biases out.
+      update_bias: whether it has an update gate, and takes the starting value of its bias.
     """
 
     module: str
@@ -50,6 +54,7 @@ class CellEntry(NamedTuple):
     forget_bias: bool = False
     fixed: Mapping[str, Any] = {}
     use_bias: bool = True
+    update_bias: bool = False
 
     def load(self) -> Callable[..., Cell]:
         """What makes the cell, called as (in_features, hidden_features, *, rngs, ...); see `Cell`."""
@@ -62,9 +67,9 @@ CELL_TABLE: dict[str, CellEntry] = {
     "lstm": CellEntry("lstm", "LSTMCell", Blocks(4, 4, 4), forget_bias=True),
     "lstm-peephole": CellEntry("lstm_peephole", "PeepholeLSTMCell", Blocks(4, 4, 4, 3), forget_bias=True),
     "lstm-peephole-full": CellEntry("lstm_peephole_full", "FullPeepholeLSTMCell", Blocks(4, 7, 4), forget_bias=True),
-    "gru": CellEntry("gru", "GRUCell", Blocks(3, 3, 6)),
-    "gru-flax": CellEntry("gru", "GRUCell", Blocks(3, 3, 3), fixed={"recurrent_bias": False}),
-    "gru-reset-before": CellEntry("gru_reset_before", "ResetBeforeGRUCell", Blocks(3, 3, 3)),
+    "gru": CellEntry("gru", "GRUCell", Blocks(3, 3, 6), update_bias=True),
+    "gru-flax": CellEntry("gru", "GRUCell", Blocks(3, 3, 3), fixed={"recurrent_bias": False}, update_bias=True),
+    "gru-reset-before": CellEntry("gru_reset_before", "ResetBeforeGRUCell", Blocks(3, 3, 3), update_bias=True),
     # A period, a shift and an open ratio for each unit.
     "temporal-gate-lstm": CellEntry("temporal_gate_lstm", "TemporalGateLSTMCell", Blocks(4, 4, 4, 3), forget_bias=True),
     "lstm-multiplicative": CellEntry(
@@ -82,17 +87,17 @@ def _entry(name: str, asked_by: str) -> CellEntry:
 
 
 def cell_options(name: str) -> frozenset[str]:
-    """Which of the options `forget_bias` and `use_bias` a cell takes.
+    """Which of the options `forget_bias`, `update_bias` and `use_bias` a cell takes.
 
     Raises:
       ValueError: if there is no such cell.
 
     Example:
       >>> sorted(cell_options("lstm")), sorted(cell_options("gru"))
-      (['forget_bias', 'use_bias'], ['use_bias'])
+      (['forget_bias', 'use_bias'], ['update_bias', 'use_bias'])
     """
     entry = _entry(name, "cell_options")
-    return frozenset(option for option in ("use_bias", "forget_bias") if getattr(entry, option))
+    return frozenset(option for option in GATE_BIASES + ("use_bias",) if getattr(entry, option))
 
 
 def parameter_count(name: str, in_features: int, hidden_features: int, use_bias: bool = True) -> int:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import Cell
-from jaxrnn.cells.lstm import lstm_step, with_forget_bias
+from jaxrnn.cells.base import Cell, with_gate_bias
+from jaxrnn.cells.lstm import lstm_step
 from jaxrnn.cells.phase import phase_of
 
 
@@ -138,7 +138,7 @@ class TemporalGateLSTMCell(Cell):
             raise ValueError(f"TemporalGateLSTMCell expects an open_ratio between 0 and 1, got {open_ratio}")
         super().__init__(in_features, hidden_features, blocks=4, param_dtype=param_dtype, rngs=rngs, **options)
         if self.b is not None:
-            self.b = nnx.Param(with_forget_bias(self.b[...], forget_bias))
+            self.b = nnx.Param(with_gate_bias(self.b[...], forget_bias))
         self.leak = leak
         self.deterministic = False  # the name that `nnx.Module.eval` and `train` look for
         dtype = param_dtype if jnp.finfo(param_dtype).bits >= 32 else jnp.float32

@@ -73,6 +73,9 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
         f"--forget-bias has no effect with --cell {values['cell']}, which has no forget gate": (
             is_given("forget_bias") and not CELL_TABLE[values["cell"]].forget_bias
         ),
+        f"--update-bias has no effect with --cell {values['cell']}, which has no update gate": (
+            is_given("update_bias") and not CELL_TABLE[values["cell"]].update_bias
+        ),
         f"--init-scale has no effect with {drawn_by}; it belongs to {scaled}": (
             is_given("init_scale") and not {init, recurrent_init} & set(SCALED)
         ),

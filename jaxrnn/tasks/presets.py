@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxrnn.cells.initializers import SCALED
-from jaxrnn.cells.table import CELL_TABLE
+from jaxrnn.cells.table import CELL_TABLE, GATE_BIASES
 from jaxrnn.checks import choice_error, flag
 from jaxrnn.errors import EXIT_DONE, ConfigurationError
 from jaxrnn.optim.table import CONSTANTS, OPTIMIZERS, USUAL_RATES
@@ -104,7 +104,7 @@ def with_given(settings: Mapping[str, Any], given: Mapping[str, Any], keeps_rate
     useless["optimizer"] = [name for name in CONSTANTS if name not in OPTIMIZERS.get(optimizer, ())]
     useless["init"] = ["init_scale"] if given.get("init") not in SCALED else []
     cell = CELL_TABLE.get(given.get("cell", ""))
-    useless["cell"] = ["forget_bias"] if cell is not None and not cell.forget_bias else []
+    useless["cell"] = [name for name in GATE_BIASES if cell is not None and not getattr(cell, name)]
     set_now = [name for name, value in given.items() if value is not None]
     dropped = {name for setting in set_now for name in useless.get(setting, ())} - set(given)
     usual = {}

@@ -30,8 +30,8 @@ def use_cell(name: str) -> None:
     """Makes a user's cell known by its name, so that settings and runs may name it.
 
     Its class is called as `(in_features, hidden_features, *, kernel_init, param_dtype, rngs)`, with `use_bias`,
-    `forget_bias` and `recurrent_init` if it takes them, and is best a `Cell`. The module is imported as Python does,
-    from the working directory first.
+    `forget_bias`, `update_bias` and `recurrent_init` if it takes them, and is best a `Cell`. The module is imported as
+    Python does, from the working directory first.
 
     Args:
       name: MODULE:CLASS, such as "my_cells:FastCell". Another name must be a built-in cell's.
@@ -62,7 +62,9 @@ def use_cell(name: str) -> None:
         raise ConfigurationError(f"--cell {shown}: the module {module} has no class {cell_type}; check the name")
     takes = inspect.signature(made).parameters
     use_bias = "use_bias" in takes or any(option.kind is option.VAR_KEYWORD for option in takes.values())
-    CELL_TABLE[name] = OwnEntry(module, cell_type, Blocks(0, 0, 0), "forget_bias" in takes, use_bias=use_bias)
+    forget_bias, update_bias = ("forget_bias" in takes, "update_bias" in takes)
+    entry = OwnEntry(module, cell_type, Blocks(0, 0, 0), forget_bias, use_bias=use_bias, update_bias=update_bias)
+    CELL_TABLE[name] = entry
     from jaxrnn.cells.by_name import CELLS
 
     CELLS[name] = made  # type: ignore[assignment]

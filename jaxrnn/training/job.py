@@ -15,6 +15,7 @@ from flax import nnx
 
 from jaxrnn.cells import cell_options
 from jaxrnn.cells.initializers import Initializer, initializer
+from jaxrnn.cells.table import GATE_BIASES
 from jaxrnn.checks import LARGEST_COUNT
 from jaxrnn.config import DEFAULT_UPDATES, TrainConfig
 from jaxrnn.data.corpus import Corpus
@@ -148,7 +149,7 @@ def task_of(config: TrainConfig, corpus: Corpus | None = None, vocabulary: Vocab
 
 def make_model(config: TrainConfig, objective: Any, rngs: nnx.Rngs) -> Any:
     """The model that the settings describe."""
-    by_name = {"forget_bias": config.forget_bias, "use_bias": config.cell_bias}
+    by_name = {name: getattr(config, name) for name in GATE_BIASES} | {"use_bias": config.cell_bias}
     init = initializer(config.init, config.init_scale)
     options: dict[str, Any] = {
         "cell": config.cell,

@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxrnn.cells import CELLS, cell_options, parameter_count
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT
+from jaxrnn.cells.table import GATE_BIASES
 from jaxrnn.engines import unroll
 from tests.reference.gru import gru_step
 from tests.reference.gru_reset_before import gru_reset_before_step
@@ -143,14 +144,14 @@ def test_parameters_are_as_many_as_the_formula_says(name, use_bias):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_the_forget_gate_starts_with_a_bias(name):
-    options = {"forget_bias": 2.5} if "forget_bias" in cell_options(name) else {}
+def test_only_the_gate_that_keeps_the_state_starts_with_a_bias(name):
+    options = {option: 2.5 for option in GATE_BIASES if option in cell_options(name)}
     cell = CELLS[name](FEATURES, HIDDEN, rngs=nnx.Rngs(0), **options)
     biases = weights_of(cell)
     b = biases["bias"] if "bias" in biases else biases["b"]
     expected = np.zeros_like(b)
     if options:
-        expected[HIDDEN : 2 * HIDDEN] = 2.5
+        expected[HIDDEN : 2 * HIDDEN] = -2.5 if name == "gru-reset-before" else 2.5
     np.testing.assert_array_equal(b, expected)
     assert not biases.get("b_h", np.zeros(1)).any()
     without = weights_of(CELLS[name](FEATURES, HIDDEN, use_bias=False, rngs=nnx.Rngs(0)))
@@ -193,7 +194,7 @@ def test_recurrent_init_draws_each_block_of_what_multiplies_a_state(name):
 def test_cell_options_are_those_the_cell_takes(name):
     cell_type: Any = getattr(CELLS[name], "func", CELLS[name])  # past a functools.partial
     named = {name for kind in cell_type.__mro__ for name in inspect.signature(kind.__init__).parameters}
-    assert cell_options(name) == {"use_bias"} | ({"forget_bias"} & named)
+    assert cell_options(name) == {"use_bias"} | ({*GATE_BIASES} & named)
 
 
 @pytest.mark.parametrize("function", [cell_options, lambda name: parameter_count(name, 3, 4)])

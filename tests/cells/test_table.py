@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn.cells import CELL_TABLE, CELLS
+from jaxrnn.cells import CELL_TABLE, CELLS, cell_options
 from jaxrnn.cells.initializers import INITIALIZER_NAMES, SCALED, initializer
-from jaxrnn.config import CELL_NAMES, CHOICES, LSTM_NAMES, TrainConfig
+from jaxrnn.config import CELL_NAMES, CHOICES, TrainConfig
 from jaxrnn.errors import ConfigurationError
 
 
@@ -47,14 +48,17 @@ def test_the_class_is_that_of_the_row(name):
     assert (made.keywords if isinstance(made, functools.partial) else {}) == row.fixed
 
 
+@pytest.mark.parametrize("gate, default", [("forget", 1.0), ("update", 0.0)])
 @pytest.mark.parametrize("name", CELL_TABLE)
-def test_a_forget_bias_is_for_the_cells_that_have_one(name):
-    assert TrainConfig(cell=name, forget_bias=1.0).forget_bias == 1.0  # the default is never wrong
-    if name in LSTM_NAMES:
-        assert TrainConfig(cell=name, forget_bias=0.5).forget_bias == 0.5
+def test_the_bias_of_a_gate_is_for_the_cells_that_have_one(name, gate, default):
+    usual: Any = {f"{gate}_bias": default}
+    half: Any = {f"{gate}_bias": 0.5}
+    TrainConfig(cell=name, **usual)  # the default is never wrong
+    if f"{gate}_bias" in cell_options(name):
+        TrainConfig(cell=name, **half)
     else:
-        with pytest.raises(ConfigurationError, match=f"no effect with --cell {name}, which has no forget gate"):
-            TrainConfig(cell=name, forget_bias=0.5)
+        with pytest.raises(ConfigurationError, match=f"no effect with --cell {name}, which has no {gate} gate"):
+            TrainConfig(cell=name, **half)
 
 
 @pytest.mark.parametrize("name", INITIALIZER_NAMES)
