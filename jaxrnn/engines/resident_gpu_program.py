@@ -15,8 +15,9 @@ from jax.experimental import pallas as pl
 
 from jaxrnn.engines.resident_gpu_settings import ROWS, RUN, UNITS, Setting, Sizes, as_tf32
 
-# jax 0.10 wants an index beside the place, later versions none.
-_INDEX = ((),) if inspect.signature(plgpu.load).parameters["idx"].default is inspect.Parameter.empty else ()
+# jax 0.10 wants an index beside the place, 0.11 takes one, 0.12 takes none.
+_OF_LOAD = inspect.signature(plgpu.load).parameters.get("idx")
+_INDEX = () if _OF_LOAD is None or _OF_LOAD.default is not inspect.Parameter.empty else ((),)
 # A thread has four adjacent units of a row, as they lie in memory; what the tensor cores give has two rows of a unit.
 LAYOUT, OF_PRODUCTS = plgpu.Layout.WGMMA_TRANSPOSED, plgpu.Layout.WGMMA
 
