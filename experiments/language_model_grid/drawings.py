@@ -187,14 +187,22 @@ def epochs_to_the_best(rows: list[Row]) -> Figure:
 def loss_by_depth(rows: list[Row]) -> Figure:
     """Test loss against depth, best by validation, beside the thesis's best rate and KJL's; a panel a cell.
 
-    A question mark stands at a number of KJL's that the thesis probably misprints.
     The other seeds of the settings chosen are points; a question mark stands at what the thesis probably misquotes.
     """
     text, size = rows[0]["text"], rows[0]["size"]
     cells = [cell for (cell,) in unique(rows, "cell")]
     figure, panels = _figure(f"test loss by depth: {text}, size {size}", len(cells), sharey=True)
     best = best_by_validation(rows)
+    chosen_of = {name: {layers: row for (_, c, layers, _), row in sorted(best.items()) if c == name} for name in cells}
+    same = [name for name in IDENTITY if name != "seed"]
+    seeds_of = {
+        name: {d: [row for row in rows if all(row[n] == of[n] for n in same)] for d, of in chosen.items()}
+        for name, chosen in chosen_of.items()
+    }
+    count = max(len(found) for seeds in seeds_of.values() for found in seeds.values())
+    label = "ours, best by validation" + (", one seed each" if count == 1 else f", of up to {count} seeds")
     for axes, cell in zip(panels, cells, strict=True):
+        chosen, seeds = chosen_of[cell], seeds_of[cell]
         known = {layers: published(text, cell, layers, size) for layers in (1, 2, 3)}
         if known[1]:
             theirs = {layers: of_thesis(losses) for layers, losses in known.items()}
@@ -202,11 +210,6 @@ def loss_by_depth(rows: list[Row]) -> Figure:
             _line(axes, {layers: losses[KJL] for layers, losses in known.items()}, 2, "KJL as quoted by the thesis")
             for layers in filter(lambda layers: is_doubtful(text, cell, layers, size), known):  # noqa: B023
                 axes.annotate("?", (layers, known[layers][KJL]), (6, 4), textcoords="offset points")
-        chosen = {layers: row for (_, c, layers, _), row in sorted(best.items()) if c == cell}
-        same = [name for name in IDENTITY if name != "seed"]
-        seeds = {d: [row for row in rows if all(row[n] == of[n] for n in same)] for d, of in chosen.items()}
-        count = max(len(of) for of in seeds.values())
-        label = "ours, best by validation" + (", one seed each" if count == 1 else f", of up to {count} seeds")
         _line(axes, {layers: row["test_loss_nats"] for layers, row in chosen.items()}, 0, label)
         others = [(row["layers"], row["test_loss_nats"]) for of in seeds.values() for row in of if len(of) > 1]
         if others:
@@ -218,8 +221,8 @@ def loss_by_depth(rows: list[Row]) -> Figure:
         axes.set(xticks=sorted({*range(1, 4), *chosen}), xlabel="layers")
         axes.margins(x=0.15, y=0.1)
     panels[0].set_ylabel("test loss (nats per character)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(labels))
+    marks = {name: mark for axes in panels for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend([*marks.values()], [*marks], frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 
