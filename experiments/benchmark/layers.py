@@ -36,6 +36,7 @@ from jaxrnn.checks import check_choice
 
 PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bf16": "bfloat16"}
 ROWS = [f"{cell}-{hidden}" for cell in ("lstm", "gru") for hidden in (64, 128, 256, 512, 1024)]
+ENGINES = "resident", "recompute", "scan", "cudnn"
 SECONDS, ROUNDS = 0.1, 5
 
 
@@ -189,7 +190,7 @@ def time_layers(
     batch_size: int = 64,
     steps: int = 512,
     precisions: Annotated[list[str], cyclopts.Parameter(consume_multiple=True)] = ["tf32"],  # noqa: B006
-    engines: Annotated[list[str], cyclopts.Parameter(consume_multiple=True)] = ["scan", "recompute", "cudnn"],  # noqa: B006
+    engines: Annotated[list[str], cyclopts.Parameter(consume_multiple=True)] = [*ENGINES],  # noqa: B006
     json_file: Annotated[Path | None, cyclopts.Parameter("--json")] = None,
 ) -> None:
     """One recurrent layer, forward and with its gradients, every engine against PyTorch on the same device.

@@ -77,9 +77,9 @@ def why_not(
 
 
 def pays(cell: Cell, batch_size: int) -> bool:
-    """Whether the kernels are expected to be faster than a launch a step: a batch of any size is one row of launches.
+    """Whether the kernels are expected to be no slower than a launch a step, whatever the rows of a launch.
 
-    Measured for one round of programs, where they take half the time or less; two would still be no slower.
+    With one round of programs an update takes at most two thirds of the time; with two it was not measured.
     """
     setting = _best(cell)
     return setting is not None and rounds(batch_size, setting) <= 2

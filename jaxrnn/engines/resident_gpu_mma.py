@@ -161,15 +161,15 @@ def products(
         results: dict[int, list[Any]] = {g: [mgpu_utils.c(0.0, f32)] * 4 for g in gates}
         columns: list[Any] = []
         for step in range(K // k):
-            if step * k * item % (16 * AT_ONCE) == 0:
-                columns = _columns(line, matrix, row, step * k * item // 16, min(AT_ONCE, K * item // 16))
+            at = 2 * step % AT_ONCE
+            if at == 0:
+                columns = _columns(line, matrix, row, 2 * step, min(AT_ONCE, 2 * (K // k - step)))
             for g in gates:
                 if g in found:
                     rows = _rows(found[g], step)
                 else:
                     where = _place(stored, (g - setting.held) * (K // k) + step)
                     rows = _asm([where], "ld.shared.v4.b32 {$0,$1,$2,$3}, [$4];", "r", 4)
-                at = 2 * step % AT_ONCE
                 given = [*rows, *columns[at : at + 2], *results[g]]
                 results[g] = _asm(given, text, "r,r,r,r,r,r,f,f,f,f", 4, f32, memory=False)
         zeros = mgpu.FragmentedArray.splat(mgpu_utils.c(0.0, f32), (UNITS, ROWS), layout=fa.WGMMA_LAYOUT)

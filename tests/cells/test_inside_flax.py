@@ -9,12 +9,10 @@ from flax import nnx
 from jaxrnn.cells import CELLS, Cell
 from jaxrnn.engines import unroll
 from tests.reference.random_cell import params_of, quick_jit, random_cell, weighted_sum
-from tests.thinned import thinned
 from tests.trees import assert_trees_close, assert_trees_equal
 
 FEATURES, HIDDEN, STEPS, BATCH = 4, 3, 5, 3
 LENGTHS = np.array([5, 2, 4])
-KEPT = {"temporal-gate-lstm"}  # whose carry holds more than states
 
 
 def by_flax(forward, backward, xs):
@@ -33,7 +31,7 @@ def by_unroll(forward, backward, xs):
     return (there, back), both, *unroll(forward, xs, forward.initial_carry(BATCH), lengths=jnp.asarray(LENGTHS))
 
 
-@pytest.mark.parametrize("name", thinned(CELLS, KEPT))
+@pytest.mark.parametrize("name", CELLS)
 def test_rnn_and_bidirectional_of_flax_equal_unroll(name, float64, rng):
     cells = [random_cell(CELLS[name], FEATURES, HIDDEN, rng, jnp.float64) for _ in range(2)]
     graphdef, params = nnx.split(cells[0])[0], [params_of(cell) for cell in cells]

@@ -91,7 +91,6 @@ def test_resets_to_zeros_and_one_mask_a_window_equal_the_reference():
     check_against_reference(GRUCell, 3, "pair", ("resets", "window mask"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resets", "fresh", "lengths", "scale", "mask", "window mask", "clip"])
 def test_each_alone_equals_the_reference(name):
     check_against_reference(GRUCell, 3, "pair", (name,))

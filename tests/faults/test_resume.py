@@ -31,7 +31,6 @@ from jaxrnn.training.loop import Loop
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.values import TracedValues
-from tests.thinned import thinned
 
 from .support import (
     MAIN,
@@ -256,10 +255,7 @@ def initial(half_run: Path) -> Any:
     return Trainer.of([make_job(open_run(half_run).config)]).initial_state()
 
 
-OFTEN = {"nothing", "parameters", "optimizer accumulators", "carry", "window", "seed", "smoothed loss"}
-
-
-@pytest.mark.parametrize("part", thinned(ABLATIONS, {*OFTEN, "position in the log"}))
+@pytest.mark.parametrize("part", ABLATIONS)
 def test_what_is_not_restored_is_noticed(
     part: str, half: Path, finished_run: Path, text: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, initial: Any
 ) -> None:

@@ -118,11 +118,11 @@ def gradients_and_results(run, params, carries, weights):
 @pytest.mark.parametrize(
     ("sites", "kind", "options", "per_window"),
     [
-        pytest.param(("input",), "ids", {}, False, marks=pytest.mark.slow),
-        pytest.param(("input",), "dense", {"skip_connections": True}, True, marks=pytest.mark.slow),
-        pytest.param(("between",), "ids", {"layers": 3}, False, marks=pytest.mark.slow),
+        (("input",), "ids", {}, False),
+        (("input",), "dense", {"skip_connections": True}, True),
+        (("between",), "ids", {"layers": 3}, False),
         (("output",), "ids", {"layers": 1}, False),
-        pytest.param(("recurrent",), "ids", {}, False, marks=pytest.mark.slow),
+        (("recurrent",), "ids", {}, False),
         (SITES, "ids", {"skip_connections": True}, False),
         (SITES, "dense", {}, True),
     ],

@@ -21,7 +21,6 @@ from jaxrnn.training.state import RECENT_UPDATES
 from jaxrnn.training.step import MAX_CHUNK_UPDATES, is_solved, latest_accuracy, train_step
 from jaxrnn.training.trainer import Trainer
 from tests.reference.training import advance_chunk
-from tests.thinned import thinned
 from tests.trees import assert_trees_close, assert_trees_equal
 
 SMALL: dict[str, Any] = {
@@ -57,7 +56,7 @@ def advance(trainer, updates, state=None):
 # ---- one update, written out ----
 
 
-@pytest.mark.parametrize("task", thinned(PROBES, {"palindromes", "adding"}))
+@pytest.mark.parametrize("task", PROBES)
 def test_the_first_update_measures_what_the_rules_say(task):
     """Loss, accuracy and the carry of a fresh start, computed here from the first batch."""
     trainer = trainer_of(task)
