@@ -14,7 +14,7 @@ from experiments.language_model_grid.drawings import loss_by_depth
 from experiments.palindromes.figures import draw_curves, draw_lengths
 from experiments.palindromes.gradients import hidden_gradients_figure, law_figure
 from experiments.tables.read import read_columns, read_csv
-from experiments.tables.tasks import curves_of_steps
+from experiments.tables.tasks import curves_of_steps, length_rows
 from experiments.temporal_gate import figures as gate_figures
 from experiments.temporal_gate.__main__ import LEAK, OPEN_RATIO, PERIOD, SHIFT, WAVES
 from experiments.temporal_gate.tasks import NoisyWaves
@@ -193,7 +193,7 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "book_lstm_democracy": book_lstm,
     "grid_depth_warpeace_64": grid_depth(64),
     "grid_depth_warpeace_128": grid_depth(128),
-    "palindromes_lengths": lambda path: draw_lengths(read_csv("palindromes_lengths"), path),
+    "palindromes_lengths": lambda path: draw_lengths(length_rows(), path),
     "palindromes_steps": steps,
     "palindromes_hidden_gradients": hidden_gradients,
     "palindromes_jacobian_law": jacobian_law,

@@ -7,11 +7,13 @@ import numpy as np
 from experiments.palindromes.figures import SMOOTHED_UPDATES, curve_table, smoothed
 from experiments.palindromes.runs import Curve
 from experiments.spread import spread
-from experiments.tables.read import markdown, read_csv, told
+from experiments.tables.read import Row, markdown, read_csv, told
 
 BATCH = 128
 AT = [100, 200, 400, 600, 800, 1000]
-CELLS = {"vanilla": "vanilla", "lstm": "LSTM", "gru": "GRU", "temporal-gate-lstm": "temporal-gate LSTM"}
+OPEN_GRU = "gru, open start"
+CELLS = {"vanilla": "vanilla", "lstm": "LSTM", "gru": "GRU", OPEN_GRU: "GRU, open start"}
+CELLS["temporal-gate-lstm"] = "temporal-gate LSTM"
 
 
 def curves_of_steps(name: str) -> dict[str, list[Curve]]:
@@ -25,9 +27,17 @@ def curves_of_steps(name: str) -> dict[str, list[Curve]]:
     return found
 
 
+def length_rows() -> list[Row]:
+    """Every run of `palindromes lengths` that is shown."""
+    return [
+        *read_csv("palindromes_lengths"),
+        *(r | {"cell": OPEN_GRU} for r in read_csv("palindromes_lengths_open_gru")),
+    ]
+
+
 def lengths() -> str:
     """Accuracy on fresh sequences against T, a column a cell."""
-    rows = read_csv("palindromes_lengths")
+    rows = length_rows()
     table = []
     for length in sorted({row["sequence_length"] for row in rows}):
         of = [row for row in rows if row["sequence_length"] == length]
