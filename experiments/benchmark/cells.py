@@ -1,6 +1,7 @@
 """Speed, memory and start of LSTM and GRU language models against PyTorch and Flax, measured in one run.
 
 Command: python -m experiments.benchmark cells [--only lstm-128-1,gru-512-1] [--json FILE] [--figure FILE] [--quick]
+         [--stacks torch ours] [--precision tf32] [--together]
 
 Setting: batch 100, windows of 100 characters, War and Peace if JAXRNN_DATA has it; recipe in `cell_baselines.py`. Each
 competitor is a process (`cell_worker.py`), started alone without a compile cache. All of a row then train in turn, some
@@ -20,6 +21,7 @@ ten rows of the README's table, which holds the rates. Ours / torch malloc, goal
     memory 0.69 to 0.90 of PyTorch's
 """
 
+import functools
 import importlib.util
 import json
 import os
@@ -27,7 +29,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -126,23 +129,45 @@ class Worker:
         raise RuntimeError(f"{' '.join(self.process.args)} ended with {self.process.wait()}; its error is above")  # type: ignore[arg-type]
 
 
-def measure(
+Start = Callable[[], Worker]
+
+
+def starts_of(
     setting: CellSetting,
     competitors: Mapping[str, tuple[str, Mapping[str, str]]],
+    text: str | None = None,
+    precision: str = "float32",
+) -> dict[str, Start]:
+    """What starts the worker of each competitor of a row."""
+    return {
+        name: functools.partial(Worker, stack, setting, text, environment, precision)
+        for name, (stack, environment) in competitors.items()
+    }
+
+
+def all_started(rows: Sequence[Mapping[str, Start]]) -> list[dict[str, Start]]:
+    """The same of workers that were started at once and have all warmed up."""
+    with ThreadPoolExecutor(sum(map(len, rows))) as pool:
+        waiting = [{name: pool.submit(start) for name, start in row.items()} for row in rows]
+    return [{name: worker.result for name, worker in row.items()} for row in waiting]
+
+
+def measure(
+    setting: CellSetting,
+    started: Mapping[str, Start],
     *,
-    text: str | None,
     vocabulary_size: int,
     rounds: int,
     seconds: float,
     sampled: Mapping[str, int],
-    precision: str = "float32",
 ) -> dict[str, Any]:
-    """Everything about one row; competitors that are not there are left out of every part."""
+    """Everything about one row; competitors that are not there are left out of every part.
+
+    Args:
+      started: gives the worker of each competitor, which ends with the row.
+    """
     with ExitStack() as running:
-        workers = {
-            name: running.enter_context(Worker(stack, setting, text, environment, precision))
-            for name, (stack, environment) in competitors.items()
-        }
+        workers = {name: running.enter_context(start()) for name, start in started.items()}
         losses: dict[str, float] = {}
 
         def train(name: str) -> Callable[[], float]:
@@ -227,6 +252,7 @@ def time_cells(
     quick: bool = False,
     stacks: Annotated[list[str], cyclopts.Parameter(consume_multiple=True)] = [],  # noqa: B006
     precision: str = "float32",
+    together: bool = False,
     json_file: Annotated[Path | None, cyclopts.Parameter("--json")] = None,
     figure: Path | None = None,
 ) -> None:
@@ -238,6 +264,8 @@ def time_cells(
       quick: seconds instead of minutes and one row, to see that everything runs; the numbers say little.
       stacks: of the competitors, such as torch ours; all if not given. On a GPU the others add little.
       precision: of the products, float32 or tf32.
+      together: start the competitors of all rows at once, and measure when all have compiled: for a machine of many
+        cores, and a GPU that is not yours for long. The times to the first update then say nothing.
       json_file: where to write all numbers.
       figure: where to draw ours / PyTorch as bars.
     """
@@ -256,20 +284,13 @@ def time_cells(
     symbols = len(corpus.vocabulary)
     print(f"{corpus.name}: {len(corpus):,} characters, {symbols} distinct; thousand characters/s in training")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    starts = [starts_of(setting, competitors, text, precision) for setting in settings]
+    if together:
+        starts = all_started(starts)
     results = []
-    for setting in settings:
-        results.append(
-            measure(
-                setting,
-                competitors,
-                text=text,
-                vocabulary_size=symbols,
-                rounds=rounds,
-                seconds=seconds,
-                sampled=sampled,
-                precision=precision,
-            )
-        )
+    for setting, started in zip(settings, starts, strict=True):
+        row = measure(setting, started, vocabulary_size=symbols, rounds=rounds, seconds=seconds, sampled=sampled)
+        results.append(row)
         print(table_row(results[-1]), flush=True)
     print("\nsampling, characters/s")
     for result in results:

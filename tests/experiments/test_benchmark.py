@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -15,7 +16,7 @@ from experiments.benchmark import cells as benchmark_cells
 from experiments.benchmark.book import JaxrnnBook
 from experiments.benchmark.cell_baselines import CellSetting
 from experiments.benchmark.cell_worker import JaxrnnCells, serve
-from experiments.benchmark.cells import Worker, measure, table_row, target_lines
+from experiments.benchmark.cells import Worker, all_started, measure, starts_of, table_row, target_lines
 from experiments.benchmark.cells_figure import save_figure
 from experiments.benchmark.timing import ROOT, in_rounds, interleaved_rates, median_ratio, seconds_of
 from jaxrnn.data.corpus import corpus_from_text
@@ -122,10 +123,10 @@ def test_a_peak_is_the_processes_own_and_stays():
 def test_processes_are_measured_and_ended(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     symbols = len(set(TEXT))
+    setting = CellSetting("lstm", 4, 1, **TINY)
     result = measure(
-        CellSetting("lstm", 4, 1, **TINY),
-        {"flax": ("flax", {}), "product": ("product", {})},
-        text=str(tmp_path / "text.txt"),
+        setting,
+        starts_of(setting, {"flax": ("flax", {}), "product": ("product", {})}, str(tmp_path / "text.txt")),
         vocabulary_size=symbols,
         rounds=1,
         seconds=0.05,
@@ -170,8 +171,7 @@ def test_ratios_of_a_row_and_targets(monkeypatch, tmp_path):
     setting = CellSetting.from_name("lstm-64-1")
     result = measure(
         setting,
-        benchmark_cells.COMPETITORS,
-        text=None,
+        starts_of(setting, benchmark_cells.COMPETITORS),
         vocabulary_size=83,
         rounds=2,
         seconds=1.0,
@@ -199,10 +199,11 @@ def test_ratios_of_a_row_and_targets(monkeypatch, tmp_path):
 
 def test_without_torch_its_columns_are_empty(monkeypatch):
     monkeypatch.setattr(benchmark_cells, "Worker", FakeWorker)
+    setting = CellSetting.from_name("lstm-64-1")
+    others = {name: entry for name, entry in benchmark_cells.COMPETITORS.items() if entry[0] != "torch"}
     result = measure(
-        CellSetting.from_name("lstm-64-1"),
-        {name: entry for name, entry in benchmark_cells.COMPETITORS.items() if entry[0] != "torch"},
-        text=None,
+        setting,
+        starts_of(setting, others),
         vocabulary_size=83,
         rounds=1,
         seconds=1.0,
@@ -212,6 +213,21 @@ def test_without_torch_its_columns_are_empty(monkeypatch):
         "| lstm-64-1 | - | - | 200.0 | 400.0 | 500.0 | 600.0 | - | 2.50 | 24% | 330 / - | 1.0 / - / 1.0 |"
     )
     assert len(target_lines([result])) == 1
+
+
+def test_rows_that_start_together_are_all_there_before_the_first_is_measured(monkeypatch):
+    meeting = threading.Barrier(4, timeout=30)  # of four, each of which waits for the others
+
+    class Meets(FakeWorker):
+        def __init__(self, *given):
+            meeting.wait()
+            super().__init__(*given)
+
+    monkeypatch.setattr(benchmark_cells, "Worker", Meets)
+    competitors: dict[str, tuple[str, dict[str, str]]] = {"torch": ("torch", {}), "ours": ("jaxrnn", {})}
+    rows = [starts_of(CellSetting.from_name(name), competitors) for name in ("lstm-64-1", "gru-64-1")]
+    rates = [[start().ask("go 1")["chars_per_second"] for start in row.values()] for row in all_started(rows)]
+    assert rates == [[1e5, 5e5]] * 2
 
 
 def test_every_target_has_its_row():
