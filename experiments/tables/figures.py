@@ -26,9 +26,10 @@ BURSTS = Bursts(24.0, 6.0, 0.75, 3.0)  # the defaults of `temporal_gate noise`
 
 def grid_depth(size: int) -> Callable[[Path], None]:
     """Test loss by depth of the networks of one size, without dropout of other sites than the best."""
+    cells = ("lstm", "gru-reset-before")  # those of several depths
 
     def draw(path: Path) -> None:
-        rows = [row for row in read_csv("language_model_grid_warpeace") if row["size"] == size]
+        rows = [row for row in read_csv("language_model_grid_warpeace") if row["size"] == size and row["cell"] in cells]
         loss_by_depth([row | {"dropout_sites": row["dropout_sites"] or ""} for row in rows]).savefig(path, dpi=110)
 
     return draw
