@@ -187,18 +187,16 @@ def epochs_to_the_best(rows: list[Row]) -> Figure:
 def loss_by_depth(rows: list[Row]) -> Figure:
     """Test loss against depth, best by validation, beside the thesis's best rate and KJL's; a panel a cell.
 
-    The other seeds of the settings chosen are points; a question mark stands at what the thesis probably misquotes.
+    All seeds of the settings chosen are crosses; a question mark stands at what the thesis probably misquotes.
     """
     text, size = rows[0]["text"], rows[0]["size"]
     cells = [cell for (cell,) in unique(rows, "cell")]
     figure, panels = _figure(f"test loss by depth: {text}, size {size}", len(cells), sharey=True)
     best = best_by_validation(rows)
     chosen_of = {name: {layers: row for (_, c, layers, _), row in sorted(best.items()) if c == name} for name in cells}
-    same = [name for name in IDENTITY if name != "seed"]
-    seeds_of = {
-        name: {d: [row for row in rows if all(row[n] == of[n] for n in same)] for d, of in chosen.items()}
-        for name, chosen in chosen_of.items()
-    }
+    same, seeds_of = [name for name in IDENTITY if name != "seed"], {}
+    for name, chosen in chosen_of.items():
+        seeds_of[name] = {d: [r for r in rows if all(r[n] == of[n] for n in same)] for d, of in chosen.items()}
     count = max(len(found) for seeds in seeds_of.values() for found in seeds.values())
     label = "ours, best by validation" + (", one seed each" if count == 1 else f", of up to {count} seeds")
     for axes, cell in zip(panels, cells, strict=True):
