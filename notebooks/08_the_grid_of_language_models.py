@@ -173,6 +173,6 @@ drawings.seeds(data.rows)
 #   matters more: one layer of the GRU gains 0.03 from twice the rate that two layers had.
 # - **LSTM or GRU?** The GRU, without biases and with its reset before the product, is ahead by 0.04 nats at size 128,
 #   and with one layer of size 64 by 0.04 to 0.13 at each of three rates, three seeds each, at equal cost.
-# - **Chance?** Three seeds of one network differ by 0.02 to 0.03. A difference of that size in such a table says nothing
-#   by itself, and of two layers and more, and of size 128, there is one seed.
+# - **Chance?** Three seeds of one network differ by 0.02 to 0.03. A difference of that size in such a table says
+#   nothing by itself, and of two layers and more, and of size 128, there is one seed.
 # - **Peepholes?** Diagonal ones make one layer no better. Full ones, as the thesis prints its LSTM, do not train.
