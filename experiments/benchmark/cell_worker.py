@@ -38,7 +38,8 @@ from experiments.benchmark.timing import seconds_and_loss
 from jaxrnn import Corpus, load_corpus
 from jaxrnn.data import corpus_from_text
 
-STACKS = ("torch", "flax", "jaxrnn", "jaxrnn-1-device", "product")
+OURS = ("jaxrnn", "jaxrnn-1-device")
+STACKS = ("torch", "flax", *OURS, "product")
 PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "bfloat16"}
 SYMBOLS = 83  # of War and Peace, so of the text that stands in for it
 WARM_SECONDS = 0.5
@@ -98,7 +99,13 @@ def load_text(text: str | None) -> Corpus:
 
 
 def make_competitor(stack: str, corpus: Corpus, setting: CellSetting, precision: str = "float32") -> CellBaseline:
-    """What trains in this process."""
+    """What trains in this process.
+
+    Raises:
+      ValueError: if others than ours are to multiply in bfloat16, which they would not.
+    """
+    if precision == "bf16" and stack not in OURS:
+        raise ValueError(f"bf16 is measured of {' and '.join(OURS)} only, not of {stack}")
     if stack == "torch":
         return TorchCells(corpus.ids, len(corpus.vocabulary), setting, tf32=precision == "tf32")
     import jax

@@ -235,8 +235,8 @@ def time_cells(
     results = []
     for setting, started in zip(settings, starts, strict=True):
         row = measure(setting, started, vocabulary_size=symbols, rounds=rounds, seconds=seconds, sampled=sampled)
+        print(table_row(row), flush=True)
         results.append(row)
-        print(table_row(results[-1]), flush=True)
     print("\nsampling, characters/s")
     for result in results:
         rates = [f"{name} {rate:,.0f}" for name, rate in result["sampling_chars_per_second"].items()]

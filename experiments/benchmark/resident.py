@@ -49,8 +49,8 @@ VARIANTS: tuple[tuple[str, int, str, dict[str, Any]], ...] = (
     ("vanilla", 512, "float32", {}),
     ("lstm", 100, "float32", {}),
     ("lstm", 160, "bfloat16", {}),
-    ("lstm", 128, "float32", {"programs": 2}),
-    ("lstm", 256, "bfloat16", {"programs": 4}),
+    ("lstm", 128, "float32", {"programs": 1}),
+    ("lstm", 256, "bfloat16", {"programs": 2}),
     ("lstm", 64, "float32", {"held": None}),
     ("lstm", 64, "float32", {"ahead": 1}),
     ("lstm", 64, "float32", {"math": "exact"}),
@@ -137,8 +137,8 @@ def described(row: dict[str, Any]) -> str:
     """A line of the table."""
     cell, hidden, dtype, options = row["setting"]
     chosen = [f"{row['programs']} programs, {row['held']} held"] if "programs" in row else []
-    what = ", ".join([f"{cell} {hidden} {dtype}", *chosen, *(f"{name} {value}" for name, value in options.items())])
-    what = what.ljust(58)
+    parts = [f"{cell} {hidden} {dtype}", *chosen, *(f"{name} {value}" for name, value in options.items())]
+    what = ", ".join(parts).ljust(58)
     if "error" in row:
         return f"{what} no result: {row['error']}"
     wrong = "" if row["error_of"][1] <= ROUNDING[dtype] else "  differs"

@@ -74,7 +74,7 @@ def clipping() -> str:
     lowest, fresh = ([[row[name] for row in of] for of in (clipped, free)] for name in ("smooth_loss", "fresh_loss"))
     of_free = [row["smooth_loss_at_100000"] for row in free]
     rows = [
-        [f"{limit}", told(of_at, 2), told(low, 2), f"{min(low):.2f} to {max(low):.2f}", told(starts, 2)]
+        [limit, told(of_at, 2), told(low, 2), f"{min(low):.2f} to {max(low):.2f}", told(starts, 2)]
         for limit, of_at, low, starts in zip((5, "none"), (at, of_free), lowest, fresh, strict=True)
     ]
     return markdown(["limit", "at update 100,000", "lowest", "lowest of the seeds", "then from fresh starts"], rows)

@@ -12,8 +12,10 @@ from experiments.tables.read import Row, markdown, read_csv, told
 BATCH = 128
 AT = [100, 200, 400, 600, 800, 1000]
 OPEN_GRU = "gru, open start"
-CELLS = {"vanilla": "vanilla", "lstm": "LSTM", "gru": "GRU", OPEN_GRU: "GRU, open start"}
-CELLS["temporal-gate-lstm"] = "temporal-gate LSTM"
+CELLS = {
+    "vanilla": "vanilla", "lstm": "LSTM", "gru": "GRU", OPEN_GRU: "GRU, open start",
+    "temporal-gate-lstm": "temporal-gate LSTM",
+}  # fmt: skip
 
 
 def curves_of_steps(name: str) -> dict[str, list[Curve]]:

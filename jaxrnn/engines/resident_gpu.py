@@ -67,7 +67,8 @@ def why_not(
     """Why the kernels cannot run this, or None; without a window, what the cell says alone."""
     if cell.inner_products or jax.tree.leaves(cell.pointwise()):
         return f"{type(cell).__name__} has parameters in its update"
-    if _best(cell) is None if setting is None else not fits(cell.hidden_features, _gates(cell), setting):
+    setting = _best(cell) if setting is None else setting
+    if setting is None or not fits(cell.hidden_features, _gates(cell), setting):
         return f"W_h of {cell.hidden_features} units does not fit into the registers and shared memory of its programs"
     if window is None:
         return None

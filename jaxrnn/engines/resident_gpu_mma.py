@@ -23,7 +23,9 @@ from jax.experimental.mosaic.gpu import utils as mgpu_utils
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import arith, gpu, llvm, nvvm, vector
 
-ROWS, UNITS, LINE = 8, 64, 128  # columns of a product; rows of a warpgroup's; bytes of a row of an exchanged tile
+from jaxrnn.engines.resident_gpu_settings import ROWS, UNITS
+
+LINE = 128  # bytes of a row of an exchanged tile
 AT_ONCE = 32  # registers of exchanged columns that a thread reads before it multiplies
 
 
@@ -143,7 +145,7 @@ def products(
     """Of each (64, K) of weights, `held` in registers or `stored`, with K x 8 exchanged: (64, 8) each."""
     layout, blocks = plgpu.Layout.WGMMA, [held[g] for g in gates if g in held]
     k, name, item = (8, "tf32", 4) if setting.dtype == jnp.float32 else (16, "bf16", 2)
-    transforms = plgpu.TilingTransform((8, LINE // item)), plgpu.SwizzleTransform(LINE)
+    transforms = plgpu.TilingTransform((ROWS, LINE // item)), plgpu.SwizzleTransform(LINE)
 
     @plgpu.inline_mgpu(
         arg_types=([layout] * len(blocks), plgpu.RefType(), plgpu.RefType(transforms)),

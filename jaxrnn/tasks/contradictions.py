@@ -70,12 +70,12 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
         "--updates and --epochs both set the length of the run; give one of them": (
             values["updates"] is not None and values["epochs"] is not None
         ),
-        f"--forget-bias has no effect with --cell {values['cell']}, which has no forget gate": (
-            is_given("forget_bias") and not CELL_TABLE[values["cell"]].forget_bias
-        ),
-        f"--update-bias has no effect with --cell {values['cell']}, which has no update gate": (
-            is_given("update_bias") and not CELL_TABLE[values["cell"]].update_bias
-        ),
+        **{
+            f"--{gate}-bias has no effect with --cell {values['cell']}, which has no {gate} gate": (
+                is_given(f"{gate}_bias") and not getattr(CELL_TABLE[values["cell"]], f"{gate}_bias")
+            )
+            for gate in ("forget", "update")
+        },
         f"--init-scale has no effect with {drawn_by}; it belongs to {scaled}": (
             is_given("init_scale") and not {init, recurrent_init} & set(SCALED)
         ),

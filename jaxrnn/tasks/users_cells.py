@@ -62,9 +62,14 @@ def use_cell(name: str) -> None:
         raise ConfigurationError(f"--cell {shown}: the module {module} has no class {cell_type}; check the name")
     takes = inspect.signature(made).parameters
     use_bias = "use_bias" in takes or any(option.kind is option.VAR_KEYWORD for option in takes.values())
-    forget_bias, update_bias = ("forget_bias" in takes, "update_bias" in takes)
-    entry = OwnEntry(module, cell_type, Blocks(0, 0, 0), forget_bias, use_bias=use_bias, update_bias=update_bias)
-    CELL_TABLE[name] = entry
+    CELL_TABLE[name] = OwnEntry(
+        module,
+        cell_type,
+        Blocks(0, 0, 0),
+        forget_bias="forget_bias" in takes,
+        use_bias=use_bias,
+        update_bias="update_bias" in takes,
+    )
     from jaxrnn.cells.by_name import CELLS
 
     CELLS[name] = made  # type: ignore[assignment]

@@ -145,6 +145,11 @@ def test_a_process_that_fails_is_reported(tmp_path, capfd):
     assert "no-such.txt" in capfd.readouterr().err
 
 
+def test_no_other_stack_passes_for_one_in_bfloat16():
+    with pytest.raises(ValueError, match="bf16 is measured of jaxrnn and jaxrnn-1-device only, not of torch"):
+        cell_worker.make_competitor("torch", corpus_from_text(TEXT), CellSetting("lstm", 4, 1, **TINY), "bf16")
+
+
 class FakeWorker:
     """Rates by stack: ours twice as fast as PyTorch with the settings, products at ten million characters a second."""
 
