@@ -61,7 +61,7 @@ def measured(variant: tuple[str, int, str, dict[str, Any]], turn: Callable[[], A
     sizes, (B, T) = Sizes(H, cell.W_h.shape[1] // H, setting), TIMED
     ps = drawn(tiles(T, B, blocks=cell.W_x.shape[1] // H, U=sizes.U), 0.7)
     weights = drawn(jax.ShapeDtypeStruct((sizes.rows_of_weights, sizes.K), setting.dtype), 0.8 / H**0.5)
-    first = jax.tree.map(lambda leaf: jnp.zeros(tiles(B, U=sizes.U).shape), large[2])
+    first = jnp.zeros(tiles(B, blocks=len(jax.tree.leaves(large[2])), U=sizes.U).shape)
 
     def run_forward(ps: Any, weights: Any, first: Any) -> Any:
         return forward(cell, setting, ps, None, weights, first)

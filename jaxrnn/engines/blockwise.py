@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.cells.base import Cell
 
 ELEMENTWISE = frozenset(
     "abs add and clamp convert_element_type copy cos div eq erf exp exp2 ge gt integer_pow is_finite le log log1p "
@@ -163,7 +163,7 @@ def _elementwise(primitive, values, params, math: str):
     return primitive.bind(*values, **params)
 
 
-def traced(cell: Cell, carry: Carry, rows: int, math: str) -> tuple[Any, Any, bool]:
+def traced(cell: Cell, rows: int, math: str) -> tuple[Any, Any, bool]:
     """The update and its pullback, blockwise, and whether y_t is h_t.
 
     The update is (p, r, carry, t) -> (carry, y), or (p + r, carry, t) -> (carry, y); its pullback takes what it took,
@@ -184,7 +184,7 @@ def traced(cell: Cell, carry: Carry, rows: int, math: str) -> tuple[Any, Any, bo
     def pullback(d_carry, d_y, *given):
         return jax.vjp(lambda *before: update(*before, given[-1]), *given[:-1])[1]((d_carry, d_y))
 
-    c = jax.tree.map(lambda leaf: of(H), carry)
+    c = jax.eval_shape(lambda: cell.initial_carry(rows))
     products = [of(cell.W_x.shape[1])] + ([] if cell.sums_products else [of(cell.W_h.shape[1])])
     given = (*products, c, jax.ShapeDtypeStruct((), jnp.int32))
     return blockwise(update, H, rows, math, *given), blockwise(pullback, H, rows, math, c, of(H), *given), seen[0]

@@ -26,7 +26,8 @@ class Platform(NamedTuple):
       engines: those to choose, the first that can run a cell; none where the rule of `choose_engine` decides by sizes.
       largest_one_hot: with so many symbols at most the gradient of looked-up rows is a product with one-hot rows. On a
         GPU a scatter adds in whatever order its threads come, so that no two runs need give the same bits.
-      packs_scalars: whether the training loop holds the scalars of its state as vectors: one kernel, not one a scalar.
+      counts_kernels: whether what a kernel costs to start counts: the training loop holds the scalars of its state as
+        one vector, gradients are looked at as one array, and those of biases are rows of the products for the weights'.
       batches_members: whether members of a population run at once by `vmap`, or one after another.
       compiler_options: of XLA, for training programs.
       evidence: what was measured, or "compiled, not measured".
@@ -38,7 +39,7 @@ class Platform(NamedTuple):
     unrolled: int
     engines: tuple[str, ...]
     largest_one_hot: int
-    packs_scalars: bool
+    counts_kernels: bool
     batches_members: bool
     compiler_options: dict[str, bool]
     evidence: str

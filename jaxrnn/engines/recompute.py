@@ -18,7 +18,15 @@ from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.platforms import steps_a_turn
 from jaxrnn.engines.products import contract
 from jaxrnn.engines.step import pointwise_of, step_function
-from jaxrnn.engines.window import Window, input_product, input_weights, recurrent_product, reset_carry, reset_gradients
+from jaxrnn.engines.window import (
+    Window,
+    input_product,
+    input_weights,
+    recurrent_gradients,
+    recurrent_product,
+    reset_carry,
+    reset_gradients,
+)
 
 
 def unroll_recompute(
@@ -107,8 +115,7 @@ class _Recompute:
             given = (p_and_r, before, d_ys, times, valid, unpacked(d_carries, first))
             d_pointwise = jax.tree.map(lambda d: d.sum(0), jax.vmap(of_step)(*given))
         d_sums = d_ps if d_rs is None else d_rs
-        d_W_h = contract("tbh,tbg->hg", masked, d_sums)
-        d_b_h = None if b_h is None else d_sums.sum((0, 1))
+        d_W_h, d_b_h = recurrent_gradients(masked, b_h, d_sums)
         d_mask = None
         if mask is not None:
             d_mask = before.h * contract("tbg,hg->tbh", d_sums, W_h)

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.engines.products import contract
 from jaxrnn.engines.resident_gpu_backward import backward
 from jaxrnn.engines.resident_gpu_forward import forward
 from jaxrnn.engines.resident_gpu_settings import (
@@ -37,7 +37,7 @@ from jaxrnn.engines.resident_gpu_settings import (
     tiled,
     untiled,
 )
-from jaxrnn.engines.window import InputWeights, Window, input_product, input_weights, takes_no
+from jaxrnn.engines.window import InputWeights, Window, input_product, input_weights, recurrent_gradients, takes_no
 
 
 def unroll_resident(
@@ -96,13 +96,16 @@ def _gates(cell: Cell) -> int:
 
 
 class _Resident:
-    """`run` is `(ps, W_h, b_h, carry) -> (last carry, ys)`, all arrays with blocks of U units, (..., B, blocks, U)."""
+    """`run` is `(ps, W_h, b_h, first) -> (last, ys)`, all arrays with blocks of U units, (..., B, blocks, U).
+
+    The first and the last carry have a block a leaf.
+    """
 
     def __init__(self, cell: Cell, setting: Setting):
         self.cell, self.setting, self.gates = cell, setting, _gates(cell)
         self.sizes = Sizes(cell.hidden_features, self.gates, setting)
         run = jax.custom_vjp(lambda *arrays: self._forward(*arrays)[0])
-        run.defvjp(self._forward, self._backward)
+        run.defvjp(self._of_primals, self._backward, symbolic_zeros=True)
         self.run = run
 
     def unroll(self, window: Window, carry: Carry) -> tuple[Carry, jax.Array]:
@@ -115,9 +118,10 @@ class _Resident:
         weights = InputWeights(*[w if w is None else spread(w, H, U) for w in input_weights(self.cell, window)])
         ps = input_product(weights, *[more_rows(x, 1) for x in (window.features, window.ids, window.input_scale)])
         b_h = None if self.cell.b_h is None else self.cell.b_h[...]
-        carry = jax.tree.map(lambda leaf: more_rows(spread(leaf, H, U), 0)[:, None], carry)
-        last, ys = self.run(ps.reshape(*ps.shape[:2], -1, U), self.cell.W_h[...], b_h, carry)
-        return jax.tree.map(lambda leaf: leaf[:B, 0, :H], last), ys[:, :B, 0, :H]
+        leaves, tree = jax.tree.flatten(carry)
+        first = more_rows(jnp.stack([spread(leaf, H, U) for leaf in leaves], 1), 0)
+        last, ys = self.run(ps.reshape(*ps.shape[:2], -1, U), self.cell.W_h[...], b_h, first)
+        return jax.tree.unflatten(tree, [last[:B, i, :H] for i in range(len(leaves))]), ys[:, :B, 0, :H]
 
     def _weights(self, W_h, order):
         H, K, U = self.sizes.H, self.sizes.K, self.sizes.U
@@ -130,25 +134,34 @@ class _Resident:
             rows = rows if self.sizes.held is None else order_of_columns(rows)
         return rows.astype(self.setting.dtype)
 
-    def _forward(self, ps, W_h, b_h, carry):
+    def _of_primals(self, *given):
+        return self._forward(*jax.tree.map(lambda x: x.value, given, is_leaf=lambda x: hasattr(x, "perturbed")))
+
+    def _forward(self, ps, W_h, b_h, first):
         bias = None
         if b_h is not None:
             b = spread(b_h, self.sizes.H, self.sizes.U).reshape(self.gates, -1)
             bias = tiled(jnp.broadcast_to(b, (ROWS, *b.shape)))
-        ps, first = tiled(ps), jax.tree.map(tiled, carry)
-        carries, ys, kept = forward(self.cell, self.setting, ps, bias, self._weights(W_h, (1, 2, 0)), first)
-        last = jax.tree.map(lambda leaf: untiled(leaf[-1]), carries)
+        ps = tiled(ps)
+        carries, ys, kept = forward(self.cell, self.setting, ps, bias, self._weights(W_h, (1, 2, 0)), tiled(first))
+        last = jnp.concatenate([untiled(leaf[-1]) for leaf in jax.tree.leaves(carries)], 1)
         return (last, untiled(ys)), (ps, W_h, b_h, carries, kept)
 
     def _backward(self, residuals, cotangents):
         ps, W_h, b_h, carries, kept = residuals
         weights, H = self._weights(W_h, (1, 0, 2)), self.sizes.H
-        given = jax.tree.map(tiled, cotangents)
-        *d_products, d_first = backward(self.cell, self.setting, ps, kept, weights, carries, *given)
+        # Training drops the last carry: its gradient is no array then, where the kernel begins with zeros.
+        d_last, d_ys = cotangents
+        d_last = None if isinstance(d_last, SymbolicZero) else tiled(d_last)
+        d_ys = jnp.zeros(d_ys.shape) if isinstance(d_ys, SymbolicZero) else d_ys
+        *d_products, d_first = backward(self.cell, self.setting, ps, kept, weights, carries, d_last, tiled(d_ys))
         # As they are for all that reads them, or XLA would turn them once for each product.
         d_ps, d_rs = jax.lax.optimization_barrier([None if d is None else untiled(d) for d in d_products])
         d_sums, h = d_ps if d_rs is None else d_rs, untiled(carries.h[:-1])[:, :, 0]
-        d_W_h = contract("tbh,tbu->hu", h, d_sums.reshape(*d_sums.shape[:2], -1))
-        d_W_h = d_W_h.reshape(self.sizes.U, self.gates, -1)[:H, :, :H].reshape(W_h.shape)
-        d_b_h = None if b_h is None else d_sums.sum((0, 1))[:, :H].reshape(b_h.shape)
-        return d_ps, d_W_h, d_b_h, jax.tree.map(untiled, d_first)
+        d_weights = recurrent_gradients(h[..., :H], b_h, d_sums.reshape(*d_sums.shape[:2], -1))
+        d_W_h, d_b_h = jax.tree.map(self._without_zeros, d_weights)
+        return d_ps, d_W_h, d_b_h, untiled(d_first)
+
+    def _without_zeros(self, spread_gates):
+        gates = spread_gates.reshape(*spread_gates.shape[:-1], self.gates, self.sizes.U)
+        return gates[..., : self.sizes.H].reshape(*spread_gates.shape[:-1], -1)

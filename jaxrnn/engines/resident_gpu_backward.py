@@ -12,24 +12,22 @@ from jaxrnn.engines.resident_gpu_settings import ROWS, Setting, Sizes, floats, t
 
 
 def backward(cell: Cell, setting: Setting, ps, kept, weights, carries, d_last, d_ys):
-    """The gradients by p or p + r, (T, B, blocks, U), by r likewise or None, and by the first carry, all `tiled`.
+    """The gradients by p or p + r, (T, B, blocks, U), by r likewise or None, and by `first`, all `tiled`.
 
-    Args: those and results of `forward`, but weights: the rows of W_h gate by gate; d_last: leaves (B, 1, U).
+    Args: those and results of `forward`, but weights: the rows of W_h gate by gate; d_last: like `first`, or None.
     """
     gates = cell.W_h.shape[1] // cell.hidden_features
     sizes = Sizes(cell.hidden_features, gates, setting)
     T, groups, blocks = ps.shape[:3]
     B, U = groups * ROWS, sizes.U
-    last, tree = jax.tree.flatten(d_last)
-    n, at_h, sums = len(last), type(carries)._fields.index("h"), cell.sums_products
-    _, pullback, _ = traced(cell, carries, ROWS, setting.math)
-    before = jax.tree.leaves(carries)
+    before, tree = jax.tree.flatten(carries)
+    n, at_h, sums = len(before), type(carries)._fields.index("h"), cell.sums_products
+    _, pullback, _ = traced(cell, ROWS, setting.math)
 
     def body(weights_g, *refs):
         (kept_g, *p_g), refs = (refs[: 2 - sums]), refs[2 - sums :]
-        befores_g, dy_g, lasts_g = refs[:n], refs[n], refs[n + 1 : 2 * n + 1]
-        outs, scratch = refs[2 * n + 1 : -4], refs[-4:]
-        dr_g, dp_g, d_first_g = outs[0], outs[1 : 2 - sums], outs[2 - sums :]
+        befores_g, (dy_g, *last_g), scratch = refs[:n], refs[n : -7 + sums], refs[-4:]
+        dr_g, *dp_g, d_first_g = refs[-7 + sums : -4]
         program = Program(sizes, setting, weights_g, *scratch)
 
         counts = [(ref, blocks) for ref in p_g] + [(kept_g, gates)]
@@ -64,14 +62,13 @@ def backward(cell: Cell, setting: Setting, ps, kept, weights, carries, d_last, d
             d_state[at_h] = d_state[at_h] + d_h
             return d_state, [*queue[1:], new_inputs], saved
 
-        d_state = [program.read(ref) for ref in lasts_g]
+        d_state = [program.read(last_g[0], block=leaf) if last_g else zeros() for leaf in range(n)]
         first, *queue = [inputs(index) for index in range(setting.ahead + 1)]
         d_state, *_ = jax.lax.fori_loop(0, T, step, (d_state, queue, early(0, *first)))
-        for ref, d in zip(d_first_g, d_state, strict=True):
-            program.write(ref, d)
+        for leaf, d in enumerate(d_state):
+            program.write(d_first_g, d, block=leaf)
 
-    outs = [tiles(T, B, blocks=gates, U=U), *([] if sums else [floats(*ps.shape)]), *[tiles(B, U=U)] * n]
-    given = (weights, kept, *([] if sums else [ps]), *before, d_ys, *last)
-    d_r, *rest = launched(body, sizes, setting, groups, gates, outs)(*given)
-    d_first = jax.tree.unflatten(tree, rest[1 - sums :])
-    return (d_r, None, d_first) if sums else (rest[0], d_r, d_first)
+    outs = [tiles(T, B, blocks=gates, U=U), *([] if sums else [floats(*ps.shape)]), tiles(B, blocks=n, U=U)]
+    given = (weights, kept, *([] if sums else [ps]), *before, d_ys, *([] if d_last is None else [d_last]))
+    d_r, *d_p, d_first = launched(body, sizes, setting, groups, gates, outs)(*given)
+    return (d_r, None, d_first) if sums else (d_p[0], d_r, d_first)

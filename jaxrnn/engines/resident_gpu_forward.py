@@ -11,7 +11,7 @@ from jaxrnn.engines.resident_gpu_program import Program, launched, zeros
 from jaxrnn.engines.resident_gpu_settings import ROWS, Setting, Sizes, tiles
 
 
-def forward(cell: Cell, setting: Setting, ps, b_h, weights, carry):
+def forward(cell: Cell, setting: Setting, ps, b_h, weights, first):
     """The carries before and after each step, (T + 1, B, 1, U), ys, (T, B, 1, U), and r or p + r, (T, B, gates, U).
 
     All of them and the arguments, but the weights, are `tiled`.
@@ -20,22 +20,23 @@ def forward(cell: Cell, setting: Setting, ps, b_h, weights, carry):
       ps: input products, (T, B, blocks, U).
       b_h: (8, gates, U), or None.
       weights: the rows of W_h' gate by gate, (gates K + U - K, K), units in the order of a warp's rows.
-      carry: leaves (B, 1, U).
+      first: the leaves of the carry as blocks, (B, leaves, U).
     """
     gates = cell.W_h.shape[1] // cell.hidden_features
     sizes = Sizes(cell.hidden_features, gates, setting)
     T, groups, blocks = ps.shape[:3]
     B, U = groups * ROWS, sizes.U
-    first, tree = jax.tree.flatten(carry)
-    n, at_h = len(first), type(carry)._fields.index("h")
-    update, _, y_is_h = traced(cell, carry, ROWS, setting.math)
+    like = jax.eval_shape(lambda: cell.initial_carry(ROWS))
+    tree, at_h = jax.tree.structure(like), type(like)._fields.index("h")
+    n = len(jax.tree.leaves(like))
+    update, _, y_is_h = traced(cell, ROWS, setting.math)
 
     def body(weights_g, p_g, *refs):
         b_g, refs = (None, refs) if b_h is None else (refs[0], refs[1:])
-        firsts, outs, scratch = refs[:n], refs[n:-4], refs[-4:]
+        first_g, outs, scratch = refs[0], refs[1:-4], refs[-4:]
         kept_g, carries_g, y_g = outs[0], outs[1 : n + 1], outs[-1]
         program = Program(sizes, setting, weights_g, *scratch)
-        state = [program.read(ref) for ref in firsts]
+        state = [program.read(first_g, block=leaf) for leaf in range(n)]
         bias = None if b_g is None else [program.read(b_g, block=g, tile=0) for g in range(gates)]
         program.exchange(jnp.int32(0), [state[at_h]])
 
@@ -76,7 +77,7 @@ def forward(cell: Cell, setting: Setting, ps, b_h, weights, carry):
         write(T - 1, state, *pending)
 
     outs = [tiles(T, B, blocks=gates, U=U), *[tiles(T + 1, B, U=U)] * n, *([] if y_is_h else [tiles(T, B, U=U)])]
-    given = (weights, ps, *([] if b_h is None else [b_h]), *first)
+    given = (weights, ps, *([] if b_h is None else [b_h]), first)
     kept, *rest = launched(body, sizes, setting, groups, 1, outs)(*given)
     carries = jax.tree.unflatten(tree, rest[:n])
     return carries, carries.h[1:] if y_is_h else rest[n], kept

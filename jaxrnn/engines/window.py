@@ -121,13 +121,16 @@ def _check_carry(cell: Any, carry: Carry, batch_size: int) -> None:
 
 
 def input_weights(cell: Cell, window: Window) -> InputWeights:
-    """Cuts W_x to the kinds of input of a window. With ids alone the bias is added to the table once."""
+    """Cuts W_x to the kinds of input of a window.
+
+    With ids alone the bias is added to the table once, unless one product makes both gradients.
+    """
     W_x = cell.W_x[...]
     b = None if cell.b is None else cell.b[...]
     if window.ids is None:
         return InputWeights(W_x, None, b)
     if window.features is None:
-        if window.input_scale is not None or b is None:
+        if window.input_scale is not None or b is None or _makes_both(W_x):
             return InputWeights(None, W_x, b)
         return InputWeights(None, jnp.add(W_x, b[None, :]), None)
     F = window.features.shape[-1]
@@ -135,15 +138,35 @@ def input_weights(cell: Cell, window: Window) -> InputWeights:
 
 
 @jax.custom_jvp
-def rows_of(table: Any, ids: jax.Array) -> jax.Array:
-    """The row of each id, (..., G), of a table (V, G)."""
-    return table[ids]
+def rows_of(table: Any, b: jax.Array | None, ids: jax.Array) -> jax.Array:
+    """The row of each id, (..., G), of a table (V, G), plus b, (G,)."""
+    rows = table[ids]
+    return rows if b is None else rows + jnp.expand_dims(b, tuple(range(rows.ndim - 1)))
 
 
 @rows_of.defjvp
 def _rows_of_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    (table, ids), d_table = primals, tangents[0]
-    return table[ids], _one_hot(table, ids) @ d_table if _is_small(table) else d_table[ids]
+    (table, b, ids), (d_table, d_b, _) = primals, tangents
+    if not _is_small(table):
+        return rows_of(*primals), rows_of(d_table, d_b, ids)
+    if b is None:
+        return rows_of(*primals), _one_hot(table, ids) @ d_table
+    held = with_a_one(_one_hot(table, ids))
+    d_rows = jnp.zeros((held.shape[-1], len(d_b)), d_b.dtype).at[: len(table)].set(d_table).at[len(table)].set(d_b)
+    return rows_of(*primals), held @ d_rows
+
+
+def with_a_one(rows: jax.Array) -> jax.Array:
+    """Rows (..., n) with a 1 at place n, and zeros up to a multiple of 8, as the tensor cores want their operands.
+
+    A weight gradient that is made of them holds the gradient of the bias too, as row n.
+
+    Example:
+      >>> with_a_one(jnp.full((1, 2), 5.0)).tolist()
+      [[5.0, 5.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+    """
+    n = rows.shape[-1]
+    return jnp.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, -n % 8 or 8)]).at[..., n].set(1)
 
 
 def rows_gradient(table: Any, ids: jax.Array, d_rows: jax.Array) -> jax.Array:
@@ -157,6 +180,11 @@ def _is_small(table: Any) -> bool:
     return len(table) <= platform().largest_one_hot
 
 
+def _makes_both(table: Any) -> bool:
+    # The gradient of a bias is then a row of a product's result, no reduction of its own.
+    return platform().counts_kernels and _is_small(table)
+
+
 def _one_hot(table: Any, ids: jax.Array) -> jax.Array:
     return jax.nn.one_hot(ids, len(table), dtype=table.dtype)
 
@@ -164,15 +192,17 @@ def _one_hot(table: Any, ids: jax.Array) -> jax.Array:
 def input_product(weights: InputWeights, features: Any, ids: Any, scale: Any) -> jax.Array:
     """p = x W_x + b for one step (B, ...) or many (T, B, ...); ids take rows, never a one-hot product."""
     p: Any = None
+    b = weights.b
     if ids is not None:
-        p = rows_of(weights.table, ids)
+        at_once = b if scale is None and _makes_both(weights.table) else None
+        p, b = rows_of(weights.table, at_once, ids), b if at_once is None else None
         if scale is not None:
             p = p * scale[..., None]
     if features is not None:
         assert weights.features is not None
         dense = product(features, weights.features)
         p = dense if p is None else p + dense
-    return p if weights.b is None else p + jnp.expand_dims(weights.b, tuple(range(p.ndim - 1)))
+    return p if b is None else p + jnp.expand_dims(b, tuple(range(p.ndim - 1)))
 
 
 def input_product_gradients(
@@ -195,6 +225,14 @@ def recurrent_product(W_h: jax.Array, b_h: jax.Array | None, h: jax.Array, mask:
     """r = (mask * h) W_h + b_h for one step, (B, ...)."""
     r = product(h if mask is None else h * mask, W_h)
     return r if b_h is None else r + jnp.expand_dims(b_h, tuple(range(r.ndim - 1)))
+
+
+def recurrent_gradients(h: jax.Array, b_h: Any, d_r: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """Gradients of `recurrent_product` by W_h and b_h over steps and batch, for masked h, (T, B, H)."""
+    if b_h is None or not platform().counts_kernels:
+        return contract("tbh,tbg->hg", h, d_r), None if b_h is None else d_r.sum((0, 1))
+    rows = contract("tbh,tbg->hg", with_a_one(h), d_r)
+    return rows[: h.shape[-1]], rows[h.shape[-1]]
 
 
 def multiplies_first(batch_size: int) -> bool:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.devices.mesh import BATCH_AXIS
+from jaxrnn.engines.platforms import platform
 from jaxrnn.tasks.protocol import Batch
 
 
@@ -58,13 +59,16 @@ def divided(tree: Any, total: jax.Array | None) -> Any:
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Whether every number of a tree is finite, and the sum of each column too.
+    """Whether every number of a tree is finite, and on a CPU the sum of each column too.
 
-    The columns are summed as a product with ones, which runs vectorised where XLA's reduction on a CPU does not.
+    The columns are summed as a product with ones, which runs vectorised where XLA's reduction on a CPU does not. Where
+    kernels count the numbers of all leaves are looked at as one array.
     """
 
     def column_sums(leaf: jax.Array) -> jax.Array:
         rows = leaf.reshape(-1, leaf.shape[-1]) if leaf.ndim else leaf.reshape(1, 1)
         return jnp.ones((rows.shape[0],), rows.dtype) @ rows
 
+    if platform().counts_kernels:
+        return jnp.isfinite(jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(tree)])).all()
     return jnp.isfinite(jnp.concatenate([column_sums(leaf) for leaf in jax.tree.leaves(tree)])).all()

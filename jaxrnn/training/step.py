@@ -277,7 +277,7 @@ def train_chunk_of(
         updates = jnp.minimum(updates, MAX_CHUNK_UPDATES).astype(jnp.int32)
         norms = norms_by_layer(*[state.params] * 3) if settings.norms else None  # for their names
         columns, names = jax.tree.flatten(measured(settings, state, state.smooth_loss, norms))
-        packs, zeros = platform().packs_scalars, jnp.zeros((MAX_CHUNK_UPDATES,), state.smooth_loss.dtype)
+        packs, zeros = platform().counts_kernels, jnp.zeros((MAX_CHUNK_UPDATES,), state.smooth_loss.dtype)
         table: Any = [zeros for _ in columns]
         whole = (jnp.int32(0), state, jnp.stack(table, 1) if packs else table)  # of one table one write an update
         packing = Packing(whole, packs)

@@ -75,6 +75,31 @@ def test_engine_equals_reference(engine, cell_type, kind, batch_size, with_reset
     assert_trees_close(ours, by_reference(*key), rtol=1e-10)
 
 
+@pytest.mark.parametrize("cell_type", [LSTMCell, GRUCell])
+@pytest.mark.parametrize("engine", FAST_ENGINES)
+def test_gradients_as_one_product_equal_those_of_reference(engine, cell_type, float64):
+    """What a GPU runs, on a CPU: the gradients of looked-up rows and of the biases by products with one-hot rows."""
+    key = (cell_type, "ids", 3, True, jnp.float64)
+    cell, xs, carry, resets = case(*key)
+    run = unroll_with(cell, engine=engine)
+    with tracing_for("gpu"):
+        ours = values_and_gradients(run, params_of(cell), xs, carry, resets)
+    assert_trees_close(ours, by_reference(*key), rtol=1e-10)
+
+
+def test_the_tangents_of_one_product_are_those_of_reference(float64):
+    cell, xs, carry, resets = case(LSTMCell, "ids", 3, True, jnp.float64)
+    params = params_of(cell)
+
+    def tangents(engine):
+        run = unroll_with(cell, engine=engine)
+        return jax.jvp(lambda params: run(params, xs, carry, resets), (params,), (params,))[1]
+
+    with tracing_for("gpu"):
+        ours = tangents("scan")
+    assert_trees_close(ours, tangents("reference"), rtol=1e-10)
+
+
 IN_FLOAT32 = [(engine, *case) for engine in FAST_ENGINES for case in ((VanillaCell, "ids"), (OtherOutputCell, "dense"))]
 
 

@@ -9,11 +9,12 @@ import optax
 import pytest
 
 from jaxrnn.data.corpus import load_corpus
-from jaxrnn.engines.platforms import PLATFORMS
+from jaxrnn.engines.platforms import PLATFORMS, tracing_for
 from jaxrnn.inspect.gradient_check import vanilla_loss_and_gradients
 from jaxrnn.models.structure import params_of
 from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.tasks.protocol import Score
+from jaxrnn.training.batch_loss import all_finite
 from jaxrnn.training.step import MAX_CHUNK_UPDATES, SMOOTHING
 from jaxrnn.training.validation import with_score
 from tests.reference.book_loop import BookLoop, window_loss_and_gradients
@@ -295,10 +296,21 @@ def test_packed_scalars_change_neither_state_nor_metrics(rng, monkeypatch, float
     """The loop of a GPU, run on a CPU."""
     trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float64), small_ids(rng, 41), norms=True, **SMALL)
     state, metrics = advance_chunk(trainer.graphdef, trainer.settings, trainer.state(), trainer.streams, 13)
-    monkeypatch.setitem(PLATFORMS, "cpu", PLATFORMS["cpu"]._replace(packs_scalars=True))
+    monkeypatch.setitem(PLATFORMS, "cpu", PLATFORMS["cpu"]._replace(counts_kernels=True))
     packed = shared_chunk.__wrapped__(trainer.graphdef, trainer.settings)  # compiled anew
     actual = packed(trainer.state(), trainer.streams, np.int32(13))
     assert_trees_close(actual, (state, metrics), rtol=1e-12)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_one_number_that_is_not_finite_is_found(platform):
+    with tracing_for(platform):
+        for place in range(4):
+            for number, expected in ((np.inf, False), (np.nan, False), (1e38, True)):
+                numbers = np.ones(4, np.float32)
+                numbers[place] = number
+                tree = {"W": jnp.asarray(numbers[:3])[None, :], "b": jnp.asarray(numbers[3])}
+                assert bool(all_finite(tree)) == expected
 
 
 def test_no_update_changes_nothing(rng):
