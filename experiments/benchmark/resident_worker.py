@@ -27,6 +27,7 @@ def measured(variant: tuple[str, int, str, dict[str, Any]], turn: Callable[[], A
     from jaxrnn.engines.resident_gpu import unroll_resident
     from jaxrnn.engines.resident_gpu_backward import backward
     from jaxrnn.engines.resident_gpu_forward import forward
+    from jaxrnn.engines.resident_gpu_program import Marks
     from jaxrnn.engines.resident_gpu_settings import Setting, Sizes, best_setting, tiles
 
     name, H, dtype, options = variant
@@ -64,10 +65,10 @@ def measured(variant: tuple[str, int, str, dict[str, Any]], turn: Callable[[], A
     first = jnp.zeros(tiles(B, blocks=len(jax.tree.leaves(large[2])), U=sizes.U).shape)
 
     def run_forward(ps: Any, weights: Any, first: Any) -> Any:
-        return forward(cell, setting, ps, None, weights, first)
+        return forward(cell, setting, ps, None, weights, first, Marks())
 
-    def run_backward(ps: Any, kept: Any, *arrays: Any) -> Any:
-        return backward(cell, setting, ps, kept, *arrays)
+    def run_backward(ps: Any, kept: Any, weights: Any, carries: Any, d_last: Any, d_ys: Any) -> Any:
+        return backward(cell, setting, ps, kept, weights, carries, d_last, d_ys, Marks(), None)[:3]
 
     carries, ys, kept = drawn(jax.eval_shape(run_forward, ps, weights, first), 0.1)
     once, both = layer(ours)

@@ -41,7 +41,7 @@ def unable(cell, window: Window | None = None, clip_backward: jax.Array | None =
         why = f"{type(cell).__name__} is not a jaxrnn Cell: it has no `update` apart from its products"
         return {name: why for name in ENGINES if name != "reference"}
     found: dict[str, str | None] = {
-        "resident": why_not_resident(cell, window, clip_backward),
+        "resident": why_not_resident(cell, window),
         "cudnn": why_not_cudnn(cell, window, clip_backward),
     }
     if cell.inner_products:
@@ -77,6 +77,9 @@ def choose_engine(
     preferred = _preferred(cell, batch_size)
     if "resident" in preferred and "resident" not in without and not resident_pays(cell, batch_size):
         without["resident"] = f"slower here: the programs of {batch_size} rows would fill the card more than twice"
+    more = None if window is None else (window.resets, window.valid, window.recurrent_mask, clip_backward)
+    if more is not None and any(array is not None for array in more):
+        without.setdefault("resident", "not measured with resets, lengths, a recurrent mask or clip_backward")
     engine = next(name for name in preferred if name not in without)
     return EngineChoice(engine, {name: without.get(name, _SLOWER[name]) for name in ENGINES if name != engine})
 

@@ -29,7 +29,7 @@ def unroll_resident(
     return resident_gpu.unroll_resident(cell, window, carry, fresh, clip_backward)
 
 
-def why_not_resident(cell: Cell, window: Window | None, clip_backward: jax.Array | None) -> str | None:
+def why_not_resident(cell: Cell, window: Window | None) -> str | None:
     """Why no kernel can run this, or None; without a window, what the cell and the device say alone."""
     name = platform().name
     if name == "cpu":
@@ -52,7 +52,7 @@ def why_not_resident(cell: Cell, window: Window | None, clip_backward: jax.Array
         return "its products are of TF32 or bfloat16; the precision asked for is float32"
     from jaxrnn.engines import resident_gpu
 
-    return resident_gpu.why_not(cell, window, clip_backward)
+    return resident_gpu.why_not(cell, window)
 
 
 def resident_pays(cell: Cell, batch_size: int) -> bool:

@@ -10,20 +10,26 @@ A warpgroup has 64 units with all their gates: the update needs no exchange, and
 
 The kernels take the update and its derivative from the cell: both are traced and evaluated again block by block, a
 block being the (64, rows) numbers of one gate. The forward kernel keeps the carries and r_t, or p_t + r_t; the backward
-kernel yields dr_t and dp_t; the gradients of weights are products outside. Mosaic GPU: Hopper or newer.
+kernel yields dr_t and dp_t; the gradients of weights are products outside. What only some windows have, resets and
+lengths and the like, comes as blocks of marks, read a step as p_t is. Mosaic GPU: Hopper or newer.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.engines.products import contract
 from jaxrnn.engines.resident_gpu_backward import backward
 from jaxrnn.engines.resident_gpu_forward import forward
+from jaxrnn.engines.resident_gpu_program import Marks
 from jaxrnn.engines.resident_gpu_settings import (
     ROWS,
+    UNITS,
     Setting,
     Sizes,
     as_tf32,
@@ -54,16 +60,14 @@ def unroll_resident(
     Raises:
       ValueError: for what the kernels do not do, by name.
     """
-    if why := why_not(cell, window, clip_backward, setting):
+    if why := why_not(cell, window, setting):
         raise ValueError(f"the resident engine cannot run this: {why}; use the engine 'scan'")
     setting = _best(cell) if setting is None else setting
     assert setting is not None
-    return _Resident(cell, setting).unroll(window, carry)
+    return _Resident(cell, setting).unroll(window, carry, fresh, clip_backward)
 
 
-def why_not(
-    cell: Cell, window: Window | None, clip_backward: jax.Array | None, setting: Setting | None = None
-) -> str | None:
+def why_not(cell: Cell, window: Window | None, setting: Setting | None = None) -> str | None:
     """Why the kernels cannot run this, or None; without a window, what the cell says alone."""
     if cell.inner_products or jax.tree.leaves(cell.pointwise()):
         return f"{type(cell).__name__} has parameters in its update"
@@ -72,9 +76,7 @@ def why_not(
         return f"W_h of {cell.hidden_features} units does not fit into the registers and shared memory of its programs"
     if window is None:
         return None
-    times = window.times if window.times.ndim == 2 else None
-    given = {"resets": window.resets, "lengths": window.valid, "recurrent_mask": window.recurrent_mask}
-    return takes_no(**given, clip_backward=clip_backward, times=times)
+    return takes_no(times=window.times if window.times.ndim == 2 else None)
 
 
 def pays(cell: Cell, batch_size: int) -> bool:
@@ -96,31 +98,37 @@ def _gates(cell: Cell) -> int:
 
 
 class _Resident:
-    """`run` is `(ps, W_h, b_h, first) -> (last, ys)`, all arrays with blocks of U units, (..., B, blocks, U).
+    """`run` is `(arrays, fixed) -> (last, ys)`; the gradient goes to `arrays` only, which have blocks of U units.
 
-    The first and the last carry have a block a leaf.
+    They are (..., B, blocks, U); carries have a block a leaf.
     """
 
     def __init__(self, cell: Cell, setting: Setting):
         self.cell, self.setting, self.gates = cell, setting, _gates(cell)
         self.sizes = Sizes(cell.hidden_features, self.gates, setting)
-        run = jax.custom_vjp(lambda *arrays: self._forward(*arrays)[0])
+        run = jax.custom_vjp(lambda arrays, fixed: self._forward(arrays, fixed)[0])
         run.defvjp(self._of_primals, self._backward, symbolic_zeros=True)
         self.run = run
 
-    def unroll(self, window: Window, carry: Carry) -> tuple[Carry, jax.Array]:
+    def unroll(self, window: Window, carry: Carry, fresh: Carry | None, limit: Any) -> tuple[Carry, jax.Array]:
         H, U, B = self.sizes.H, self.sizes.U, carry.h.shape[0]
         more = padded(B, ROWS) - B
 
         def more_rows(x, axis):
             return x if x is None or not more else jnp.pad(x, [(0, more * (a == axis)) for a in range(x.ndim)])
 
+        def as_blocks(leaves):
+            return None if leaves is None else more_rows(jnp.stack([spread(leaf, H, U) for leaf in leaves], 1), 0)
+
         weights = InputWeights(*[w if w is None else spread(w, H, U) for w in input_weights(self.cell, window)])
         ps = input_product(weights, *[more_rows(x, 1) for x in (window.features, window.ids, window.input_scale)])
         b_h = None if self.cell.b_h is None else self.cell.b_h[...]
         leaves, tree = jax.tree.flatten(carry)
-        first = more_rows(jnp.stack([spread(leaf, H, U) for leaf in leaves], 1), 0)
-        last, ys = self.run(ps.reshape(*ps.shape[:2], -1, U), self.cell.W_h[...], b_h, first)
+        mask = None if window.recurrent_mask is None else more_rows(spread(window.recurrent_mask, H, U), 1)
+        fresh = None if window.resets is None else as_blocks(jax.tree.leaves(fresh) or None)
+        fixed = more_rows(window.resets, 1), more_rows(window.valid, 1), limit
+        arrays = ps.reshape(*ps.shape[:2], -1, U), self.cell.W_h[...], b_h, as_blocks(leaves), fresh, mask
+        last, ys = self.run(arrays, fixed)
         return jax.tree.unflatten(tree, [last[:B, i, :H] for i in range(len(leaves))]), ys[:, :B, 0, :H]
 
     def _weights(self, W_h, order):
@@ -137,31 +145,53 @@ class _Resident:
     def _of_primals(self, *given):
         return self._forward(*jax.tree.map(lambda x: x.value, given, is_leaf=lambda x: hasattr(x, "perturbed")))
 
-    def _forward(self, ps, W_h, b_h, first):
+    def _forward(self, arrays, fixed):
+        ps, W_h, b_h, first, fresh, mask = arrays
         bias = None
         if b_h is not None:
             b = spread(b_h, self.sizes.H, self.sizes.U).reshape(self.gates, -1)
             bias = tiled(jnp.broadcast_to(b, (ROWS, *b.shape)))
-        ps = tiled(ps)
-        carries, ys, kept = forward(self.cell, self.setting, ps, bias, self._weights(W_h, (1, 2, 0)), tiled(first))
+        ps, marks = tiled(ps), _marks(len(ps), fresh, mask, *fixed[:2])
+        weights = self._weights(W_h, (1, 2, 0))
+        carries, ys, kept = forward(self.cell, self.setting, ps, bias, weights, tiled(first), marks)
         last = jnp.concatenate([untiled(leaf[-1]) for leaf in jax.tree.leaves(carries)], 1)
-        return (last, untiled(ys)), (ps, W_h, b_h, carries, kept)
+        return (last, untiled(ys)), (ps, W_h, b_h, carries, kept, marks, mask, fixed[2])
 
     def _backward(self, residuals, cotangents):
-        ps, W_h, b_h, carries, kept = residuals
+        ps, W_h, b_h, carries, kept, marks, mask, limit = residuals
         weights, H = self._weights(W_h, (1, 0, 2)), self.sizes.H
         # Training drops the last carry: its gradient is no array then, where the kernel begins with zeros.
         d_last, d_ys = cotangents
         d_last = None if isinstance(d_last, SymbolicZero) else tiled(d_last)
         d_ys = jnp.zeros(d_ys.shape) if isinstance(d_ys, SymbolicZero) else d_ys
-        *d_products, d_first = backward(self.cell, self.setting, ps, kept, weights, carries, d_last, tiled(d_ys))
+        limit = None if limit is None else tiled(jnp.full((ROWS, 1, UNITS), limit))
+        given = ps, kept, weights, carries, d_last, tiled(d_ys), marks, limit
+        *d_products, d_first, d_fresh = backward(self.cell, self.setting, *given)
         # As they are for all that reads them, or XLA would turn them once for each product.
         d_ps, d_rs = jax.lax.optimization_barrier([None if d is None else untiled(d) for d in d_products])
         d_sums, h = d_ps if d_rs is None else d_rs, untiled(carries.h[:-1])[:, :, 0]
-        d_weights = recurrent_gradients(h[..., :H], b_h, d_sums.reshape(*d_sums.shape[:2], -1))
-        d_W_h, d_b_h = jax.tree.map(self._without_zeros, d_weights)
-        return d_ps, d_W_h, d_b_h, untiled(d_first)
+        d_sums, d_mask = d_sums.reshape(*d_sums.shape[:2], -1), None
+        if mask is not None:
+            d_mask = h[..., :H] * contract("tbg,hg->tbh", self._without_zeros(d_sums), W_h)
+            d_mask = spread(d_mask.sum(0)[None] if len(mask) == 1 else d_mask, H, self.sizes.U)
+            h = h * mask
+        d_W_h, d_b_h = jax.tree.map(self._without_zeros, recurrent_gradients(h[..., :H], b_h, d_sums))
+        d_fresh = None if d_fresh is None else untiled(d_fresh)
+        return (d_ps, d_W_h, d_b_h, untiled(d_first), d_fresh, d_mask), None
 
     def _without_zeros(self, spread_gates):
         gates = spread_gates.reshape(*spread_gates.shape[:-1], self.gates, self.sizes.U)
         return gates[..., : self.sizes.H].reshape(*spread_gates.shape[:-1], -1)
+
+
+def _marks(steps: int, fresh: Any, mask: Any, resets: Any, valid: Any) -> Marks:
+    def of_rows(marks):
+        return tiled(jnp.broadcast_to(marks[:, :, None, None], (*marks.shape, 1, UNITS)).astype(jnp.float32))
+
+    def and_after(x):
+        return jnp.pad(x, [(0, 1), *[(0, 0)] * (x.ndim - 1)], constant_values=1)
+
+    if mask is not None:
+        mask = tiled(and_after(jnp.broadcast_to(mask, (steps, *mask.shape[1:])))[:, :, None])
+    keeps, valid = None if resets is None else of_rows(and_after(~resets)), None if valid is None else of_rows(valid)
+    return Marks(keeps, valid, mask, None if fresh is None else tiled(fresh))

@@ -6,7 +6,7 @@ In Pallas's Mosaic GPU dialect; see `resident_gpu.py`.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.experimental.pallas.mosaic_gpu as plgpu
@@ -20,6 +20,34 @@ _OF_LOAD = inspect.signature(plgpu.load).parameters.get("idx")
 _INDEX = () if _OF_LOAD is None or _OF_LOAD.default is not inspect.Parameter.empty else ((),)
 # A thread has four adjacent units of a row, as they lie in memory; what the tensor cores give has two rows of a unit.
 LAYOUT, OF_PRODUCTS = plgpu.Layout.WGMMA_TRANSPOSED, plgpu.Layout.WGMMA
+
+
+class Marks(NamedTuple):
+    """What some windows have beside their inputs, `tiled`; None where this one has it not.
+
+    Attributes:
+      keeps: 0 where a stream starts afresh, else 1, (T + 1, B, 1, 64); after the last step nothing does.
+      valid: 0 past a sequence's end, else 1, (T, B, 1, 64).
+      mask: factor of h_{t-1} in the recurrent products, (T + 1, B, 1, U); after the last step there is none.
+      fresh: the carry of a fresh start, its leaves as blocks, (B, leaves, U); None is zeros.
+    """
+
+    keeps: Any = None
+    valid: Any = None
+    mask: Any = None
+    fresh: Any = None
+
+
+def where(mark, block, other=None):
+    """A block where a mark is 1 or there is none; else the other one, or 0."""
+    if mark is None:
+        return block
+    return jnp.where(mark > 0, block, zeros() if other is None else other)
+
+
+def times(block, mask):
+    """A block by its factors, if there are any."""
+    return block if mask is None else block * mask
 
 
 class Program:
@@ -59,8 +87,12 @@ class Program:
             self.wait()  # until all of the cluster are there to be written to
 
     def place(self, ref, t, block, tile=None):
-        """A warpgroup's block in a tiled array (B, blocks, U), or (T, B, blocks, U) at step t: (4, 8, 16)."""
-        return ref.at[(*([] if t is None else [t]), self.tile if tile is None else tile, block, self.runs)]
+        """A warpgroup's block in a tiled array (B, blocks, U), or (T, B, blocks, U) at step t: (4, 8, 16).
+
+        Where an array has the units of one warpgroup, all read those.
+        """
+        runs = pl.ds(0, UNITS // RUN) if ref.shape[-3] == UNITS // RUN else self.runs
+        return ref.at[(*([] if t is None else [t]), self.tile if tile is None else tile, block, runs)]
 
     def read(self, ref, t=None, block=0, tile=None):
         place = self.place(ref, t, block, tile)
@@ -72,6 +104,16 @@ class Program:
             place[...] = _from_rows_of_warps(value)
         else:
             self.mma.write(value, place)
+
+    def read_marks(self, marks, t, before):
+        """The blocks of the marks of step t; the factor of h is that before or after it."""
+        places = {"keeps": t + 1, "valid": t, "mask": t if before else t + 1}
+        given = {name: ref for name in places if (ref := getattr(marks, name)) is not None}
+        return Marks(**{name: self.read(ref, places[name]) for name, ref in given.items()})
+
+    def read_leaves(self, ref, number):
+        """The blocks of so many leaves of a carry, or zeros if there is no array."""
+        return [zeros() if ref is None else self.read(ref, block=leaf) for leaf in range(number)]
 
     def exchange(self, step, blocks):
         """Puts a warpgroup's blocks where the products of all of them read, and waits for the others.

@@ -22,14 +22,14 @@ CASES = [(engine, cell, 40) for engine in ("scan", "recompute", "resident") for 
 CASES += [("resident", cell, 200) for cell in CELLS]  # of which clusters of programs share the units
 
 
-def values_and_gradients(cell, engine: str, precision: str, lengths=None):
+def values_and_gradients(cell, engine: str, precision: str, **options):
     graphdef, state = nnx.split(cell)
     rng = np.random.default_rng(0)
     xs = jnp.asarray(rng.normal(size=(STEPS, BATCH_SIZE, cell.in_features)), jnp.float32)
     d_ys = jnp.asarray(rng.normal(size=(STEPS, BATCH_SIZE, cell.hidden_features)), jnp.float32)
 
     def loss(state, xs):
-        ys = unroll(nnx.merge(graphdef, state), xs, cell.initial_carry(BATCH_SIZE), engine=engine, lengths=lengths)[1]
+        ys = unroll(nnx.merge(graphdef, state), xs, cell.initial_carry(BATCH_SIZE), engine=engine, **options)[1]
         return jnp.sum(ys * d_ys), ys
 
     with jax.default_matmul_precision(precision):
@@ -55,11 +55,33 @@ def test_an_engine_equals_reference(engine, cell_type, hidden, precision):
     assert_near(values_and_gradients(cell, engine, precision), expected, TOLERANCES[precision])
 
 
+@pytest.mark.parametrize("hidden", [40, 200])
+@pytest.mark.parametrize("cell_type", CELLS)
+def test_the_resident_kernels_take_what_a_window_may_have(cell_type, hidden):
+    if jax.devices()[0].compute_capability != HOPPER:
+        pytest.skip("the resident kernels do not run on this card")
+    cell = cell_type(13, hidden, kernel_init=jax.nn.initializers.normal(0.6 * hidden**-0.5), rngs=nnx.Rngs(0))
+    rng = np.random.default_rng(1)
+    carry = cell.initial_carry(BATCH_SIZE)
+    options = {
+        "resets": jnp.asarray(rng.random((STEPS, BATCH_SIZE)) < 0.2),
+        "fresh": jax.tree.map(lambda leaf: jnp.asarray(0.5 * rng.normal(size=leaf.shape), leaf.dtype), carry),
+        "lengths": jnp.asarray(rng.integers(0, STEPS + 1, BATCH_SIZE), jnp.int32),
+        "recurrent_mask": jnp.asarray(2.0 * (rng.random((STEPS, BATCH_SIZE, hidden)) < 0.5), jnp.float32),
+        "clip_backward": jnp.float32(0.5),
+    }
+    for names in (*([name] for name in options if name != "fresh"), ["resets", "fresh"], list(options)):
+        given = {name: options[name] for name in names}
+        expected = values_and_gradients(cell, "reference", "float32", **given)
+        found = values_and_gradients(cell, "resident", "tensorfloat32", **given)
+        assert_near(found, expected, TOLERANCES["tensorfloat32"])
+
+
 @pytest.mark.parametrize("with_lengths", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "tensorfloat32"])
 def test_the_library_equals_reference(precision, with_lengths):
     """Lengths go down to 0, which the library itself refuses."""
     cell = LSTMCell(13, 40, kernel_init=jax.nn.initializers.normal(0.1), rngs=nnx.Rngs(0))
     lengths = jnp.arange(BATCH_SIZE, dtype=jnp.int32) if with_lengths else None
-    expected = values_and_gradients(cell, "reference", "float32", lengths)
-    assert_near(values_and_gradients(cell, "cudnn", precision, lengths), expected, TOLERANCES[precision])
+    expected = values_and_gradients(cell, "reference", "float32", lengths=lengths)
+    assert_near(values_and_gradients(cell, "cudnn", precision, lengths=lengths), expected, TOLERANCES[precision])

@@ -11,6 +11,10 @@ from flax import nnx
 from jaxrnn.cells import GRUCell, LSTMCell, PeepholeLSTMCell, VanillaCell
 from jaxrnn.engines import unroll
 from jaxrnn.engines.blockwise import blockwise, traced
+from jaxrnn.engines.choose import choose_engine, unable
+from jaxrnn.engines.platforms import tracing_for
+from jaxrnn.engines.resident import FEWEST_STEPS
+from jaxrnn.engines.window import make_window
 from tests.reference.random_cell import (
     params_of,
     quick_jit,
@@ -35,21 +39,60 @@ def engine(**setting):
     return run
 
 
+STEPS, ROWS, UNITS = 3, 11, 24
+
+
+def options_of(names, cell, rng):
+    """Of each name what `unroll` takes, random; a fresh start goes with resets."""
+    made = {
+        "resets": jnp.asarray(rng.random((STEPS, ROWS)) < 0.4),
+        "fresh": random_carry(cell, ROWS, rng),
+        "lengths": jnp.asarray(rng.integers(0, STEPS + 1, ROWS), jnp.int32),
+        "recurrent_mask": jnp.asarray(2.0 * (rng.random((STEPS, ROWS, UNITS)) < 0.5), jnp.float32),
+        "clip_backward": jnp.float32(0.3),
+    }
+    return {name: made[name] for name in names}
+
+
 @pytest.mark.skipif(jax.__version_info__ < (0, 11), reason="jax 0.10 cannot interpret a kernel that transposes")
-@pytest.mark.parametrize("kind", [LSTMCell, pytest.param(GRUCell, marks=pytest.mark.slow)])
-def test_values_and_gradients_are_those_of_reference(kind, rng):
-    cell = random_cell(kind, 5, 24, rng, jnp.float32)
-    xs, carry = random_window(cell, "features", 3, 11, rng), random_carry(cell, 11, rng)
+@pytest.mark.parametrize(
+    "kind, names",
+    [
+        (LSTMCell, []),
+        (LSTMCell, ["resets", "fresh", "lengths", "recurrent_mask", "clip_backward"]),
+        (GRUCell, ["resets", "lengths"]),
+        pytest.param(GRUCell, [], marks=pytest.mark.slow),
+        pytest.param(GRUCell, ["recurrent_mask", "clip_backward"], marks=pytest.mark.slow),
+        pytest.param(VanillaCell, ["resets", "fresh"], marks=pytest.mark.slow),
+    ],
+)
+def test_values_and_gradients_are_those_of_reference(kind, names, rng):
+    cell = random_cell(kind, 5, UNITS, rng, jnp.float32)
+    xs, carry = random_window(cell, "features", STEPS, ROWS, rng), random_carry(cell, ROWS, rng)
+    options = options_of(names, cell, rng)
+    resets = options.pop("resets", None)
+    differentiable = {name: options[name] for name in ("fresh", "recurrent_mask") if name in options}
 
     def results(engine):
-        def loss(params, xs, carry):
-            out = unroll_with(cell, engine=engine)(params, xs, carry)
+        def loss(params, xs, carry, given):
+            out = unroll_with(cell, engine=engine, **{**options, **given})(params, xs, carry, resets)
             return weighted_sum(out), out
 
-        return quick_jit(jax.grad(loss, (0, 1, 2), has_aux=True))(params_of(cell), xs, carry)
+        return quick_jit(jax.grad(loss, (0, 1, 2, 3), has_aux=True))(params_of(cell), xs, carry, differentiable)
 
     found = results(engine(interpret=interpreter.InterpretGPUParams(), ahead=1))
     assert_trees_close(found, results("reference"), rtol=1e-5)
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 11), reason="the kernels were made for JAX 0.11")
+def test_a_window_with_more_than_inputs_is_run_if_asked_but_not_chosen_unmeasured(rng):
+    cell = LSTMCell(5, UNITS, rngs=nnx.Rngs(0))
+    xs, lengths = jnp.zeros((FEWEST_STEPS, ROWS, 5)), jnp.ones((ROWS,), jnp.int32)
+    with tracing_for("gpu"):
+        window = make_window(cell, xs, cell.initial_carry(ROWS), None, None, lengths, None, None)
+        assert "resident" not in unable(cell, window)
+        choice = choose_engine(cell, ROWS, window)
+    assert choice.engine == "recompute" and "not measured with resets, lengths" in choice.rejected["resident"]
 
 
 @pytest.mark.parametrize("kind", [LSTMCell, GRUCell, VanillaCell])
@@ -111,14 +154,7 @@ def test_arrays_of_device_memory_hold_16_units_of_8_rows_side_by_side(rng):
 @pytest.mark.parametrize(
     "kind, hidden, options, named",
     [
-        (
-            LSTMCell,
-            8,
-            {"resets": jnp.zeros((2, 3), bool), "clip_backward": jnp.ones(())},
-            "resets and no clip_backward",
-        ),
-        (LSTMCell, 8, {"lengths": jnp.ones((3,), jnp.int32)}, "lengths"),
-        (LSTMCell, 8, {"recurrent_mask": jnp.ones((1, 3, 8))}, "recurrent_mask"),
+        (LSTMCell, 8, {"times": jnp.zeros((2, 3), jnp.int32)}, "times"),
         (PeepholeLSTMCell, 8, {}, "PeepholeLSTMCell"),
         (LSTMCell, 257, {}, "257 units"),
     ],
