@@ -55,6 +55,7 @@ INNER = {
         "jaxrnn.engines.resident_gpu.unroll_resident",
         "jaxrnn.engines.resident_gpu_backward.backward",
         "jaxrnn.engines.resident_gpu_forward.forward",
+        "jaxrnn.engines.resident_gpu_program.Marks",
         "jaxrnn.engines.resident_gpu_settings.Setting",
         "jaxrnn.engines.resident_gpu_settings.Sizes",
         "jaxrnn.engines.resident_gpu_settings.best_setting",
