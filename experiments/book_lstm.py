@@ -14,7 +14,7 @@ updates/s at first); training accuracy (mean of 1,000 updates), validation accur
     100,000   0.744   0.609   1.843      published 0.59
     112,000   0.748   0.610   1.875
 D's 0.61 of update 200,000 and 0.68 of 500,000 are passed before update 20,000, but not on new text: the validation loss
-is lowest at about update 10,000. Newlines are 1.3 to 2.0 % of the samples from update 2,000 on, as in the book (1.7 %);
+is lowest at about update 10,000. Newlines are 1.3 to 1.8 % of the samples from update 2,000 on, as in the book (1.7 %);
 their share does not fall, since the book is read with its line ends.
 
 Recipe of D: LSTM 2 x 128, windows of 30 characters, batch 64, RMSprop 2e-3 times 0.96 every 5,000 updates, the norm of

@@ -4,7 +4,7 @@ Commands:
     python -m experiments.ngrams warpeace --csv experiments/results/ngrams_warpeace.csv
     python -m experiments.ngrams warpeace --bytes --csv experiments/results/ngrams_warpeace_bytes.csv
 
-Published by KJL for War and Peace, as quoted: their best, the 20-gram, 1.195 nats a character on test data.
+Published by KJL for War and Peace: their best, the 20-gram, 1.195 nats a character on test data.
 
 Obtained on two cores of an AMD EPYC, no GPU, numpy 2.4.6, 2026-11-26, 15 s of one core and 1.0 GB (52 s on the clock,
 beside other work), test loss in nats a symbol:

@@ -1,4 +1,4 @@
-"""Imports point one way, room by room (design, section 4), and importing jaxrnn costs nothing that is not needed."""
+"""Imports point one way, room by room, and importing jaxrnn costs nothing that is not needed."""
 
 import ast
 import graphlib

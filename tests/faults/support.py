@@ -100,7 +100,7 @@ def call(*arguments: object, code: str = MAIN, timeout: float = 90, **options: A
 
 
 def assert_refused(answer: Answer, code: int, *said: str) -> None:
-    """Section 1 of the contract: the exit code, one line with what is wrong, at most 19 of detail, no traceback."""
+    """What a user sees of an error: the exit code, one line with what is wrong, at most 19 of detail, no traceback."""
     lines = answer.err.splitlines()
     assert answer.code == code, answer
     assert lines, answer
