@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 from jaxrnn.cells.table import parameter_count
 
 
@@ -80,8 +82,6 @@ def hidden_size_for(
     above = 1
     while excess(above) < 0:
         above *= 2
-    below = above // 2  # 0, or too small
-    while above - below > 1:
-        middle = (below + above) // 2
-        below, above = (middle, above) if excess(middle) < 0 else (below, middle)
+    above = bisect.bisect_left(range(above + 1), 0, lo=above // 2, key=excess)  # the first that is not too small
+    below = above - 1
     return below if below and -excess(below) <= excess(above) else above
