@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from jaxrnn.storage.checkpoint import Reader
@@ -54,6 +53,6 @@ def from_format_1(saved: dict[str, Any]) -> TrainState:
         values=values,
         epoch_loss_sum=jnp.zeros_like(loss),
         epoch_loss=jnp.full_like(loss, jnp.inf),
-        stopped=jnp.zeros(jax.numpy.shape(loss), bool),
+        stopped=jnp.zeros_like(loss, bool),
         **known,
     )
