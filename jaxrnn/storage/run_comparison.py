@@ -33,11 +33,8 @@ def comparison(runs: Sequence[StoredRun]) -> str:
         a, b = (str(run.record["data"][of]) for run in runs)
         settings += [[name, a[:40], b[:40]]] if a != b else []
     models = [run.model for run in runs]
-    settings += (
-        [["model", *models]]
-        if any("parts" in run.record or ":" in run.model for run in runs) and len(set(models)) > 1
-        else []
-    )
+    if len(set(models)) > 1 and any("parts" in run.record or ":" in run.model for run in runs):
+        settings.append(["model", *models])
     numbers = [_numbers(run) for run in runs]
     rows = [[name, *(of.get(name, "") for of in numbers)] for name in dict.fromkeys(n for of in numbers for n in of)]
     told = table(["setting", *names], settings) if settings else "the settings are the same\n"
