@@ -34,6 +34,11 @@ class Declared(NamedTuple):
     shape: list[int]
     place: int
 
+    @property
+    def bytes(self) -> int:
+        """How large it is."""
+        return math.prod(self.shape) * np.dtype(DTYPES[self.dtype]).itemsize
+
 
 class Header(NamedTuple):
     """What a file declares: the texts beside the tensors, the tensors by name, and where the header ends."""
@@ -41,11 +46,6 @@ class Header(NamedTuple):
     texts: dict[str, str]
     tensors: dict[str, Declared]
     end: int
-
-    def bytes_of(self, name: str) -> int:
-        """How large a tensor is."""
-        dtype, shape, _ = self.tensors[name]
-        return math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
 
 
 @contextlib.contextmanager
@@ -94,9 +94,9 @@ def read_header(file: BinaryIO, size: int) -> Header:
         sizes = isinstance(shape, list) and len(shape) < 9 and all(type(n) is int and 0 < n <= size for n in shape)
         require(sizes, f"tensor {name} of shape {str(shape)[:100]}")
         require(isinstance(place, list) and [type(n) for n in place] == [int, int], f"tensor {name} at {place!s:.100}")
-        needed = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
-        require(place[1] - place[0] == needed, f"tensor {name} of {needed:,} bytes at {place}")
         found[name] = Declared(dtype, shape, place[0])
+        needed = found[name].bytes
+        require(place[1] - place[0] == needed, f"tensor {name} of {needed:,} bytes at {place}")
         places.append(tuple(place))
     ends = [0, *(end for _, end in sorted(places))]
     require(ends[:-1] == [start for start, _ in sorted(places)], "tensors that overlap, or with gaps between them")
@@ -110,8 +110,9 @@ def blocks_of(file: BinaryIO, header: Header, name: str) -> Iterator[bytes]:
     Raises:
       CheckpointError: if the file has become shorter.
     """
-    left = header.bytes_of(name)
-    file.seek(header.end + header.tensors[name].place)
+    tensor = header.tensors[name]
+    left = tensor.bytes
+    file.seek(header.end + tensor.place)
     while left:
         block = file.read(min(left, BLOCK))
         require(bool(block), f"tensor {name} ends too early")
@@ -125,13 +126,14 @@ def read_tensor(file: BinaryIO, header: Header, name: str) -> np.ndarray:
     Raises:
       CheckpointError: if the file has become shorter.
     """
-    (dtype, shape, place), count = header.tensors[name], header.bytes_of(name)
+    tensor = header.tensors[name]
+    count = tensor.bytes
     memory = np.empty(count + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     value = memory[start : start + count]
-    file.seek(header.end + place)
+    file.seek(header.end + tensor.place)
     require(file.readinto(value.data) == count, f"tensor {name} ends too early")  # type: ignore[attr-defined]
-    return value.view(DTYPES[dtype]).reshape(shape)
+    return value.view(DTYPES[tensor.dtype]).reshape(tensor.shape)
 
 
 def serialized(texts: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> list[Any]:
