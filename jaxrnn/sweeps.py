@@ -24,7 +24,7 @@ from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.corpus import Corpus
 from jaxrnn.devices.hosts import is_writer, of_writer
 from jaxrnn.errors import ConfigurationError, NumericError
-from jaxrnn.storage.lock import RunLock
+from jaxrnn.storage.lock import run_lock
 from jaxrnn.storage.logs import json_number, read_metrics
 from jaxrnn.storage.small_files import read_json, write_atomically
 from jaxrnn.storage.sweep_table import said, sweep_table
@@ -132,7 +132,7 @@ class Sweep:
             stop = stack.enter_context(StopRequest())
             if is_writer():
                 self.directory.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(RunLock(self.directory))
+                stack.enter_context(run_lock(self.directory))
                 self._keep_record()
             done = {row.get("member") for row in of_writer(self.rows() if is_writer() else [])}
             options: dict[str, Any] = dict(stop=stop, devices=devices, corpus=corpus, halving=halving)

@@ -15,7 +15,7 @@ import pytest
 from jaxrnn import sweeps
 from jaxrnn.config import TrainConfig
 from jaxrnn.errors import CheckpointError, ConfigurationError
-from jaxrnn.storage.lock import RunLock
+from jaxrnn.storage.lock import run_lock
 from jaxrnn.storage.small_files import read_json
 from jaxrnn.sweeps import Group, Row, Sweep, member_id
 from jaxrnn.tasks import sequences
@@ -175,7 +175,7 @@ def test_the_settings_of_each_member_tell_it_from_all_others() -> None:
 
 def test_one_process_at_a_time(tmp_path: Path, stand_in: Trained) -> None:
     tmp_path.mkdir(exist_ok=True)
-    with RunLock(tmp_path), pytest.raises(ConfigurationError, match="another process trains in"):
+    with run_lock(tmp_path), pytest.raises(ConfigurationError, match="another process trains in"):
         sweep(tmp_path).train(CONFIGS)
     assert not stand_in.calls and not (tmp_path / "sweep.json").exists()
     assert sweep(tmp_path).train(CONFIGS) is None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from jaxrnn.errors import CheckpointError, ConfigurationError
@@ -13,51 +16,38 @@ from jaxrnn.storage.small_files import read_json, remove_temporary_files, write_
 from jaxrnn.terminal.printable import printable
 
 
-class RunLock:
+@contextlib.contextmanager
+def run_lock(directory: Path) -> Iterator[None]:
     """One process owns the directory. The lock is the operating system's: it ends with its owner, however that ends.
 
     Raises:
       ConfigurationError: on entering, if another process trains here; its process number and host are named.
     """
+    from filelock import FileLock, Timeout
 
-    def __init__(self, directory: Path):
-        from filelock import FileLock
-
-        self._owner = directory / "owner.json"
-        self._directory = directory
-        self._lock = FileLock(str(directory / "lock"))
-
-    def __enter__(self) -> RunLock:
-        from filelock import Timeout
-
-        with writing(self._directory, "choose another --run", "locked"):
+    path = directory / "owner.json"
+    with contextlib.ExitStack() as stack:
+        with writing(directory, "choose another --run", "locked"):
             try:
-                self._lock.acquire(timeout=0)
+                stack.enter_context(FileLock(directory / "lock", timeout=0))
             except Timeout:
                 raise ConfigurationError(
-                    f"another process trains in {printable(str(self._directory))} ({self._describe_owner()}); wait for "
-                    "it, stop it, or choose another --run"
+                    f"another process trains in {printable(str(directory))} ({_describe_owner(path)}); wait for it, "
+                    "stop it, or choose another --run"
                 ) from None
-        import platform
-        import time
-
         owner = {"pid": os.getpid(), "host": platform.node(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+        remove_temporary_files(directory)
+        write_atomically(path, json.dumps(owner) + "\n")
         try:
-            remove_temporary_files(self._directory)
-            write_atomically(self._owner, json.dumps(owner) + "\n")
-        except BaseException:
-            self._lock.release()
-            raise
-        return self
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # the directory may be gone, or read-only by now
+                path.unlink()
 
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # the directory may be gone, or read-only by now
-            self._owner.unlink()
-        self._lock.release()
 
-    def _describe_owner(self) -> str:
-        try:
-            owner = read_json(self._owner)
-            return printable(f"process {owner['pid']} on {owner['host']}, since {owner['started']}")
-        except (OSError, CheckpointError, KeyError, TypeError):
-            return "its owner is not known"
+def _describe_owner(path: Path) -> str:
+    try:
+        owner = read_json(path)
+        return printable(f"process {owner['pid']} on {owner['host']}, since {owner['started']}")
+    except (OSError, CheckpointError, KeyError, TypeError):
+        return "its owner is not known"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.several import STDIN
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.files_inside import open_new, refuse_linked_directory, writing
-from jaxrnn.storage.lock import RunLock
+from jaxrnn.storage.lock import run_lock
 from jaxrnn.storage.record_checks import fault_in_record
 from jaxrnn.storage.small_files import TEMPORARY, read_json, write_atomically
 from jaxrnn.terminal.printable import printable
@@ -63,9 +64,9 @@ class RunDirectory:
             os.close(open_new(probe))
             probe.unlink()
 
-    def lock(self) -> RunLock:
+    def lock(self) -> contextlib.AbstractContextManager[None]:
         """The right to write here, for one process at a time."""
-        return RunLock(self.path)
+        return run_lock(self.path)
 
     def read_config(self) -> dict[str, Any]:
         """The content of config.json.

@@ -5,7 +5,7 @@ import numpy as np
 from experiments.language_model_grid.members import Recipe, member_rows, with_hidden_size
 from experiments.language_model_grid.published import PUBLISHED, VALIDATION, of_thesis, published, rate_name
 from experiments.language_model_grid.results import COLUMNS, best_by_validation, thesis_table
-from jaxrnn.storage.lock import RunLock
+from jaxrnn.storage.lock import run_lock
 from jaxrnn.storage.small_files import remove_temporary_files
 from jaxrnn.sweeps import Sweep, read_rows
 
@@ -71,7 +71,7 @@ def test_leftovers_of_a_kill_are_swept(tmp_path):
     names = [".results.jsonl.123", ".results.csv.123", ".table.md.4", ".grid.json.99999"]
     for name in [*names, ".results.jsonl.old", "results.jsonl.1"]:
         (tmp_path / name).write_text("half")
-    with RunLock(tmp_path):
+    with run_lock(tmp_path):
         left = {path.name for path in tmp_path.iterdir()} - {"lock", "owner.json"}
     assert left == {".results.jsonl.old", "results.jsonl.1"}
     for name in (".members.json.5", ".seconds.json.5"):
