@@ -8,17 +8,10 @@ import os
 import sys
 from typing import Any
 
-from jaxrnn.cells.table import CELL_TABLE, Blocks, CellEntry
+from jaxrnn.cells.table import CELL_TABLE, GATE_BIASES, Blocks, CellEntry
 from jaxrnn.checks import choice_error
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.printable import printable
-
-
-class OwnEntry(CellEntry):
-    """A row for a cell from outside of `jaxrnn.cells`; how many parameters it has is not known without making it."""
-
-    def load(self) -> Any:
-        return getattr(importlib.import_module(self.module), self.cell_type)
 
 
 def is_own(name: Any) -> bool:
@@ -62,17 +55,12 @@ def use_cell(name: str) -> None:
         raise ConfigurationError(f"--cell {shown}: the module {module} has no class {cell_type}; check the name")
     takes = inspect.signature(made).parameters
     use_bias = "use_bias" in takes or any(option.kind is option.VAR_KEYWORD for option in takes.values())
-    CELL_TABLE[name] = OwnEntry(
-        module,
-        cell_type,
-        Blocks(0, 0, 0),
-        forget_bias="forget_bias" in takes,
-        use_bias=use_bias,
-        update_bias="update_bias" in takes,
-    )
-    from jaxrnn.cells.by_name import CELLS
+    from jaxrnn.cells.by_name import CELLS  # of the table as it is before, whose rows it loads
 
     CELLS[name] = made  # type: ignore[assignment]
+    biases: dict[str, Any] = {gate: gate in takes for gate in GATE_BIASES}
+    # How many parameters it has is not known without making it.
+    CELL_TABLE[name] = CellEntry(module, cell_type, Blocks(0, 0, 0), use_bias=use_bias, **biases)
 
 
 def is_known_own(name: Any) -> bool:
