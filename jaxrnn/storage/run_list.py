@@ -19,6 +19,7 @@ from jaxrnn.storage.logs import json_number, read_metrics
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.small_files import read_json
 from jaxrnn.tasks.contradictions import OWN_TASK
+from jaxrnn.tasks.users_cells import is_own
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.table import table
 
@@ -156,9 +157,9 @@ def read_run(path: Path) -> StoredRun:
     loss_name = next((name for name in LOSS_NAMES if rows and f"train/{name}" in rows[0]), "loss_nats")
     values = record["config"]
     # A cell of the user's own, MODULE:CLASS, is named and never imported: the settings are checked as with an LSTM.
-    is_own = isinstance(cell := values.get("cell"), str) and ":" in cell
-    config = TrainConfig.from_json(values | {"cell": "lstm"} if is_own else values)
-    model = f"{cell if is_own else config.cell} {config.hidden}" + (f"x{config.layers}" if config.layers > 1 else "")
+    own = values["cell"] if is_own(values.get("cell")) else None
+    config = TrainConfig.from_json(values | {"cell": "lstm"} if own else values)
+    model = f"{own or config.cell} {config.hidden}" + (f"x{config.layers}" if config.layers > 1 else "")
     if "parts" in record:
         try:
             model = str(record["parts"]["model"]["type"])
