@@ -86,25 +86,27 @@ def blockwise(function: Callable[..., Any], H: int, rows: int, math: str, *shape
     def evaluate(jaxpr, consts, arguments, like):
         values = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, arguments, strict=False))
         for e in jaxpr.eqns:
-            xs = [v.val if hasattr(v, "val") else values[v] for v in e.invars]
-            values.update(zip(e.outvars, equation(e, xs, like), strict=True))
-        return [v.val if hasattr(v, "val") else values[v] for v in jaxpr.outvars]
+            apply(e, values, like)
+        return read(jaxpr.outvars, values)
+
+    def apply(e, values, like) -> None:
+        values.update(zip(e.outvars, equation(e, read(e.invars, values), like), strict=True))
+
+    def read(variables, values) -> list[Any]:
+        return [v.val if hasattr(v, "val") else values[v] for v in variables]
 
     def run(*arguments):
-        flat = jax.tree.leaves(arguments, is_leaf=lambda x: isinstance(x, list))
-        like = next(b for x in flat if isinstance(x, list) for b in x if b is not None)
-        return jax.tree.unflatten(tree, evaluate(closed.jaxpr, closed.consts, flat, like))
+        flat = jax.tree.leaves(arguments, is_leaf=is_block)
+        return jax.tree.unflatten(tree, evaluate(closed.jaxpr, closed.consts, flat, _block_of(flat)))
 
     def early(late: int, *arguments):
         """What does not need the first `late` arrays, as far as the rest needs it: the state of `finish`."""
-        flat: list[Any] = [None] * late + jax.tree.leaves(arguments, is_leaf=lambda x: isinstance(x, list))
-        like = next(b for x in flat if isinstance(x, list) for b in x)
+        flat = jax.tree.leaves(arguments, is_leaf=is_block)
         values: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-        values |= dict(zip(closed.jaxpr.invars[late:], flat[late:], strict=True))
+        values |= dict(zip(closed.jaxpr.invars[late:], flat, strict=True))
         for e in closed.jaxpr.eqns:
             if all(hasattr(v, "val") or v in values for v in e.invars):
-                xs = [v.val if hasattr(v, "val") else values[v] for v in e.invars]
-                values.update(zip(e.outvars, equation(e, xs, like), strict=True))
+                apply(e, values, _block_of(flat))
         return [values[v] for v in needed(late)]
 
     def needed(late: int):
@@ -121,30 +123,33 @@ def blockwise(function: Callable[..., Any], H: int, rows: int, math: str, *shape
         return [v for v in found if v in made or v in closed.jaxpr.invars]
 
     def finish(saved, *arguments):
-        flat = jax.tree.leaves(arguments, is_leaf=lambda x: isinstance(x, list))
-        like = next(b for x in flat if isinstance(x, list) for b in x if b is not None)
+        """Evaluates what the outputs need and `saved` has not."""
+        flat = jax.tree.leaves(arguments, is_leaf=is_block)
+        values: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+        values |= dict(zip(closed.jaxpr.invars, flat, strict=False))
         ready = dict(zip(needed(len(flat)), saved, strict=True))
-        return jax.tree.unflatten(tree, late_part(ready, flat, like))
-
-    def late_part(ready, flat, like):
-        """Evaluates what the outputs need and `ready` has not."""
         wanted, equations = {v for v in closed.jaxpr.outvars if not hasattr(v, "val")}, []
         for e in reversed(closed.jaxpr.eqns):
             if any(v in wanted and v not in ready for v in e.outvars):
                 equations.append(e)
                 wanted |= {v for v in e.invars if not hasattr(v, "val")}
-        values = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True)) | dict(
-            zip(closed.jaxpr.invars, flat, strict=False)
-        )
         values |= ready
         for e in reversed(equations):
-            xs = [v.val if hasattr(v, "val") else values[v] for v in e.invars]
-            values.update(zip(e.outvars, equation(e, xs, like), strict=True))
-        return [v.val if hasattr(v, "val") else values[v] for v in closed.jaxpr.outvars]
+            apply(e, values, _block_of(flat))
+        return jax.tree.unflatten(tree, read(closed.jaxpr.outvars, values))
 
     parts: Any = run
     parts.early, parts.finish = early, finish
     return parts
+
+
+def is_block(x: Any) -> bool:
+    """Whether a leaf of a tree of blocks ends here."""
+    return isinstance(x, list)
+
+
+def _block_of(flat: list[Any]) -> Any:
+    return next(b for x in flat if isinstance(x, list) for b in x if b is not None)
 
 
 def _is_zero(x) -> bool:
@@ -188,8 +193,3 @@ def traced(cell: Cell, rows: int, math: str) -> tuple[Any, Any, bool]:
     products = [of(cell.W_x.shape[1])] + ([] if cell.sums_products else [of(cell.W_h.shape[1])])
     given = (*products, c, jax.ShapeDtypeStruct((), jnp.int32))
     return blockwise(update, H, rows, math, *given), blockwise(pullback, H, rows, math, c, of(H), *given), seen[0]
-
-
-def is_block(x: Any) -> bool:
-    """Whether a leaf of a tree of blocks ends here."""
-    return isinstance(x, list)
