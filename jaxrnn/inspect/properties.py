@@ -6,6 +6,7 @@ Each says something of the text up to and with its character n; a unit that has 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -68,13 +69,11 @@ def _inside_brackets(text: str) -> list[int]:
     return marks
 
 
-def _since(text: str, is_start: object) -> np.ndarray:
+def _since(text: str, is_start: Callable[[str], bool]) -> np.ndarray:
     """Characters since the last start, which is 0 itself; from the text's own start if there was none."""
-    assert callable(is_start)
     starts = np.array([is_start(c) for c in text], bool)
     index = np.arange(len(text))
-    last = np.maximum.accumulate(np.where(starts, index, -1)) if len(text) else index
-    return index - last
+    return index - np.maximum.accumulate(np.where(starts, index, -1))
 
 
 def _indentation(text: str) -> list[int]:
