@@ -143,12 +143,11 @@ def unroll(
     Raises:
       ValueError: if the engine is unknown, cannot run the cell, or shapes do not fit.
     """
-    if callable(engine):
-        window = make_window(cell, xs, carry, times, resets, lengths, input_scale, recurrent_mask)
-        return engine(cell, window, carry, fresh, clip_backward)
-    if engine != "auto" and engine not in ENGINES:
+    if not callable(engine) and engine not in ("auto", *ENGINES):
         raise ValueError(f"unroll expects an engine out of auto, {', '.join(ENGINES)}; got {engine!r}")
     window = make_window(cell, xs, carry, times, resets, lengths, input_scale, recurrent_mask)
+    if callable(engine):
+        return engine(cell, window, carry, fresh, clip_backward)
     if engine == "auto":
         engine = choose_engine(cell, jax.tree.leaves(carry)[0].shape[0], window, clip_backward).engine
     elif why := unable(cell, window, clip_backward).get(engine):
