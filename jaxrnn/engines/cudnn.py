@@ -6,8 +6,6 @@ inside the program, so parameters and checkpoints stay as they are. Reverse mode
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.experimental import rnn
@@ -16,6 +14,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.cells.lstm import LSTMCarry, LSTMCell
 from jaxrnn.engines.platforms import members_at_once, platform
+from jaxrnn.engines.reference import dense_input
 from jaxrnn.engines.window import Window, keep_finished, takes_no
 
 
@@ -42,7 +41,7 @@ def unroll_cudnn(
     F, H = W_x.shape[0], W_h.shape[0]
     b = jnp.zeros((4 * H,), W_h.dtype) if cell.b is None else cell.b[...]
     weights = jnp.concatenate([W_x.T.reshape(-1), W_h.T.reshape(-1), b, jnp.zeros_like(b)])
-    xs = _dense(window, F, W_h.dtype)
+    xs = dense_input(cell, window)
     T, B = xs.shape[:2]
     # The library wants a length of 1 at least; what it makes of a row that is all padding is replaced below.
     lengths = jnp.full((B,), T, jnp.int32) if window.valid is None else window.valid.sum(0, dtype=jnp.int32)
@@ -62,13 +61,3 @@ def _row_major(x: jax.Array) -> jax.Array:
     (jax 0.11.2, seen on an H200).
     """
     return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
-
-
-def _dense(window: Window, in_features: int, dtype: Any) -> jax.Array:
-    if window.ids is None:
-        assert window.features is not None
-        return window.features
-    symbols = in_features - (0 if window.features is None else window.features.shape[-1])
-    rows = jax.nn.one_hot(window.ids, symbols, dtype=dtype)
-    rows = rows if window.input_scale is None else rows * window.input_scale[:, :, None]
-    return rows if window.features is None else jnp.concatenate([window.features, rows], axis=-1)

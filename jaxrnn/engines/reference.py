@@ -33,11 +33,12 @@ def unroll_reference(
             new, y = cell.update(p, r, carry, filled_in(cell.pointwise(), step_mask, clip_backward), t)
         return (new, y) if valid is None else keep_finished(valid, new, carry, y)
 
-    steps = (_dense(cell, window), window.times, window.resets, window.valid, mask)
+    steps = (dense_input(cell, window), window.times, window.resets, window.valid, mask)
     return jax.lax.scan(step, carry, steps)
 
 
-def _dense(cell: Any, window: Window) -> jax.Array | None:
+def dense_input(cell: Any, window: Window) -> Any:
+    """The input as features alone, (T, B, F): ids as one-hot rows, scaled, behind the features that come with them."""
     if window.ids is None:
         return window.features
     symbols = cell.in_features - (0 if window.features is None else window.features.shape[-1])
