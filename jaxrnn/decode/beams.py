@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.decode.sampling import CHUNK, FREE, check_length, on_device
+from jaxrnn.decode.sampling import CHUNK, FREE, check_length, fresh_after, on_device
 from jaxrnn.decode.settings import Decoding
 from jaxrnn.decode.stops import END
-from jaxrnn.decode.writing import begun, fresh_after
+from jaxrnn.decode.writing import begun
 from jaxrnn.models.structure import model_with
 
 

@@ -40,6 +40,18 @@ class Sample(str):
         return f'<pre style="white-space: pre-wrap">{html.escape(printable(self))}</pre>'
 
 
+def fresh_after(document_end: int | None, before: jax.Array, carry: Any, model: Any) -> Any:
+    """The carries (N, ...), those of a fresh start after the end of a document."""
+    if document_end is None:
+        return carry
+    ended = before == document_end
+
+    def at(fresh: jax.Array, c: jax.Array) -> jax.Array:
+        return jnp.where(ended.reshape(-1, *[1] * (c.ndim - 1)), fresh, c)
+
+    return jax.tree.map(at, model.initial_carry(1), carry)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _sample_chunk(graphdef, document_end, params, carry, before, last, forced, steps, key, number, scales):
     # Gumbel noise is drawn for the whole chunk beforehand: argmax(logits + noise) is a draw from softmax(logits).
@@ -49,10 +61,7 @@ def _sample_chunk(graphdef, document_end, params, carry, before, last, forced, s
 
     def step(t, loop):
         carry, before, last, ids = loop
-        if document_end is not None:
-            ended = before == document_end
-            carry = jax.tree.map(lambda c, fresh: jnp.where(ended, fresh, c), carry, model.initial_carry(1))
-        logits, carry = model(last[None, None], carry)
+        logits, carry = model(last[None, None], fresh_after(document_end, before, carry, model))
         drawn = jnp.argmax(scales[0] * logits[0, 0] + scales[1] * noise[t]).astype(jnp.int32)
         following = jnp.where(forced[t] == FREE, drawn, forced[t])
         return carry, last, following, jax.lax.dynamic_update_index_in_dim(ids, following, t, 0)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxrnn.decode.priming import first_symbols, read_windows, symbols_of
 from jaxrnn.decode.rules import choose
-from jaxrnn.decode.sampling import CHUNK, FREE, _sample_chunk, check_length, on_device
+from jaxrnn.decode.sampling import CHUNK, FREE, _sample_chunk, check_length, fresh_after, on_device
 from jaxrnn.decode.settings import Decoding
 from jaxrnn.decode.stops import BEGIN, END
 from jaxrnn.models.structure import model_with
@@ -37,18 +37,6 @@ class Texts(NamedTuple):
     last: jax.Array
     place: jax.Array
     age: jax.Array | None
-
-
-def fresh_after(document_end: int | None, before: jax.Array, carry: Any, model: Any) -> Any:
-    """The carries (N, ...), those of a fresh start after the end of a document."""
-    if document_end is None:
-        return carry
-    ended = before == document_end
-
-    def at(fresh: jax.Array, c: jax.Array) -> jax.Array:
-        return jnp.where(ended.reshape(-1, *[1] * (c.ndim - 1)), fresh, c)
-
-    return jax.tree.map(at, model.initial_carry(1), carry)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -15,8 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.decode.sampling import FREE, symbols_of
-from jaxrnn.decode.writing import fresh_after
+from jaxrnn.decode.sampling import FREE, fresh_after, symbols_of
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.engines.platforms import tracing_for
 from jaxrnn.errors import ConfigurationError

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.data.vocabulary import code_points
-from jaxrnn.decode.sampling import FREE, noise_scales, on_device, symbols_of
-from jaxrnn.decode.writing import fresh_after
+from jaxrnn.decode.sampling import FREE, fresh_after, noise_scales, on_device, symbols_of
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import model_with
