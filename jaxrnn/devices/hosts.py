@@ -20,11 +20,6 @@ from jaxrnn.terminal.progress import Progress, Silent
 _READS = itertools.count()
 
 
-def processes() -> int:
-    """How many there are."""
-    return jax.process_count()
-
-
 def is_writer() -> bool:
     """Whether this process writes the files: one of all does."""
     return jax.process_index() == 0

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from jaxrnn.devices.hosts import processes
 from jaxrnn.errors import CheckpointError, StorageError
 from jaxrnn.storage.checkpoint_leaves import from_leaves, has_nan, leaf_digest, leaf_shapes, refuse_nan, to_leaves
 from jaxrnn.storage.checkpoint_metadata import metadata_digest, read_metadata
@@ -121,7 +121,7 @@ def save_checkpoint(
         sync_tree(saving)
         # Not among several processes: Orbax counts its operations, and one that reads alone is then ahead of the
         # others, who wait for each other at the next save for ever.
-        if processes() == 1:
+        if jax.process_count() == 1:
             with orbax_quiet():
                 _read(saving, update, {format: {name: (value.shape, value.dtype) for name, value in leaves.items()}})
         if target.exists():
