@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import jax
+import psutil
 
 from jaxrnn.checks import flag
 from jaxrnn.config import TrainConfig
@@ -27,8 +28,6 @@ def parameter_count(params: object) -> int:
 
 def free_memory(devices: int) -> int:
     """Free bytes of so many devices; of a CPU, or where a device does not tell, those of this machine."""
-    import psutil
-
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return devices * max(stats["bytes_limit"] - stats.get("bytes_in_use", 0), 0)
@@ -47,8 +46,6 @@ def refuse_what_cannot_fit(config: TrainConfig, parameters: int, symbols: int, c
     Raises:
       ConfigurationError: if the estimate is more, with its parts and the option to lower.
     """
-    import psutil
-
     item = 8 if config.dtype == "float64" else 4
     state = COPIES_OF_PARAMETERS * parameters * item
     step_features = 8 * config.hidden * config.layers * (1 + config.bidirectional) + 3 * symbols
