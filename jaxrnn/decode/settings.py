@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jaxrnn.checks import check_choice, check_count, check_number, flag
+from jaxrnn.checks import LARGEST_COUNT, check_choice, check_count, check_number, flag
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.command import whole_number
 
@@ -72,9 +72,9 @@ class Decoding:
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
         object.__setattr__(self, "stop", stop)
         noise_scales(self.temperature)
-        for name, least in (("top_k", 1), ("penalty_window", 1), ("beams", 1)):
+        for name, most in (("top_k", LARGEST_COUNT), ("penalty_window", LARGEST_COUNT), ("beams", MOST_BEAMS)):
             if getattr(self, name) is not None:
-                check_count(name, getattr(self, name), least, **({"most": MOST_BEAMS} if name == "beams" else {}))
+                check_count(name, getattr(self, name), 1, most)
         for name in ("top_p", "min_p", "typical"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
