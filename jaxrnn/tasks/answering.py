@@ -49,6 +49,10 @@ class ArrayStreams(NamedTuple):
     weights: Any
     first: Any = np.int32(0)
 
+    def at(self, places: Any) -> ArrayStreams:
+        """The sequences at these places, or the batch at this one."""
+        return self._replace(inputs=self.inputs[places], targets=self.targets[places], lengths=self.lengths[places])
+
 
 @dataclass(frozen=True)
 class Answering(Objective):
@@ -129,9 +133,7 @@ class Answering(Objective):
     def batch(self, key: jax.Array, state: Any, streams: ArrayStreams, dtype: Any) -> Batch:
         del key
         if not self.sequences:
-            now = state.update - streams.first
-            names = ("inputs", "targets", "lengths")
-            of_update = streams._replace(**{name: getattr(streams, name)[now] for name in names})
+            of_update = streams.at(state.update - streams.first)
             return self.batch_of(of_update, streams.rows[0], jnp.ones(self.rows(streams), bool), dtype)
         place = state.window * self.batch_size + streams.rows[0]
         chosen = state.order[jnp.minimum(place, self.sequences - 1)]

@@ -237,9 +237,7 @@ def batches(streams: ArrayStreams, batch_size: int) -> Iterator[tuple[ArrayStrea
     N = len(streams.inputs)
     for start in range(0, N, batch_size):
         rows = np.arange(start, start + batch_size)
-        names = ("inputs", "targets", "lengths")
-        some = {name: getattr(streams, name)[np.minimum(rows, N - 1)] for name in names}
-        yield streams._replace(**some), rows < N
+        yield streams.at(np.minimum(rows, N - 1)), rows < N
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
