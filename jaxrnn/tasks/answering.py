@@ -112,10 +112,6 @@ class Answering(Objective):
         return "loss" if self.loss is not None else "loss_nats" if self.classes else "squared_error"
 
     @property
-    def loss_unit(self) -> str:
-        return "nats" if self.loss_name == "loss_nats" else ""
-
-    @property
     def chance(self) -> float:
         # Of numbers, or a loss of the user's, no size is known that would be too large.
         return super().chance if self.loss_unit else math.inf

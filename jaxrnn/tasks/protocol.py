@@ -72,7 +72,6 @@ class Objective(Protocol):
     """
 
     passes_carry: bool = False
-    loss_unit: Any = "nats"
     items: Any = "sequences"
     item_rate: Any = "sequences_per_second"
     items_per_row: Any = 1
@@ -81,6 +80,11 @@ class Objective(Protocol):
     shuffled: Any = 0
     split: Any = True
     out_features: Any
+    loss_name: Any
+
+    @property
+    def loss_unit(self) -> str:
+        return "nats" if self.loss_name == "loss_nats" else ""
 
     @property
     def chance(self) -> float:

@@ -126,10 +126,6 @@ class Sequences(Objective, Task):
         return "squared_error" if self.probe.is_regression else "loss_nats"
 
     @property
-    def loss_unit(self) -> str:
-        return "" if self.probe.is_regression else "nats"
-
-    @property
     def symbols(self) -> int:
         return self.probe.features + self.probe.classes
 
