@@ -92,11 +92,12 @@ def place(layout: Layout, specs: Any, tree: Any) -> Any:
     return jax.tree.map(put, specs, tree, is_leaf=_is_spec)
 
 
-def jit_on(
-    function: Callable, layout: Layout, in_specs: tuple, out_specs: Any, donate_argnums: int | None = None
-) -> Any:
-    """Jits a function: on each device of the layout it sees the part of its arguments that lies there."""
-    options: dict[str, Any] = {"donate_argnums": donate_argnums, "compiler_options": platform().compiler_options}
+def jit_on(function: Callable, layout: Layout, in_specs: tuple, out_specs: Any) -> Any:
+    """Jits a function: on each device of the layout it sees the part of its arguments that lies there.
+
+    The first argument is given away.
+    """
+    options: dict[str, Any] = {"donate_argnums": 0, "compiler_options": platform().compiler_options}
     if layout.devices == 1 and jax.process_count() == 1:
         return jax.jit(function, **options)
     mesh = mesh_of(layout)

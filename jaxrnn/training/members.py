@@ -78,9 +78,8 @@ class Alone:
         feed: Feed | None = None,
     ):
         self.layout, self.specs, self._feed = layout, _state_specs(), feed
-        self._along = stream_specs(split)
-        in_specs = (self.specs, self._along, PartitionSpec())
-        program = jit_on(train_chunk, layout, in_specs, (self.specs, PartitionSpec()), donate_argnums=0)
+        in_specs = (self.specs, stream_specs(split), PartitionSpec())
+        program = jit_on(train_chunk, layout, in_specs, (self.specs, PartitionSpec()))
         with ThreadPoolExecutor(max_workers=1) as thread:
             started = thread.submit(start)
             self._chunk = compiled(program, template, streams, np.int32(1))
@@ -133,10 +132,9 @@ class Members:
         self.layout, self.folds, self._full, self._feed = layout, np.asarray(folds, np.int32), states, feed
         self._specs, self._along = _state_specs(MEMBER_AXIS), PartitionSpec(MEMBER_AXIS)
         several = len(streams) > 1
-        self._of_streams = stream_specs(split, several)
-        in_specs = (self._specs, self._of_streams, self._along, self._along)
+        in_specs = (self._specs, stream_specs(split, several), self._along, self._along)
         advance = lift(train_chunk, layout.batched, several)
-        self._advance = jit_on(advance, layout, in_specs, (self._specs, self._along), donate_argnums=0)
+        self._advance = jit_on(advance, layout, in_specs, (self._specs, self._along))
         self._streams = place_streams(layout, split, streams)
         self._slots: list[int] = []
         self._placed: TrainState | None = None

@@ -27,7 +27,7 @@ def shared_chunk(graphdef, settings):
     """The compiled chunk; tests of one structure and size compile it once. It takes the state over."""
     in_specs, out_specs = (STATE, STREAMS, PartitionSpec()), (STATE, PartitionSpec())
     chunk = train_chunk_of(graphdef, settings)
-    return jit_on(chunk, Layout(share=settings.devices), in_specs, out_specs, donate_argnums=0)
+    return jit_on(chunk, Layout(share=settings.devices), in_specs, out_specs)
 
 
 def advance_chunk(graphdef, settings, state, streams, updates):
