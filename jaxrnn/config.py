@@ -65,10 +65,6 @@ CHOICES = {
     "symbols": ("characters", "words", "bpe"),
 }
 
-SWITCHES = (
-    *("cell_bias", "init_biases", "skip_connections", "bidirectional", "tie_embedding", "learned_initial_carry"),
-    *("nesterov", "bytes", "accuracy", "retrain", "log_norms", "deterministic"),
-)
 COUNTS_FROM_0 = (
     *("sample_every", "embedding", "decay_every_updates", "warmup_updates", "validation_every", "fold"),
     *("plateau_patience", "profile"),
@@ -211,8 +207,9 @@ class TrainConfig:
             check_number(name, getattr(self, name), -math.inf)
         if self.epsilon is not None:
             check_number("epsilon", self.epsilon, SMALLEST_EPSILON)
-        for name in SWITCHES:
-            check_switch(name, getattr(self, name))
+        for field in dataclasses.fields(self):
+            if field.type == "bool":
+                check_switch(field.name, getattr(self, field.name))
         if self.epsilon_in_root is not None:
             check_switch("epsilon_in_root", self.epsilon_in_root)
         if self.decay_rate > 1 or self.decay_rate == 0:
