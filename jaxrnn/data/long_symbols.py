@@ -33,7 +33,6 @@ from jaxrnn.data.vocabulary import Vocabulary, fault_in_symbols
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.printable import printable
 
-KINDS = ("words", "bpe")
 LONGEST = 64  # characters of a word or mark without its space; what is longer is cut
 FEWEST = 2  # times that a longer symbol occurs in the text that it is learned from
 PIECES = re.compile(rf" ?(?:\w{{1,{LONGEST}}}|[^\w\s\x03])|[\s\S]")
