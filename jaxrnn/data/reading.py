@@ -233,7 +233,8 @@ class TextBlocks:
         first = max(0, offset - 8)
         self.file.seek(first)
         around = self.file.read(16)
-        mark = _mark_of(self.head)
+        # The encoding, other than UTF-8, whose byte order mark the file most likely begins with.
+        mark = next((encoding for first_bytes, encoding in _MARKS if self.head.startswith(first_bytes)), "")
         remedy = f"--encoding {mark}" if mark else "--encoding, such as latin-1, or read raw bytes with --bytes"
         found = f"a {mark.upper()} byte order mark" if mark else "other bytes"
         where = self.shown
@@ -244,8 +245,3 @@ class TextBlocks:
             f"line {line}; give {remedy}",
             details=[f"bytes from offset {first}: {around.hex(' ')}"] if where == self.shown else [],
         )
-
-
-def _mark_of(head: bytes) -> str:
-    """The encoding, other than UTF-8, whose byte order mark the file most likely begins with, or nothing."""
-    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "")
