@@ -33,8 +33,7 @@ def record_of(job: TrainJob, devices: int) -> dict[str, Any]:
         "data": job.task.identity(),
         "environment": fingerprint(),
     }
-    own = {"parts": job.parts, "own_cell": record_of_cell(job.config.cell)}
-    own["init_from"] = job.begun and job.begun.record
+    own = {"parts": job.parts, "own_cell": record_of_cell(job.config.cell), "init_from": job.begun and job.begun.record}
     return record | {name: value for name, value in own.items() if value is not None}
 
 
