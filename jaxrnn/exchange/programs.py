@@ -26,7 +26,7 @@ from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_shapes
 from jaxrnn.storage.files_inside import writing
 from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.terminal.printable import printable
-from jaxrnn.trained.model import TrainedModel, with_first_carry
+from jaxrnn.trained.model import TrainedModel
 from jaxrnn.trained.run import Run
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -95,7 +95,7 @@ def programs(trained: TrainedModel, batch: int | None, platforms: Sequence[str])
     """
     vocabulary, end = trained.vocabulary, trained.document_end
     del vocabulary  # a model of no text is refused
-    graphdef, shapes = trained.structure()
+    graphdef, shapes, file = trained.structure()
     with numerics(trained.config.dtype), tracing_for("cpu"), jax.default_matmul_precision("highest"):
 
         def model_of(tensors: State) -> Any:
@@ -138,13 +138,11 @@ def programs(trained: TrainedModel, batch: int | None, platforms: Sequence[str])
             (state, _), written = jax.lax.scan(step, (state, given[0]), (given[1:], noise))
             return state, jnp.concatenate([given[:1], written])
 
-        own, file = leaf_shapes(shapes), leaf_shapes(jax.eval_shape(lambda p: with_first_carry(graphdef, p), shapes))
+        own = leaf_shapes(shapes)
         states = {name.removeprefix("initial_carry."): of for name, of in file.items() if name not in own}
         N, B = jax.export.symbolic_shape(f"N, {batch or 'B'}", constraints=["N >= 2"])
 
-        def spec(shape: Any, dtype: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(shape, dtype)
-
+        spec = jax.ShapeDtypeStruct
         tensors = {name: spec(shape, dtype) for name, (shape, dtype) in file.items()}
         state = {name: spec((B, *shape[1:]), dtype) for name, (shape, dtype) in states.items()}
         ids = spec((N, B), jnp.int32)

@@ -258,6 +258,6 @@ class TrainedModel:
     def _graphdef(self) -> Any:
         return structure_of(self.config, self.objective)[0]
 
-    def structure(self) -> tuple[Any, Any]:
-        """(graphdef, shapes of the parameters), without making an array."""
-        return structure_of(self.config, self.objective)[:2]
+    def structure(self) -> tuple[Any, Any, Shapes]:
+        """The graphdef, the shapes of the parameters, and the tensors of a file, without making an array."""
+        return structure_of(self.config, self.objective)
