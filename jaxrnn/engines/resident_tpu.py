@@ -23,7 +23,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.engines.step import pointwise_of
+from jaxrnn.engines.step import output_is_h, pointwise_of
 from jaxrnn.engines.window import Window, input_product, input_weights
 
 # Of the 128 MiB of VMEM that a core of a v5e or v6e has.
@@ -110,15 +110,8 @@ class _Resident:
         times, resets, valid = fixed
         sums, T = self.cell.sums_products, len(ps)
         r_row = jax.ShapeDtypeStruct((len(first.h), W_h.shape[1]), ps.dtype)
-        found: list[bool] = []
-
-        def look(*given: Any) -> None:
-            new, y = self.cell.update(*given)
-            found.append(y is new.h)
-
         t = jnp.zeros((), jnp.int32) if times is None else times[0]
-        jax.eval_shape(look, ps[0], r_row, first, pointwise, t)
-        y_is_h = found[0]
+        y_is_h = output_is_h(self.cell, ps[0], r_row, first, pointwise, t)
 
         def kernel(t: Any, now: Any, _: Any, held: Any, out: Any, last: Any) -> None:
             pl.when(t == 0)(lambda: _store(last, _read(held["first"])))

@@ -47,7 +47,8 @@ def step_function(cell: Cell, clip_backward: jax.Array | None) -> Callable[..., 
             p = clip_cotangent(p, clip_backward)
             r = None if r is None else clip_cotangent(r, clip_backward)
         given = (p, jnp.zeros_like(p) if r is None else r, carry, pointwise, t)
-        y_is_h = _output_is_h(cell, *given)
+        # `jax.checkpoint` hands out each result anew, so whether two are one must be asked of the program before it.
+        y_is_h = output_is_h(cell, *given)
 
         def update(*given):
             new, y = cell.update(*given)
@@ -61,8 +62,8 @@ def step_function(cell: Cell, clip_backward: jax.Array | None) -> Callable[..., 
     return apply
 
 
-def _output_is_h(cell: Cell, *given: Any) -> bool:
-    # `jax.checkpoint` hands out each result anew, so whether two are one must be asked of the program before it.
+def output_is_h(cell: Cell, *given: Any) -> bool:
+    """Whether y_t is h_t for `update` called so: one array, not two of equal numbers."""
     found = []
 
     def look(*given):
