@@ -40,8 +40,7 @@ def _with_choices(app: App, choices: Mapping[str, Sequence[Any]]) -> App:
         known.default(_stand_in(app.default_command, choices))
     for name in app:
         if not name.startswith("-"):
-            command = app[name]
-            known.command(_with_choices(command, choices))
+            known.command(_with_choices(app[name], choices))
     return known
 
 
@@ -51,7 +50,8 @@ def _stand_in(function: Callable[..., Any], choices: Mapping[str, Sequence[Any]]
     signature = inspect.signature(function, eval_str=True)
     parameters = []
     for parameter in signature.parameters.values():
-        of, *notes = typing.get_args(parameter.annotation) if _is_annotated(parameter) else [parameter.annotation]
+        annotation = parameter.annotation
+        of, *notes = typing.get_args(annotation) if typing.get_origin(annotation) is Annotated else [annotation]
         if parameter.name in choices:
             of = Literal[tuple(value for value in choices[parameter.name] if value is not None)]
         elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL) and of is str:
@@ -63,7 +63,3 @@ def _stand_in(function: Callable[..., Any], choices: Mapping[str, Sequence[Any]]
     stands_in.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     stands_in.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return stands_in
-
-
-def _is_annotated(parameter: inspect.Parameter) -> bool:
-    return typing.get_origin(parameter.annotation) is Annotated
