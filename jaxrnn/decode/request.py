@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from jaxrnn.decode.settings import Count, Decoding, Switch
-from jaxrnn.terminal.command import write_output
+from jaxrnn.decode.settings import Decoding
+from jaxrnn.terminal.command import Count, Switch, write_output
 
 
 @dataclass(frozen=True)

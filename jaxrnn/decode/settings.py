@@ -10,15 +10,12 @@ from cyclopts import Parameter
 
 from jaxrnn.checks import LARGEST_COUNT, check_choice, check_count, check_number, flag
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.terminal.command import whole_number
+from jaxrnn.terminal.command import Count, CountIfAny, Switch
 
 FILTERS = ("top_k", "top_p", "min_p", "typical")
 MOST_BEAMS = 1000
 SHARPEST = 1e19  # 1 / temperature, at most: what is greedy then is greedy below it
 STARTS = ("fresh", "cold", "learned")
-Count = Annotated[int, Parameter(converter=whole_number)]
-CountIfAny = Annotated[int | None, Parameter(converter=whole_number)]
-Switch = Annotated[bool, Parameter(negative="")]
 
 
 @dataclass(frozen=True)

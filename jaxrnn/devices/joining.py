@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from jaxrnn.checks import check_count
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.terminal.command import whole_number
+from jaxrnn.terminal.command import CountIfAny
 
 AUTO = "auto"
 SECONDS_UNTIL_LOST = 30  # a process that was killed is missed by the others, who end too
 SECONDS_TO_LEAVE = 60  # one that is done waits so long for the others
-_Count = Annotated[int | None, Parameter(converter=whole_number)]
 
 
 @dataclass(frozen=True)
@@ -29,8 +25,8 @@ class Hosts:
     """
 
     coordinator: str | None = None
-    processes: _Count = None
-    process: _Count = None
+    processes: CountIfAny = None
+    process: CountIfAny = None
 
     def join(self, devices: int | None = None) -> None:
         """Joins the others. Only possible before JAX is used for the first time; waits until all are there.

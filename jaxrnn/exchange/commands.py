@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from jaxrnn.checks import check_choice, check_count
 from jaxrnn.errors import EXIT_DONE, ConfigurationError
-from jaxrnn.terminal.command import whole_number
+from jaxrnn.terminal.command import CountIfAny
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.trained.commands import OwnCell, opened_of
 
@@ -24,7 +21,7 @@ def export(
     *,
     format: str = FORMATS[0],
     checkpoint: str | None = None,
-    batch: Annotated[int | None, Parameter(converter=whole_number)] = None,
+    batch: CountIfAny = None,
     platforms: str = PLATFORMS,
     cell: OwnCell = None,
 ) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jaxrnn.terminal.command import whole_number
+from jaxrnn.terminal.command import CountIfAny
 
 SHOWN_IN_TERMINAL, SHOWN_ON_PAGE = 2000, 20_000
 
@@ -28,10 +28,10 @@ class Look:
     """
 
     text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None  # a lone dash
-    characters: Annotated[int | None, Parameter(converter=whole_number)] = None
+    characters: CountIfAny = None
     start: str = "warm"
     beneath: bool = False
-    orders: Annotated[int | None, Parameter(converter=whole_number)] = None
+    orders: CountIfAny = None
     html: Path | None = None
     checkpoint: str | None = None
 

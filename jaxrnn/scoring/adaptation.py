@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from jaxrnn.checks import check_count, check_number
-from jaxrnn.terminal.command import whole_number
+from jaxrnn.terminal.command import Count
 
 MOST_SYMBOLS = 10_000
 
@@ -58,7 +56,7 @@ class Scoring:
     adapt: bool = False
     adapt_rate: float = Adaptation.rate
     adapt_decay: float = Adaptation.decay
-    adapt_segment: Annotated[int, Parameter(converter=whole_number)] = Adaptation.segment
+    adapt_segment: Count = Adaptation.segment
     adapt_text: str | None = None
 
     def adaptation(self) -> Adaptation | None:

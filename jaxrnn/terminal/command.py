@@ -11,9 +11,9 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn, TextIO
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import (
     CoercionError,
     MissingArgumentError,
@@ -204,3 +204,9 @@ def whole_number(_: type, tokens: Any) -> int:
     if not re.fullmatch(r"[+-]?\d{1,20}", text, re.ASCII):
         raise ValueError(f"expects a whole number; got {printable(text, keep='')[:40]!r}")
     return int(text)
+
+
+# Types of a command's parameters, and of the fields of a dataclass of them.
+Count = Annotated[int, Parameter(converter=whole_number)]
+CountIfAny = Annotated[int | None, Parameter(converter=whole_number)]
+Switch = Annotated[bool, Parameter(negative="")]  # nothing to switch off

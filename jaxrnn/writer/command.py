@@ -7,12 +7,10 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from jaxrnn.errors import EXIT_INTERRUPTED, EXIT_STOPPED, ConfigurationError, DataError, StorageError
-from jaxrnn.terminal.command import EXIT_UNEXPECTED, whole_number
+from jaxrnn.terminal.command import EXIT_UNEXPECTED, Count, Switch
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.trained.commands import Checkpoint, OwnCell, TrainedPath, opened_of
@@ -30,8 +28,8 @@ def write(
     text: Path | None = None,
     output: Path | None = None,
     temperature: float = 1.0,
-    seed: Annotated[int, Parameter(converter=whole_number)] = 0,
-    erase_all: Annotated[bool, Parameter(negative="")] = False,
+    seed: Count = 0,
+    erase_all: Switch = False,
     checkpoint: Checkpoint = None,
     cell: OwnCell = None,
 ) -> int:
