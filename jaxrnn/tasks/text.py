@@ -188,17 +188,16 @@ class Text(Task):
             self.vocabulary = symbols
             self.parts = TextSplit(*map(symbols.encode_part, texts))
         train, whole, T = self.parts.train, sum(map(len, self.parts)), bptt_length
-        self.objective = NextSymbol(len(self.vocabulary), T, corpus.document_end, self._characters_a_symbol(train))
+        characters_a_symbol = self.vocabulary.count_characters(train) / max(len(train), 1) or 1.0
+        self.objective = NextSymbol(len(self.vocabulary), T, corpus.document_end, characters_a_symbol)
         if validation_fraction and not retrain:
             count_windows(len(train), T, batch_size, len(self.parts.valid), self._unit)
             refuse_short_part(whole, len(self.parts.valid), T, batch_size, "validation", self._unit)
         if test_fraction:
             refuse_short_part(whole, len(self.parts.test), T, batch_size, "test", self._unit)
         self.name, self.notes = corpus.name, corpus.notes
-        self.validates, self._counts = (
-            len(self.parts.valid) > 0,
-            count_windows(len(train), T, batch_size, unit=self._unit),
-        )
+        self.validates = len(self.parts.valid) > 0
+        self._counts = count_windows(len(train), T, batch_size, unit=self._unit)
         self.windows_per_epoch = self._counts.windows
         self.stream_from = stream_from
         self._take_blocks(stream_from == "disk" or (stream_from == "auto" and isinstance(corpus.ids, np.memmap)))
@@ -206,9 +205,6 @@ class Text(Task):
     @property
     def _unit(self) -> str:
         return "characters" if self.vocabulary is self.corpus.vocabulary else "symbols"
-
-    def _characters_a_symbol(self, ids: np.ndarray) -> float:
-        return self.vocabulary.count_characters(ids) / max(len(ids), 1) or 1.0
 
     def _take_blocks(self, are_wanted: bool) -> None:
         of_window = self.objective.steps * self.batch_size * self.parts.train.itemsize
