@@ -24,7 +24,8 @@ class SequenceClassifier(nnx.Module):
 
     With K answers the output layer reads h_{T-K+1} .. h_T, one answer each. For a regression the logits are
     the numbers. With lengths T is each sequence's own; in one that is shorter than K the missing answers are read from
-    its first step. Of a `Bidirectional` layer the one answer of "last" reads f_T and b_1, where each has seen all.
+    its first step. As many answers as there are steps are those of the steps in their order, whatever the lengths. Of a
+    `Bidirectional` layer the one answer of "last" reads f_T and b_1, where each has seen all.
 
     Args:
       in_features: F, or the number of symbols when the input is ids.
@@ -94,7 +95,7 @@ class SequenceClassifier(nnx.Module):
             return (
                 h.mean(axis=0, keepdims=True) if ends is None else h.sum(axis=0, keepdims=True) / ends.astype(h.dtype)
             )
-        if ends is None:
+        if ends is None or self.answers == len(h):
             read = h[-self.answers :]
         else:
             back = jnp.arange(self.answers, 0, -1, dtype=jnp.int32)[:, None, None]

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.tasks.protocol import Batch, Objective
 
@@ -145,7 +146,11 @@ class Answering(Objective):
             values = values.astype(dtype)
         scored = jnp.broadcast_to(counts[None, :], values.shape[:2])
         if self.each_step:
-            scored &= jnp.arange(self.steps)[:, None] < lengths[None, :]
+            within = jnp.arange(self.steps)[:, None] < lengths[None, :]
+            scored &= within
+            # Past the end stands what the first step has, for which a loss has a value and a gradient.
+            within = within.reshape(*within.shape, *[1] * (values.ndim - 2))
+            values = jnp.where(within, values, values[:1]) if self.padded else values
         if self.classes:
             scored &= values >= 0
         weights = scored.astype(dtype)
@@ -174,3 +179,22 @@ class Answering(Objective):
     def progress(self, mean_loss: float, recent_accuracy: float) -> str:
         accuracy = f"accuracy {recent_accuracy:.3f}  " if self.classes else ""
         return f"{accuracy}loss {mean_loss:.4g} {self.loss_unit}".rstrip()
+
+
+def refuse_other_answers(objective: Any, name: str, outputs: Any) -> None:
+    """Refuses a model whose answers are not at the steps that have a target.
+
+    Args:
+      objective: of the task.
+      name: of the model.
+      outputs: its outputs for a batch, or their shape.
+
+    Raises:
+      ConfigurationError: if it gives too few of them, or too many.
+    """
+    if not isinstance(objective, Answering):
+        return
+    given, steps = outputs.shape[0] if outputs.ndim == 3 else 1, objective.steps
+    if given != steps and (objective.each_step or given != 1):
+        wanted = f"{steps} answers, one a step" if objective.each_step else f"1 answer, or one at each of {steps} steps"
+        raise ConfigurationError(f"the task asks for {wanted}; {name} gives {given}, see its `answers`")

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxrnn.checks import check_count
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.models.structure import call_takes, model_with
 from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss
+from jaxrnn.tasks.array_checks import as_inputs, as_lengths, as_targets, filled_up, kind_of
 from jaxrnn.tasks.protocol import Score, Task
 
 
@@ -72,34 +74,22 @@ class Arrays(Task):
         loss: Loss | None = None,
         metrics: Mapping[str, Loss] | None = None,
     ):
-        self.inputs, self.targets = as_inputs(inputs), np.asarray(targets)
+        batch_size = int(batch_size) if isinstance(batch_size, np.integer) else batch_size
+        check_count("batch_size", batch_size, 1)
+        self.inputs = as_inputs(inputs)
+        self.targets, self.lengths = as_targets(targets, self.inputs), as_lengths(lengths, self.inputs)
         N, T = self.inputs.shape[:2]
-        if N == 0 or len(self.targets) != N or self.targets.dtype.kind not in "iufb":
-            raise DataError(f"Arrays expects a target for each of {N} sequences; got {kind_of(self.targets)}")
-        is_classes = self.targets.dtype.kind in "iub"
-        if is_classes and self.targets.ndim > 2:
-            raise DataError(f"Arrays expects classes (N,) or (N, T); got {kind_of(self.targets)}")
-        if self.targets.ndim > 1 and self.targets.shape[1] not in (1, T):
-            raise DataError(f"Arrays expects targets (N,) or (N, {T}), a target a step; got {kind_of(self.targets)}")
-        self.targets = self.targets[:, None] if self.targets.ndim == 1 else self.targets
-        self.targets = self.targets.astype(np.int32) if is_classes else self.targets
-        self.lengths = np.full(N, T, np.int32) if lengths is None else np.asarray(lengths)
-        if self.lengths.shape != (N,) or self.lengths.dtype.kind not in "iu":
-            raise DataError(f"Arrays expects a length for each of {N} sequences; got {kind_of(self.lengths)}")
-        if not ((self.lengths >= 1) & (self.lengths <= T)).all():
-            raise DataError(f"Arrays expects lengths from 1 to {T}; got {self.lengths.min()} to {self.lengths.max()}")
-        for name, array in (("inputs", self.inputs), ("targets", self.targets)):
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise DataError(
-                    f"Arrays expects finite {name}; got NaN or infinity at {np.argwhere(~np.isfinite(array))[0]}"
-                )
-        self.classes = int(self.targets.max()) + 1 if is_classes else 0
+        each_step = np.ndim(targets) > 1 and self.targets.shape[1] == T
+        is_classes = self.targets.dtype.kind == "i"
+        scored = self.targets >= 0 if is_classes else np.ones(self.targets.shape, bool)
+        if is_classes and each_step:
+            scored &= np.arange(T)[None, :] < self.lengths[:, None]
+        self.classes = int(self.targets[scored].max(initial=-1)) + 1 if is_classes else 0
         if is_classes and self.classes < 1:
             raise DataError("Arrays expects a class of at least 0 for some target; all are negative")
         self.symbols = symbols or (int(self.inputs.max()) + 1 if self.inputs.ndim == 2 else self.inputs.shape[2])
         self.batch_size, self.metrics, self.loss = batch_size, dict(metrics or {}), loss
-        self.weights = self._class_weights(class_weights)
-        each_step = self.targets.shape[1] == T and np.asarray(targets).ndim > 1
+        self.weights = self._class_weights(class_weights, scored)
         self.objective = Answering(
             steps=T,
             each_step=each_step,
@@ -129,26 +119,34 @@ class Arrays(Task):
           ((2, 4, 3), [2, 4])
         """
         lengths = np.array([len(sequence) for sequence in sequences])
+        if not len(lengths) or len(lengths) != len(targets):
+            raise DataError(
+                f"from_sequences expects a target for each sequence; got {len(targets)} for {len(lengths)} sequences"
+            )
+        if any(np.ndim(target) > 0 and len(target) != 1 for target in targets):
+            for number, (target, length) in enumerate(zip(targets, lengths, strict=True)):
+                if np.shape(target)[:1] != (length,):
+                    raise DataError(
+                        "from_sequences expects one target a sequence, or one for each of its steps; sequence "
+                        f"{number} has {length} steps, its target the shape {list(np.shape(target))}"
+                    )
+            targets = filled_up("targets", targets, lengths.max())
+        return cls(filled_up("sequences", sequences, lengths.max()), targets, lengths=lengths, **options)
 
-        def filled(parts: Sequence[Any]) -> np.ndarray:
-            arrays = [np.asarray(part) for part in parts]
-            whole = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]), np.result_type(*arrays))
-            for row, array in zip(whole, arrays, strict=True):
-                row[: len(array)] = array
-            return whole
-
-        each_step = np.ndim(targets[0]) > 0
-        return cls(filled(sequences), filled(targets) if each_step else targets, lengths=lengths, **options)
-
-    def _class_weights(self, asked: Any) -> np.ndarray:
+    def _class_weights(self, asked: Any, scored: np.ndarray) -> np.ndarray:
         if asked is None:
             return np.zeros(0, np.float32)
+        if not self.classes:
+            raise DataError("class_weights are for classes; the targets are those of a regression")
         if isinstance(asked, str) and asked == "balanced":
-            counts = np.bincount(self.targets[self.targets >= 0], minlength=self.classes)
+            counts = np.bincount(self.targets[scored], minlength=self.classes)
             asked = counts.sum() / (self.classes * np.maximum(counts, 1))
-        weights = np.asarray(asked, np.float32)
-        if weights.shape != (self.classes,) or not np.isfinite(weights).all() or (weights < 0).any():
-            raise DataError(f"class_weights expects {self.classes} numbers of at least 0, or balanced; got {asked!r}")
+        weights = np.asarray(asked)
+        if weights.dtype.kind not in "iuf" or weights.shape != (self.classes,):
+            raise DataError(f"class_weights expects {self.classes} numbers, or balanced; got {asked!r}")
+        weights = weights.astype(np.float32)
+        if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+            raise DataError(f"class_weights expects numbers of at least 0, and one above it; got {asked!r}")
         return weights
 
     def streams(self, update: int = 0, updates: int = 0) -> ArrayStreams:
@@ -186,13 +184,15 @@ class Arrays(Task):
             batch, outputs = _run(graphdef, objective, params, some, counts)
             weights = np.asarray(batch.weights, np.float64)
             weighed, counted = weighed + float(weights.sum()), counted + int((weights > 0).sum())
-            of = {objective.loss_name: objective.losses(outputs, batch.targets) * weights}
+            of = {objective.loss_name: objective.losses(outputs, batch.targets)}
             if self.classes:
                 of["accuracy"] = objective.correct(outputs, batch.targets)
             answers = objective.answers(outputs, batch.targets.last)
             of |= {name: metric(answers, batch.targets.values) for name, metric in self.metrics.items()}
             for name, values in of.items():
-                sums[name] = sums.get(name, 0.0) + float((np.asarray(values, np.float64) * (weights > 0)).sum())
+                each = weights if name == objective.loss_name else np.ones_like(weights)
+                found = np.asarray(values, np.float64)[weights > 0] * each[weights > 0]
+                sums[name] = sums.get(name, 0.0) + float(found.sum())
         told = {name: total / (weighed if name == objective.loss_name else counted) for name, total in sums.items()}
         return told | {"sequences": len(self.inputs)}
 
@@ -212,13 +212,10 @@ def predict(objective: Any, graphdef: nnx.GraphDef, params: Any, inputs: Any, le
     if not isinstance(objective, Answering):
         raise ConfigurationError("predict expects a model of arrays; one of a text writes and is evaluated on texts")
     inputs = as_inputs(inputs)
-    if inputs.shape[2:] != objective.features:
-        kind = f"features (N, T, {objective.features[0]})" if objective.features else "ids (N, T)"
-        raise DataError(f"predict expects {kind}; got {kind_of(inputs)}")
+    _refuse_other_inputs("predict", objective, inputs)
     N, T = inputs.shape[:2]
-    lengths_or_all = np.full(N, T) if lengths is None else np.asarray(lengths)
     targets = np.zeros((N, T if objective.each_step else 1), np.int32 if objective.classes else np.float32)
-    streams = ArrayStreams(None, inputs, targets, lengths_or_all.astype(np.int32), np.zeros(0, np.float32))
+    streams = ArrayStreams(None, inputs, targets, as_lengths(lengths, inputs), np.zeros(0, np.float32))
     objective = dataclasses.replace(objective, steps=T, padded=lengths is not None)
     found = []
     for some, counts in batches(streams, objective.batch_size):
@@ -230,6 +227,45 @@ def predict(objective: Any, graphdef: nnx.GraphDef, params: Any, inputs: Any, le
         return Prediction(answers[..., 0] if answers.shape[-1] == 1 else answers, None)
     odds = np.exp(answers - answers.max(axis=-1, keepdims=True))
     return Prediction(answers.argmax(axis=-1), odds / odds.sum(axis=-1, keepdims=True))
+
+
+def refuse_other_arrays(caller: str, trained: Any, task: Any) -> None:
+    """Refuses what a model of arrays cannot be scored on.
+
+    Args:
+      caller: for the message.
+      trained: the objective that the model was trained on.
+      task: what it is to be scored on.
+
+    Raises:
+      ConfigurationError: if that is something else than `Arrays`.
+      DataError: if the arrays are of another kind.
+    """
+    if not isinstance(task, Arrays):
+        raise ConfigurationError(f"{caller} expects Arrays; got {type(task).__name__}")
+    if not isinstance(trained, Answering):
+        return
+    _refuse_other_inputs(caller, trained, task.inputs)
+    wanted, found = _kind_of_targets(trained), _kind_of_targets(task.objective)
+    if trained.loss is None and (wanted != found or task.classes > trained.classes):
+        wanted, found = (
+            f"{of.classes or ''} {kind}".strip() for of, kind in ((trained, wanted), (task.objective, found))
+        )
+        raise DataError(f"{caller} expects targets like those of training, {wanted}; got {found}")
+
+
+def _kind_of_targets(objective: Answering) -> str:
+    what = "classes" if objective.classes else f"{objective.numbers} numbers"
+    return f"{what}, {'one a step' if objective.each_step else 'one a sequence'}"
+
+
+def _refuse_other_inputs(caller: str, trained: Answering, inputs: np.ndarray) -> None:
+    if inputs.shape[2:] != trained.features:
+        kind = f"features (N, T, {trained.features[0]})" if trained.features else "ids (N, T)"
+        raise DataError(f"{caller} expects {kind}; got {kind_of(inputs)}")
+    known = trained.symbols - trained.classes
+    if not trained.features and inputs.max() >= known:
+        raise DataError(f"{caller} expects ids below {known}, the symbols of training; got {inputs.max()}")
 
 
 def batches(streams: ArrayStreams, batch_size: int) -> Iterator[tuple[ArrayStreams, np.ndarray]]:
@@ -247,24 +283,3 @@ def _run(graphdef, objective, params, streams, counts):
     batch = objective.batch_of(streams, jnp.arange(counts.shape[0]), counts, dtype)
     told = {} if batch.lengths is None or not call_takes(model, "lengths") else {"lengths": batch.lengths}
     return batch, model(batch.inputs, model.initial_carry(counts.shape[0]), **told)[0]
-
-
-def as_inputs(inputs: Any) -> np.ndarray:
-    """Inputs as arrays of a kind that a model can read.
-
-    Raises:
-      DataError: if they are neither features (N, T, F) nor ids (N, T).
-    """
-    array = np.asarray(inputs)
-    if array.ndim == 2 and array.dtype.kind in "iu":
-        if array.size and array.min() < 0:
-            raise DataError(f"ids are expected to be at least 0; got {array.min()}")
-        return array.astype(np.int32)
-    if array.ndim != 3 or array.dtype.kind not in "iufb" or 0 in array.shape[1:]:
-        raise DataError(f"expected features (N, T, F) or whole numbers as ids (N, T); got {kind_of(array)}")
-    return array if array.dtype == np.float64 else array.astype(np.float32)
-
-
-def kind_of(array: np.ndarray) -> str:
-    """The dtype and shape of an array, for messages."""
-    return f"{array.dtype}{list(array.shape)}"

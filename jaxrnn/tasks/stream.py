@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss
-from jaxrnn.tasks.arrays import as_inputs, kind_of
+from jaxrnn.tasks.array_checks import as_inputs, as_lengths, as_targets, kind_of
 from jaxrnn.tasks.protocol import Score, Task
 
 BATCHES_AT_ONCE = 16  # that one call of the compiled program reads
@@ -48,7 +48,7 @@ class Stream(Task):
     ):
         self._batches, self._ahead, self._next = batches, dict[int, tuple[Any, Any]](), 0
         self._shapes: list[Any] = []
-        self.classes = classes or 0
+        self.classes, self._symbols = classes or 0, symbols
         inputs, targets, lengths = self._batch(0)
         if targets.dtype.kind != "f" and not classes:
             raise ConfigurationError("Stream expects `classes`, since the targets are whole numbers")
@@ -119,10 +119,24 @@ class Stream(Task):
         return self._ahead[update][1]
 
     def _checked(self, batch: Any, update: int) -> tuple[Any, Any, Any]:
-        inputs, targets = as_inputs(batch[0]), np.asarray(batch[1])
-        targets = targets.astype(np.int32) if self.classes else targets
-        targets = targets[:, None] if targets.ndim == 1 else targets
-        lengths = np.asarray(batch[2], np.int32) if len(batch) > 2 else None
+        try:
+            inputs, given, *more = batch
+        except (TypeError, ValueError):
+            kind = type(batch).__name__
+            raise DataError(f"a Stream expects batches (inputs, targets) or with lengths; got {kind}") from None
+        try:
+            inputs = as_inputs(inputs)
+            targets = as_targets(given, inputs)
+            lengths = as_lengths(more[0], inputs) if more else None
+        except DataError as error:
+            raise DataError(f"the batch of update {update}: {error}") from None
+        if self.classes and targets.dtype.kind != "i":
+            raise DataError(
+                f"the batch of update {update}: whole numbers were expected as classes; got {kind_of(targets)}"
+            )
+        if inputs.ndim == 2 and self._symbols and inputs.max() >= self._symbols:
+            found = f"ids below {self._symbols} were expected, its `symbols`; got {inputs.max()}"
+            raise DataError(f"the batch of update {update}: {found}")
         shapes = [kind_of(part) for part in (inputs, targets, lengths) if part is not None]
         self._shapes = self._shapes or shapes
         if self.classes and targets.max() >= self.classes:

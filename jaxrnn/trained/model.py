@@ -26,7 +26,7 @@ from jaxrnn.storage.checkpoint import Shapes
 from jaxrnn.storage.checkpoint_leaves import leaf_shapes
 from jaxrnn.storage.model_file import CHECKPOINTS
 from jaxrnn.tasks.answering import Answering
-from jaxrnn.tasks.arrays import Arrays, Prediction, predict
+from jaxrnn.tasks.arrays import Arrays, Prediction, predict, refuse_other_arrays
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.table import html_table
@@ -244,6 +244,7 @@ class TrainedModel:
           ConfigurationError: if another model has other symbols, or the text that it was trained on is another now.
         """
         if isinstance(text, Arrays):
+            refuse_other_arrays("evaluate", self.objective, text)
             params = self.params(checkpoint)
             with numerics(self.config.dtype):
                 return text.evaluate(self._graphdef(), params)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from jaxrnn.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from jaxrnn.training.trainer import Trainer
@@ -11,6 +14,32 @@ if TYPE_CHECKING:
 # When: after every so many updates, or after each of these numbers of updates. What: called with the updates done and
 # the trainer, at which it looks and which it does not change.
 Callback = tuple[int | Collection[int], Callable[[int, "Trainer"], None]]
+
+
+def checked_callbacks(callbacks: Any) -> list[Callback]:
+    """The pairs as a list, with updates as Python's own numbers.
+
+    Raises:
+      ConfigurationError: if they are no pairs of an interval, or updates, and a function.
+    """
+    try:
+        pairs: list[Callback] = [(_points(when), call) for when, call in callbacks]
+        firsts = [when if isinstance(when, int) else min(when, default=1) for when, _ in pairs]
+    except (TypeError, ValueError):
+        pairs, firsts = [], [0]
+    if min(firsts, default=1) < 1 or not all(callable(call) for _, call in pairs):
+        raise ConfigurationError(
+            "callbacks are pairs (when, call), `when` a number of updates from 1 or several such numbers, with a "
+            f"function call(update, trainer); got {callbacks!r:.80}"
+        )
+    return pairs
+
+
+def _points(when: Any) -> int | list[int]:
+    try:
+        return operator.index(when)
+    except TypeError:
+        return [operator.index(update) for update in when]
 
 
 def is_due(when: int | Collection[int], update: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
-from jaxrnn.training.callbacks import Callback
+from jaxrnn.training.callbacks import Callback, checked_callbacks
 from jaxrnn.training.member_runs import opened
 from jaxrnn.training.parts import jobs_of_parts
 from jaxrnn.training.start import FitResult, result_of, train_alone
@@ -75,6 +76,7 @@ def fit(
                           optax.adam(1e-3), epochs=10, run="runs/mine")
       print(result.trainer.predict(others).values)
     """
+    callbacks = checked_callbacks(callbacks)
     length = {"updates": updates, "epochs": epochs}
     jobs = jobs_of_parts(model, task, optimizer, length, seed, members, validation, init_from, settings)
     if run is not None and task.fed and not task.goes_on:
@@ -82,6 +84,8 @@ def fit(
             "a run that can go on expects an iterator with get_state() and set_state(state), or a function of the "
             "update; give one of them, or leave `run` out"
         )
+    if run is not None:
+        _refuse_state_that_cannot_be_saved(task)
     progress = progress or Progress()
     with StopRequest() as stop:
         if members is None:
@@ -98,3 +102,13 @@ def fit(
             loop.begin()
             loop.run()
             return result_of(loop)
+
+
+def _refuse_state_that_cannot_be_saved(task: Task) -> None:
+    position = task.position(0)
+    try:
+        json.dumps(position)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"get_state() has to return what JSON can hold, for the checkpoints; {error}"
+        ) from None

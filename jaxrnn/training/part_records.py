@@ -20,6 +20,7 @@ from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.models.foreign_cells import fresh_carry
 from jaxrnn.models.structure import joined, variables_of
 from jaxrnn.optim.optimizer import NamedOptimizer
+from jaxrnn.tasks.answering import refuse_other_answers
 from jaxrnn.tasks.users_cells import is_own
 from jaxrnn.training.job import TrainJob, start_state
 
@@ -47,7 +48,8 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
                 f"the task asks for {wanted} numbers an answer, its classes or symbols; {type(made).__name__} gives "
                 f"{outputs.shape[-1]}"
             )
-        record = {
+        refuse_other_answers(job.task.objective, type(made).__name__, outputs)
+        record: dict[str, Any] = {
             "model": _named(made if isinstance(model, nnx.Module) else model)
             | {"type": type(made).__qualname__, "parameters": _digest(str(jax.tree.map(_shape, state.params)))}
             | {"computes": _computes(call, state.params, state.variables, batch.inputs)},
@@ -59,9 +61,37 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
                 "computes": _computes(
                     lambda g, s, p: optax.with_extra_args_support(job.optimizer).update(g, s, p, value=jnp.float32(0)),
                     *(state.params, state.optimizer_state, state.params),
-                )
+                ),
+                "hyperparams": _first_hyperparams(job.optimizer, state),
             }
     return record
+
+
+def is_injected(node: Any) -> bool:
+    """Whether a part of an optimizer's state is one of `optax.inject_hyperparams`."""
+    return isinstance(getattr(node, "hyperparams", None), dict)
+
+
+def injected_nodes(optimizer_state: Any) -> list[Any]:
+    """The parts of an optimizer's state that are."""
+    return [node for node in jax.tree.leaves(optimizer_state, is_leaf=is_injected) if is_injected(node)]
+
+
+def own_hyperparams(node: Any) -> dict[str, Any]:
+    """Those of a part that stay as they are given; what a schedule gives is computed anew at each update."""
+    scheduled = getattr(node, "hyperparams_states", {})
+    return {name: value for name, value in node.hyperparams.items() if name not in scheduled}
+
+
+def _first_hyperparams(optimizer: Any, state: Any) -> dict[str, Any]:
+    if not injected_nodes(state.optimizer_state):
+        return {}
+
+    def begun() -> list[dict[str, Any]]:
+        params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state.params)
+        return [own_hyperparams(node) for node in injected_nodes(optimizer.init(params))]
+
+    return {name: np.asarray(value).tolist() for found in jax.jit(begun)() for name, value in found.items()}
 
 
 def record_of_cell(name: str) -> dict[str, Any] | None:
@@ -130,7 +160,8 @@ def refuse_other_parts(then: Any, now: dict[str, Any] | None, same_jax: bool) ->
         differ += [
             f"{part}.{name}: then {str(known.get(name))[:40]}, now {str(value)[:40]}"
             for name, value in of.items()
-            if known.get(name) != value
+            # Runs before 2026-11-27 did not record what is injected.
+            if known.get(name) != value and not (name == "hyperparams" and name not in known)
         ]
     if differ and not same_jax and all(".computes" in line for line in differ):
         return ["another version of JAX writes the model's or the optimizer's steps otherwise: the bits may change"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,17 +12,19 @@ import optax
 from flax import nnx
 
 from jaxrnn.cells import Cell
+from jaxrnn.checks import check_number
 from jaxrnn.config import DROPOUT_SITES, TrainConfig
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import call_takes, params_of
 from jaxrnn.optim.optimizer import NamedOptimizer
+from jaxrnn.tasks.arrays import Arrays, refuse_other_arrays
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.training.init_from import begin_with
 from jaxrnn.training.job import TrainJob, refuse_early_stopping_that_cannot_act, state_template, template_of
-from jaxrnn.training.part_records import record_of_parts
+from jaxrnn.training.part_records import injected_nodes, is_injected, own_hyperparams, record_of_parts
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import CALL_OPTIONS
 from jaxrnn.training.values import TRACED
@@ -89,6 +92,8 @@ def jobs_of_parts(
     _refuse_what_is_no_part(model, task, optimizer, settings)
     named = isinstance(optimizer, NamedOptimizer)
     is_module = isinstance(model, nnx.Module)
+    if members is not None and not (isinstance(members, Sequence) and members and all(map(_is_mapping, members))):
+        raise ConfigurationError(f"members are a list of dicts, one a member; got {members!r:.80}")
     if is_module and members is not None:
         raise ConfigurationError("members expect a function `rngs -> model`, so that each draws its own; got one model")
     given = dict(optimizer.given) if named else {"clip_value": 0.0}
@@ -102,6 +107,8 @@ def jobs_of_parts(
     validates = validation is not None or task.validates
     if validates and not (task.windows_per_epoch or base.validation_every):
         raise ConfigurationError("a validation of a task without epochs expects `validation_every`, in updates")
+    if isinstance(validation, Arrays):
+        refuse_other_arrays("validation", task.objective, validation)
     if base.early_stopping != "none" and not validates:
         raise ConfigurationError("early_stopping expects a `validation` to look at; got none")
     make_model = _factory_of(model)
@@ -128,7 +135,7 @@ def jobs_of_parts(
     job = job._replace(parts=record_of_parts(job, model, made))
     if members is None:
         return [job]
-    injected = _hyperparams(template_of(job))
+    injected = [name for node in injected_nodes(template_of(job).optimizer_state) for name in own_hyperparams(node)]
     return [_member(job, values, named, injected) for values in members]
 
 
@@ -218,6 +225,10 @@ def _refuse_what_the_model_cannot(made: Any, config: TrainConfig, task: Task, op
             raise ConfigurationError(f"{what} expects a model whose call takes `{option}`; that of {name} does not")
 
 
+def _is_mapping(values: Any) -> bool:
+    return isinstance(values, Mapping)
+
+
 def _member(job: TrainJob, values: Mapping[str, Any], named: bool, injected: Sequence[str]) -> TrainJob:
     settings = {name: value for name, value in values.items() if name not in injected}
     allowed = ("seed", *OF_THE_MODEL, *(TRACED if named else ()))
@@ -226,28 +237,28 @@ def _member(job: TrainJob, values: Mapping[str, Any], named: bool, injected: Seq
             f"a member may differ in {', '.join(dict.fromkeys((*allowed, *injected)))}; got {', '.join(wrong)}. Of an "
             "Optax optimizer only what optax.inject_hyperparams names can differ"
         )
-    config = TrainConfig.from_json(job.config.to_json() | settings)
-    return job._replace(config=config, injected={name: float(values[name]) for name in injected if name in values})
-
-
-def _is_injected(node: Any) -> bool:
-    return isinstance(getattr(node, "hyperparams", None), dict)
-
-
-def _hyperparams(state: TrainState) -> list[str]:
-    nodes = jax.tree.leaves(state.optimizer_state, is_leaf=_is_injected)
-    return [name for node in nodes if _is_injected(node) for name in node.hyperparams]
+    for name in set(injected) & set(values):
+        check_number(name, values[name], -math.inf)
+    config, own = (
+        TrainConfig.from_json(job.config.to_json() | settings),
+        {n: values[n] for n in injected if n in values},
+    )
+    parts: Any = job.parts
+    if own:
+        of = parts["optimizer"]
+        parts = parts | {"optimizer": of | {"hyperparams": of["hyperparams"] | own}}
+    return job._replace(config=config, injected={name: float(value) for name, value in own.items()}, parts=parts)
 
 
 def with_injected(state: TrainState, values: Mapping[str, float]) -> TrainState:
     """The state with these values in place of those that `optax.inject_hyperparams` began with."""
 
     def put(node: Any) -> Any:
-        if not _is_injected(node):
+        if not is_injected(node):
             return node
         new = {n: jnp.asarray(values[n], jnp.asarray(v).dtype) for n, v in node.hyperparams.items() if n in values}
         return node._replace(hyperparams=node.hyperparams | new)
 
     if not values:
         return state
-    return state._replace(optimizer_state=jax.tree.map(put, state.optimizer_state, is_leaf=_is_injected))
+    return state._replace(optimizer_state=jax.tree.map(put, state.optimizer_state, is_leaf=is_injected))

@@ -18,7 +18,7 @@ from jaxrnn.devices.mesh import on_first_device
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.models.structure import joined
 from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
-from jaxrnn.tasks.arrays import Arrays, Prediction, predict
+from jaxrnn.tasks.arrays import Arrays, Prediction, predict, refuse_other_arrays
 from jaxrnn.tasks.protocol import FRESH, Score, Task
 from jaxrnn.training.blocks import feed_of, most_updates
 from jaxrnn.training.job import TrainJob, model_structure, settings_of, start_state, template_of
@@ -50,8 +50,7 @@ class Trainer:
       >>> task = Arrays(rng.normal(size=(64, 5, 3)), rng.integers(0, 2, 64), batch_size=8)
       >>> model = SequenceClassifier(3, 2, 4, rngs=nnx.Rngs(0))
       >>> trainer = Trainer(model, task, optax.adam(1e-3), updates=20)
-      >>> metrics = trainer.advance(20)[0]
-      >>> metrics.loss.shape, int(trainer.updates[0])
+      >>> trainer.advance(20)[0].loss.shape, int(trainer.updates[0])
       ((20,), 20)
     """
 
@@ -225,11 +224,12 @@ class Trainer:
           ConfigurationError: if the task has no answers to predict.
         """
         with numerics(*self.numbers):
-            objective = self.jobs[member].task.objective
-            return predict(objective, self.graphdef, self.params(member, checkpoint), inputs, lengths)
+            params = self.params(member, checkpoint)
+            return predict(self.jobs[member].task.objective, self.graphdef, params, inputs, lengths)
 
     def evaluate(self, task: Arrays, *, member: int = 0, checkpoint: str = "best") -> dict[str, float]:
         """Scores a member on other arrays: loss, accuracy, and the task's metrics, by name."""
+        refuse_other_arrays("evaluate", self.jobs[member].task.objective, task)
         with numerics(*self.numbers):
             return task.evaluate(self.graphdef, self.params(member, checkpoint))
 

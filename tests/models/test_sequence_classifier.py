@@ -39,6 +39,17 @@ def test_logits_equal_numpy(pooling, answers, kind, float64, rng):
     np.testing.assert_allclose(last[0].h, hs[-1], rtol=1e-10)
 
 
+def test_as_many_answers_as_steps_are_those_of_the_steps_of_shorter_sequences_too(float64, rng):
+    model = classifier(rng, answers=STEPS)
+    xs, lengths = rng.normal(size=(STEPS, BATCH, FEATURES)), np.array([2, STEPS])
+    logits, _ = model(jnp.asarray(xs), model.initial_carry(BATCH), lengths=jnp.asarray(lengths))
+    weights = to_reference(params_of(model))
+    hs = unroll_vanilla(weights, xs, np.zeros((BATCH, HIDDEN)))
+    for row, length in enumerate(lengths):
+        expected = hs[:length, row] @ weights["W_y"] + weights["b_y"]
+        np.testing.assert_allclose(logits[:length, row], expected, rtol=1e-10, atol=1e-14)
+
+
 @pytest.mark.parametrize("pooling", ["last", "mean"])
 def test_gradients(pooling, float64, rng):
     model = classifier(rng, pooling=pooling, learned_initial_carry=True)

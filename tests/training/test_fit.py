@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -177,7 +178,8 @@ def test_the_loss_is_the_weighted_mean_over_scored_steps(each_step: bool, weight
         targets[2, 1] = -1  # no target
     task = jaxrnn.Arrays(inputs, targets, lengths=lengths, batch_size=5, class_weights=weighted)
     losses, weights = [], []
-    counts = np.bincount(targets[targets >= 0], minlength=3)
+    within = np.arange(4)[None, :] < lengths[:, None] if each_step else np.full(5, True)
+    counts = np.bincount(targets[within & (targets >= 0)], minlength=3)
     of_class = {None: np.ones(3), "balanced": counts.sum() / (3 * counts)}.get(
         weighted if not isinstance(weighted, list) else "given", np.array(weighted if isinstance(weighted, list) else 0)
     )
@@ -233,17 +235,25 @@ BAD_ARRAYS = [
     ({"inputs": np.full((3, 4), -1)}, "at least 0"),
     ({"targets": np.zeros(2, int)}, "a target for each of 3"),
     ({"targets": np.zeros((3, 2), int)}, "a target a step"),
-    ({"targets": np.full(3, np.nan)}, "finite targets"),
-    ({"inputs": np.full((3, 4, 2), np.inf)}, "finite inputs"),
+    ({"targets": np.full(3, np.nan)}, "targets are expected to be finite"),
+    ({"inputs": np.full((3, 4, 2), np.inf)}, "inputs are expected to be finite"),
+    ({"inputs": [np.zeros((4, 2)), np.zeros((3, 2)), np.zeros((4, 2))]}, "parts of different shapes"),
+    ({"targets": np.full(3, 2**32)}, "at most 2147483647"),
+    ({"targets": "abc"}, "expected as numbers"),
+    ({"lengths": [1.0, 2.0, 3.0]}, "whole numbers"),
+    ({"batch_size": 0}, "a whole number from 1"),
     ({"lengths": [1, 2, 5]}, "lengths from 1 to 4"),
     ({"lengths": [1, 2]}, "a length for each of 3"),
     ({"class_weights": [1.0, 2.0, 3.0]}, "class_weights expects 2"),
+    ({"class_weights": [0.0, 0.0]}, "one above it"),
+    ({"class_weights": "balance"}, "or balanced"),
+    ({"class_weights": [1.0], "targets": np.zeros(3)}, "are for classes"),
 ]
 
 
 @pytest.mark.parametrize(("changed", "said"), BAD_ARRAYS)
 def test_arrays_that_do_not_fit_are_refused(changed: dict[str, Any], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+    with pytest.raises((DataError, ConfigurationError), match=said):
         jaxrnn.Arrays(**{"inputs": np.zeros((3, 4, 2)), "targets": np.array([0, 1, 0]), **changed})
 
 
@@ -298,7 +308,39 @@ def test_what_cannot_be_set_back_is_refused_with_files_and_ends_with_a_word(tmp_
         jaxrnn.fit(mean_taking, jaxrnn.Stream(iter(few), classes=2), optax.sgd(0.1), updates=9, run=tmp_path / "run")
     with pytest.raises(DataError, match="ends before update 6"):
         jaxrnn.fit(mean_taking, jaxrnn.Stream(iter(few), classes=2), optax.sgd(0.1), updates=9, **QUIET)
+    numbers: Any = Counting()
+    numbers.get_state = lambda: {"at": np.arange(2)}
+    with pytest.raises(ConfigurationError, match="what JSON can hold"):
+        jaxrnn.fit(mean_taking, jaxrnn.Stream(numbers, classes=2), ADAM, updates=9, run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+BAD_BATCHES = [
+    (lambda: (np.zeros((4, 5, 3)), np.zeros((4, 3), int)), "a target a step"),
+    (lambda: (np.zeros((4, 5, 3)), np.zeros(4, int), [0, 1, 2, 3]), "lengths from 1 to 5"),
+    (lambda: (np.zeros((4, 5, 3)), np.zeros(4)), "whole numbers were expected"),
+    (lambda: (np.full((4, 5, 3), np.nan), np.zeros(4, int)), "finite"),
+    (lambda: (np.full((4, 5), 9), np.zeros(4, int)), "ids below 9"),
+    (lambda: [1], "batches (inputs, targets)"),
+]
+
+
+@pytest.mark.parametrize(("batch", "said"), BAD_BATCHES)
+def test_batches_that_do_not_fit_are_refused(batch: Callable[[], Any], said: str) -> None:
+    with pytest.raises(DataError, match=re.escape(said)):
+        jaxrnn.Stream(lambda update: batch(), classes=2, symbols=9)
+
+
+def test_a_stream_keeps_batches_whose_buffers_are_filled_again() -> None:
+    inputs, targets, lengths = np.zeros((4, 3, 3)), np.zeros(4), np.ones(4, np.int32)
+
+    def refill(update: int) -> tuple[np.ndarray, ...]:
+        inputs[:], targets[:], lengths[:] = update, update, update % 3 + 1
+        return inputs, targets, lengths
+
+    streams = jaxrnn.Stream(refill).streams(0, 3)
+    assert [part[:3, 0].reshape(3, -1)[:, 0].tolist() for part in (streams.inputs, streams.targets)] == [[0, 1, 2]] * 2
+    assert streams.lengths[:3, 0].tolist() == [1, 2, 3]
 
 
 # ---- what is refused ----
@@ -327,6 +369,16 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"dropout_between": 0.5}, "takes `dropout`"),
     ({"early_stopping": "patience"}, "expects a `validation`"),
     ({"members": [{"learning_rate": 0.1}]}, "a member may differ in seed"),
+    ({"members": []}, "a list of dicts"),
+    ({"members": {"seed": 1}}, "a list of dicts"),
+    ({"callbacks": [(0, print)]}, "pairs (when, call)"),
+    ({"callbacks": (5, print)}, "pairs (when, call)"),
+    ({"callbacks": [(2.5, print)]}, "pairs (when, call)"),
+    ({"model": lambda rngs: SequenceClassifier(3, 2, 4, answers=2, rngs=rngs)}, "gives 2, see its `answers`"),
+    (
+        {"validation": jaxrnn.Arrays(np.zeros((2, 4, 3)), np.zeros(2))},
+        "validation expects targets like those of training",
+    ),
     ({"model": MeanTaking(3, 2, rngs=nnx.Rngs(0)), "members": [{"seed": 1}]}, "rngs -> model"),
     ({"init_from": {"W": np.zeros(3)}}, "same names, shapes"),
     ({"dtype": "float64"}, "dtype float64"),
@@ -337,7 +389,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changed", "said"), REFUSED)
 def test_parts_that_do_not_fit_are_refused_with_the_remedy(changed: dict[str, Any], said: str) -> None:
     options = {"model": mean_taking, "task": array_task(), "optimizer": optax.sgd(0.1), "updates": 3, **changed}
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises((ConfigurationError, DataError), match=re.escape(said)):
         jaxrnn.fit(**options, **QUIET)
 
 
@@ -368,6 +420,27 @@ def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path) -> 
     assert fit_of("arrays", run, updates=9).updates == [9]
     with pytest.raises(ConfigurationError, match="run that program again"):
         jaxrnn.resume(run)
+
+
+def test_injected_numbers_are_a_part_that_a_run_goes_on_with(tmp_path: Path) -> None:
+    def fitted(rate: Any, updates: int, **options: Any) -> Any:
+        optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=rate)
+        return jaxrnn.fit(mean_taking, array_task(), optimizer, updates=updates, **options, **QUIET)
+
+    alone, rates = tmp_path / "alone", [{"learning_rate": 0.1}, {"learning_rate": 0.2}]
+    fitted(0.1, 2, run=alone)
+    fitted(0.3, 2, run=tmp_path / "both", members=rates)
+    with pytest.raises(CheckpointError, match="other parts") as refused:
+        fitted(0.5, 4, run=alone)
+    assert "hyperparams" in refused.value.details[0]
+    with pytest.raises(CheckpointError, match="other parts"):
+        fitted(0.3, 4, run=tmp_path / "both", members=[rates[0], {"learning_rate": 0.5}])
+    assert fitted(0.1, 4, run=alone).updates == [4]
+    assert fitted(0.3, 4, run=tmp_path / "both", members=rates).updates == [4, 4]
+    with pytest.raises(ConfigurationError, match="got learning_rate"):  # the schedule would compute it anew
+        fitted(optax.cosine_decay_schedule(1.0, 10), 2, members=rates)
+    with pytest.raises(ConfigurationError, match="finite number"):
+        fitted(0.1, 2, members=[{"learning_rate": None}])
 
 
 def test_a_run_opens_with_its_model_and_without_it_shows_its_numbers(tmp_path: Path) -> None:
