@@ -20,7 +20,7 @@ from jaxrnn.storage.small_files import TEMPORARY, read_json, write_atomically
 from jaxrnn.terminal.printable import printable
 
 FORMAT = 1
-_OWN_FILES = frozenset({"lock", "owner.json", "vocabulary.json"})
+_OWN_FILES = frozenset({"lock", "owner.json", "vocabulary.json", "checkpoints"})
 
 
 class RunDirectory:
@@ -39,6 +39,11 @@ class RunDirectory:
     def exists(self) -> bool:
         """Whether a run was begun here."""
         return os.path.lexists(self.config_path)
+
+    def has_lost_checkpoints(self) -> bool:
+        """Whether rows were logged and the directory of checkpoints, which is there before them, is not."""
+        logged = self.metrics_path.is_file() and self.metrics_path.stat().st_size > 0
+        return logged and not os.path.lexists(self.checkpoints)
 
     def prepare(self) -> None:
         """Makes the directory, or refuses one that holds something else.
@@ -63,6 +68,17 @@ class RunDirectory:
             probe = self.path / f".write-test-{os.getpid()}"
             os.close(open_new(probe))
             probe.unlink()
+
+    def make_checkpoints(self) -> None:
+        """Makes the directory of checkpoints, empty.
+
+        Raises:
+          CheckpointError: if it is a link.
+          StorageError: if it cannot be made.
+        """
+        refuse_linked_directory(self.checkpoints)
+        with writing(self.checkpoints, "choose another --run", "made"):
+            self.checkpoints.mkdir(exist_ok=True)
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """The right to write here, for one process at a time."""

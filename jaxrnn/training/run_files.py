@@ -63,8 +63,10 @@ class RunFiles:
         if self.begun_before:
             with reading_alone():
                 record, saved, warnings = restore(self.directory, self.job, record, template, newest)
-        elif self.job.task.vocabulary is not None:
-            save_vocabulary(self.job.task.vocabulary, self.directory.vocabulary_path)
+        else:
+            self.directory.make_checkpoints()
+            if self.job.task.vocabulary is not None:
+                save_vocabulary(self.job.task.vocabulary, self.directory.vocabulary_path)
         self.directory.write_config(record)
         paths = [self.directory.metrics_path, *([self.directory.samples_path] if self.job.task.writes else [])]
         positions = saved.metadata["files"] if saved else {}

@@ -494,7 +494,11 @@ def test_rows_after_the_last_checkpoint_and_torn_ones_are_cut(
 
 
 def test_without_a_checkpoint_the_log_is_begun_anew(half: Path, capsys: Any, finished_run: Path) -> None:
+    """The directory of checkpoints is there from the first row on: as a kill leaves it, and as no kill does."""
     shutil.rmtree(half / "checkpoints")
+    assert_refused(command(capsys, "resume", half), 4, f"{half / 'checkpoints'} is missing", "from a copy")
+    assert rows_of(half)
+    (half / "checkpoints").mkdir()
     assert command(capsys, "resume", half).code == 0
     assert_same_run(half, finished_run)
 
@@ -768,7 +772,7 @@ def test_a_second_process_is_refused_and_names_the_first(half: Path, text: Path,
 def test_the_lock_of_a_dead_process_is_no_hindrance(half: Path, capsys: Any, finished_run: Path) -> None:
     code = (
         "import os, sys; from jaxrnn.storage.run_directory import RunDirectory\n"
-        "RunDirectory(sys.argv[1]).lock().__enter__(); os._exit(9)"
+        "with RunDirectory(sys.argv[1]).lock(): os._exit(9)"
     )
     assert call(half, code=code).code == 9
     assert (half / "owner.json").exists()
