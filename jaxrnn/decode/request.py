@@ -36,6 +36,12 @@ class Request:
     seed: Count = 0
     output: Path | None = None
 
+    def output_of(self, number: int) -> Path | None:
+        """The file of text `number`, counted from 1; None where it is printed."""
+        if self.output is None or self.samples == 1:
+            return self.output
+        return self.output.parent / f"{self.output.stem}-{number}{self.output.suffix}"
+
     def answer(self, opened: Any, how: Decoding, checkpoint: str | None, save: Callable[[Path, Any], None]) -> None:
         """Prints the texts or saves them, one as it is written.
 
@@ -50,8 +56,8 @@ class Request:
         if self.samples != 1:
             texts = opened.samples(self.samples, **options)
             for number, text in enumerate(texts, 1):
-                if self.output is not None:
-                    save(self.output.with_name(f"{self.output.stem}-{number}{self.output.suffix}"), str(text))
+                if (path := self.output_of(number)) is not None:
+                    save(path, str(text))
                     continue
                 told = f"seed {self.seed + number - 1}" if text.log_p is None else f"log p {text.log_p:.3f}"
                 write_output(f"--- {number} of {len(texts)}, {told} ---\n")

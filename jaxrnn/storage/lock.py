@@ -37,6 +37,9 @@ def run_lock(directory: Path) -> Iterator[None]:
                 ) from None
         owner = {"pid": os.getpid(), "host": platform.node(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
         remove_temporary_files(directory)
+        if not path.is_file():  # a pipe of that name is not waited for
+            with contextlib.suppress(OSError):
+                path.unlink()
         write_atomically(path, json.dumps(owner) + "\n")
         try:
             yield

@@ -7,13 +7,14 @@ import glob
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from jaxrnn.errors import CheckpointError
+from jaxrnn.errors import CheckpointError, StorageError
 from jaxrnn.storage.files_inside import open_new, read_inside, writing
 from jaxrnn.terminal.printable import printable
 
@@ -30,8 +31,9 @@ def write_atomically(path: Path, content: str | bytes | Iterable[Any]) -> None:
     A link of that name is replaced by the file, never followed. What a killed process left of the same file goes.
 
     Raises:
-      StorageError: if it cannot be written.
+      StorageError: if it cannot be written, or something else than a file has that name.
     """
+    refuse_what_is_no_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(path, "free some space or give another path"):
         try:
@@ -50,6 +52,21 @@ def write_atomically(path: Path, content: str | bytes | Iterable[Any]) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
+
+
+def refuse_what_is_no_file(path: Path) -> None:
+    """Refuses a path at which a file would replace something else: a directory, a device, a pipe; or a link to one.
+
+    Raises:
+      StorageError: with what is there.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # nothing, or a link that leads nowhere
+        return
+    if not stat.S_ISREG(mode):
+        what = "a directory" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+        raise StorageError(f"{printable(str(path), keep='')} is {what}, not a file; give the path of a file")
 
 
 def remove_temporary_files(directory: Path) -> None:

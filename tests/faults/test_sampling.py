@@ -160,11 +160,18 @@ def test_texts_are_printed_one_below_the_other_or_saved_side_by_side(
     assert re.fullmatch(r"--- 1 of 2, log p -\d+\.\d{3} ---\n.{9}\n?--- 2 of 2, log p -.*", best, re.S)
 
 
-def test_a_file_is_whole_or_not_there(capsys: Any, finished_run: Path, tmp_path: Path) -> None:
+def test_a_file_is_whole_or_not_there(
+    capsys: Any, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refused = ["--prime", "é", "--output", tmp_path / "a.txt"]
     assert_refused(command(capsys, "sample", finished_run, *refused), 3, "U+00E9")
     assert_refused(command(capsys, "sample", finished_run, "--output", tmp_path / "no" / "a.txt"), 6, "a.txt")
     assert not os.listdir(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxrnn.trained.commands.opened_of", None)  # refused before the model is made
+        assert_refused(command(capsys, "sample", finished_run, "--output", tmp_path / "pipe"), 6, "not a file")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_file_is_read_before_writing_as_a_prime_is(

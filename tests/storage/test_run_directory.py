@@ -111,6 +111,21 @@ def test_a_small_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
     assert path.read_text() == "new"
 
 
+@pytest.mark.parametrize("behind_a_link", [False, True])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, behind_a_link: bool) -> None:
+    path, pipe, link = tmp_path / "pipe", tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    if behind_a_link:
+        link.symlink_to(pipe)
+        path = link
+    with pytest.raises(StorageError, match=r"is a device, a pipe or a socket, not a file; give the path of a file"):
+        write_atomically(path, "new")
+    with pytest.raises(StorageError, match="is a directory"):
+        write_atomically(tmp_path, "new")
+    assert pipe.is_fifo() and link.is_symlink() == behind_a_link
+    write_atomically(tmp_path / "new", "new")
+
+
 def test_what_a_killed_process_left_of_a_small_file_goes(tmp_path: Path) -> None:
     """A kill in a folder that has no lock of its own: pictures, rounds of a sweep."""
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
