@@ -16,6 +16,7 @@ from jaxrnn.engines.reference import unroll_reference
 from jaxrnn.engines.resident import resident_pays, unroll_resident, why_not_resident
 from jaxrnn.engines.scan import unroll_scan
 from jaxrnn.engines.window import Window, make_window
+from jaxrnn.errors import ConfigurationError
 
 Engine = Callable[..., tuple[Carry, jax.Array]]
 ENGINES: dict[str, Engine] = {
@@ -141,7 +142,8 @@ def unroll(
       The carry after the last step and the outputs, (T, B, H).
 
     Raises:
-      ValueError: if the engine is unknown, cannot run the cell, or shapes do not fit.
+      ValueError: if the engine is unknown, or shapes do not fit.
+      ConfigurationError: if the engine cannot run the cell. It is a ValueError too.
     """
     if not callable(engine) and engine not in ("auto", *ENGINES):
         raise ValueError(f"unroll expects an engine out of auto, {', '.join(ENGINES)}; got {engine!r}")
@@ -151,7 +153,7 @@ def unroll(
     if engine == "auto":
         engine = choose_engine(cell, jax.tree.leaves(carry)[0].shape[0], window, clip_backward).engine
     elif why := unable(cell, window, clip_backward).get(engine):
-        raise ValueError(f"unroll cannot use the engine {engine!r}: {why}")
+        raise ConfigurationError(f"unroll cannot use the engine {engine!r}: {why}; leave the engine out")
     if not isinstance(cell, Cell) and (recurrent_mask is not None or clip_backward is not None):
         raise ValueError(f"unroll cannot mask or clip inside {type(cell).__name__}: it is not a jaxrnn Cell")
     return ENGINES[engine](cell, window, carry, fresh, clip_backward)

@@ -21,6 +21,7 @@ from jaxrnn.training.loop import Loop
 from jaxrnn.training.memory_files import MemoryFiles
 from jaxrnn.training.report import Report
 from jaxrnn.training.rounds import Rounds
+from jaxrnn.training.run_devices import refuse_engine_that_cannot_run
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import recent_accuracy
@@ -118,6 +119,8 @@ def opened(
 
     Options are those of `Loop`. The others are those of `train_members`; a run alone has no rounds.
     """
+    if "engine" in jobs[0].options:
+        refuse_engine_that_cannot_run(jobs[0].config, jobs[0].make_model, len(jobs))
     trainer = Trainer.of(jobs, devices)
     with contextlib.ExitStack() as stack:
         files: list[RunFiles | MemoryFiles] = [MemoryFiles(job) for job in jobs]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
+from flax import nnx
 
+from jaxrnn.cells.base import Cell
 from jaxrnn.checks import parse_devices
 from jaxrnn.config import TrainConfig
 from jaxrnn.devices.environment import refuse_unset_determinism, use_deterministic_ops
 from jaxrnn.devices.joining import ALONE, Hosts
 from jaxrnn.devices.mesh import Layout, automatic_devices, cores, layout_for
-from jaxrnn.engines.platforms import platform
+from jaxrnn.devices.numerics import numerics
+from jaxrnn.engines.choose import unable
+from jaxrnn.engines.platforms import platform, tracing_members
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.terminal.printable import printable
 
 
 def prepare_devices(
@@ -72,3 +79,30 @@ def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Lay
             f"--devices {asked} cannot share --batch-size {config.batch_size} evenly; give a divisor of it"
         )
     return Layout(1, asked)
+
+
+def refuse_engine_that_cannot_run(config: TrainConfig, make_model: Callable[[nnx.Rngs], Any], members: int = 1) -> None:
+    """Refuses an engine that cannot run the model's cells here, before anything is written or compiled.
+
+    Args:
+      config: the settings.
+      make_model: makes the model.
+      members: how many are trained as one program.
+
+    Raises:
+      ConfigurationError: with the reason.
+    """
+    if config.engine in ("auto", "scan", "reference"):  # which run everything
+        return
+
+    def reasons() -> None:
+        cells = {id(node): node for _, node in nnx.iter_graph(make_model(nnx.Rngs(0))) if isinstance(node, Cell)}
+        for cell in cells.values():
+            if why := unable(cell).get(config.engine):
+                raise ConfigurationError(
+                    f"--engine {config.engine} cannot run here: {printable(why, keep='')}; leave --engine out"
+                )
+
+    at_once = members > 1 and platform().batches_members
+    with numerics(config.dtype, config.precision), tracing_members() if at_once else contextlib.nullcontext():
+        jax.eval_shape(reasons)
