@@ -16,11 +16,13 @@ from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.files_inside import open_new, refuse_linked_directory, writing
 from jaxrnn.storage.lock import run_lock
 from jaxrnn.storage.record_checks import fault_in_record
-from jaxrnn.storage.small_files import TEMPORARY, read_json, write_atomically
+from jaxrnn.storage.small_files import TEMPORARY, read_json, refuse_what_is_no_file, write_atomically
 from jaxrnn.terminal.printable import printable
 
 FORMAT = 1
 _OWN_FILES = frozenset({"lock", "owner.json", "vocabulary.json", "checkpoints"})
+_FILES = _OWN_FILES | {"config.json", "metrics.jsonl", "norms.jsonl", "samples.txt", "test.json"}
+_FOLDERS = frozenset({"checkpoints", "members"})
 
 
 class RunDirectory:
@@ -158,6 +160,25 @@ def check_path(path: Path) -> None:
             )
     if not path.name:
         raise ConfigurationError(f"--run expects a directory name; got {printable(str(path))!r}")
+
+
+def check_output(path: Path) -> None:
+    """Refuses a file to write that would take the place of one that a run needs, or of something else than a file.
+
+    Raises:
+      ConfigurationError: if it belongs to a run.
+      StorageError: if it is no file, see `refuse_what_is_no_file`.
+    """
+    refuse_what_is_no_file(path)
+    folder = path.parent.resolve()  # a link is replaced, not followed
+    inside = [above.parent for above in (folder, *folder.parents) if above.name in _FOLDERS]
+    if path.name in _FILES:
+        inside.append(folder)
+    if any(RunDirectory(run).exists() for run in inside):
+        raise ConfigurationError(
+            f"{printable(str(path), keep='')} belongs to the run in that directory, which would be lost; give another "
+            "path"
+        )
 
 
 def default_run_path(config: TrainConfig, source: Path | None = None) -> Path:

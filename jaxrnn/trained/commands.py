@@ -58,10 +58,11 @@ def sample(
     """Let a trained model write."""
     if request.output is None:
         write_output("")  # a closed stdout is refused before the model is made
-    from jaxrnn.storage.small_files import refuse_what_is_no_file, write_atomically
+    from jaxrnn.storage.run_directory import check_output
+    from jaxrnn.storage.small_files import write_atomically
 
     if (first := request.output_of(1)) is not None:
-        refuse_what_is_no_file(first)  # before the model is made, too
+        check_output(first)  # before the model is made, too
     if request.samples > 1:
         from jaxrnn.devices.mesh import cores, use_cpu_devices
 
@@ -104,10 +105,11 @@ def inspect(
     from jaxrnn.devices.numerics import numerics
     from jaxrnn.inspect.report_of_run import look_inside_run, show
     from jaxrnn.inspect.report_page import page
-    from jaxrnn.storage.small_files import refuse_what_is_no_file, write_atomically
+    from jaxrnn.storage.run_directory import check_output
+    from jaxrnn.storage.small_files import write_atomically
 
     if look.html is not None:
-        refuse_what_is_no_file(look.html)
+        check_output(look.html)
     with numerics(opened.config.dtype):
         inside = look_inside_run(opened, look, for_page=look.html is not None)
     if look.html is None:

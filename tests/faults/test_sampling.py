@@ -174,6 +174,13 @@ def test_a_file_is_whole_or_not_there(
     assert (tmp_path / "pipe").is_fifo()
 
 
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "lock", "checkpoints/a/b.txt"])
+def test_a_file_of_a_run_is_not_written_over(capsys: Any, finished_run: Path, name: str) -> None:
+    answer = command(capsys, "sample", finished_run, "--output", finished_run / name)
+    assert_refused(answer, 2, name, "belongs to the run", "give another path")
+    assert_refused(command(capsys, "inspect", finished_run, "--html", finished_run / name), 2, "belongs to the run")
+
+
 def test_a_file_is_read_before_writing_as_a_prime_is(
     capsys: Any, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
