@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from jaxrnn.checks import check_count, check_number
+from jaxrnn.checks import check_count, check_number, flag
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.command import Count
 
 MOST_SYMBOLS = 10_000
@@ -60,7 +61,14 @@ class Scoring:
     adapt_text: str | None = None
 
     def adaptation(self) -> Adaptation | None:
-        """How the parameters follow the text, if they do."""
+        """How the parameters follow the text, if they do.
+
+        Raises:
+          ConfigurationError: if they do not, and something is said of how; or if a value is out of range.
+        """
+        alone = [f.name for f in fields(self) if f.name.startswith("adapt_") and getattr(self, f.name) != f.default]
+        if alone and not self.adapt:
+            raise ConfigurationError(f"{flag(alone[0])} belongs to --adapt; give that too")
         return Adaptation(self.adapt_rate, self.adapt_decay, self.adapt_segment) if self.adapt else None
 
 

@@ -54,3 +54,11 @@ def test_parameters_follow_a_text_that_is_no_other(text: Path, capsys: Any) -> N
     assert told(capsys, text, "--adapt", "--adapt-text", text)["loss_nats"] < still["loss_nats"]
     assert_refused(command(capsys, "evaluate", MODEL, text, "--adapt"), 3, "--adapt-text")
     assert_refused(command(capsys, "evaluate", MODEL, text, "--adapt", "--adapt-rate", -1), 2, "--adapt-rate")
+
+
+@pytest.mark.parametrize(
+    "option", [("--adapt-rate", 1), ("--adapt-decay", 0), ("--adapt-segment", 3), ("--adapt-text", "a")]
+)
+def test_how_to_follow_is_refused_where_nothing_follows(text: Path, capsys: Any, option: tuple[str, object]) -> None:
+    answer = command(capsys, "evaluate", MODEL, text, *option)
+    assert_refused(answer, 2, f"{option[0]} belongs to --adapt; give that too")
