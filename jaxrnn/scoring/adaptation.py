@@ -11,6 +11,7 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.command import Count
 
 MOST_SYMBOLS = 10_000
+LARGEST_RATE = 3.4e38  # of a float32
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Adaptation:
     segment: int = 20
 
     def __post_init__(self) -> None:
-        check_number("adapt_rate", self.rate, 0)
+        check_number("adapt_rate", self.rate, 0, LARGEST_RATE)
         check_number("adapt_decay", self.decay, 0, 1)
         check_count("adapt_segment", self.segment, 1, MOST_SYMBOLS)
 

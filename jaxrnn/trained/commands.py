@@ -91,7 +91,10 @@ def evaluate(
     beside = [opened_of(other, cell) for other in scoring.ensemble]
     options = {"unknown": scoring.unknown, "adaptation": adaptation, "trained_on": scoring.adapt_text}
     numbers = opened_of(directory, cell).evaluate(text, checkpoint, beside=beside, **options)
-    write_output(json.dumps(numbers) + "\n")
+    from jaxrnn.storage.logs import json_number
+
+    as_json = {name: json_number(value) if isinstance(value, float) else value for name, value in numbers.items()}
+    write_output(json.dumps(as_json, allow_nan=False) + "\n")
     return EXIT_DONE
 
 

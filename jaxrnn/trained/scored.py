@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxrnn.checks import check_choice
 from jaxrnn.data.corpus import load_corpus
 from jaxrnn.data.splits import split_text
 from jaxrnn.devices.numerics import numerics
-from jaxrnn.errors import ConfigurationError, DataError, UnknownSymbolError
+from jaxrnn.errors import ConfigurationError, DataError, NumericError, UnknownSymbolError
 from jaxrnn.models.ensemble import Ensemble
 from jaxrnn.scoring.adaptation import Adaptation
 from jaxrnn.scoring.dynamic import evaluate_adapting, mean_squared_gradients
@@ -44,6 +45,9 @@ def score_text(
             end, segment = trained.document_end, adaptation.segment
             squares = mean_squared_gradients(graphdef, params, learned, segment=segment, document_end=end)
             score = evaluate_adapting(graphdef, params, ids, squares, adaptation, **options)
+    if not math.isfinite(score.loss_nats):
+        remedy = "use an older checkpoint, or train anew" if adaptation is None else "lower --adapt-rate"
+        raise NumericError(f"the loss on the text is not finite; {remedy}")
     return Shown(score.numbers() | ({"skipped": skipped} if unknown == "skip" else {}))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jaxrnn.scoring.evaluation import Evaluation
 from jaxrnn.trained.run import open_run
 from tests.faults.support import assert_refused, command
 
@@ -62,3 +64,11 @@ def test_parameters_follow_a_text_that_is_no_other(text: Path, capsys: Any) -> N
 def test_how_to_follow_is_refused_where_nothing_follows(text: Path, capsys: Any, option: tuple[str, object]) -> None:
     answer = command(capsys, "evaluate", MODEL, text, *option)
     assert_refused(answer, 2, f"{option[0]} belongs to --adapt; give that too")
+
+
+def test_a_loss_that_is_not_finite_is_an_error_and_no_json(text: Path, capsys: Any, monkeypatch: Any) -> None:
+    adapting = ("evaluate", MODEL, text, "--adapt", "--adapt-text", text, "--adapt-rate")
+    assert_refused(command(capsys, *adapting, 1e37), 5, "not finite; lower --adapt-rate")
+    assert_refused(command(capsys, *adapting, 1e39), 2, "--adapt-rate expects a number below 3.4e+38")
+    monkeypatch.setattr(Evaluation, "perplexity", math.inf)  # overflows where the loss does not
+    assert told(capsys, text)["perplexity"] == "inf"
