@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from jaxrnn.checks import check_count
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.command import CountIfAny
+from jaxrnn.terminal.printable import printable
 
 AUTO = "auto"
+LARGEST_PORT = 65_535
 SECONDS_UNTIL_LOST = 30  # a process that was killed is missed by the others, who end too
 SECONDS_TO_LEAVE = 60  # one that is done waits so long for the others
 
@@ -40,12 +43,14 @@ class Hosts:
         """
         count, process = 1 if self.processes is None else self.processes, self.process
         check_count("processes", count, 1)
-        if self.coordinator is None and (count > 1 or process):
+        if self.coordinator is None and (count > 1 or process is not None):
             raise ConfigurationError("--processes and --process need a --coordinator, HOST:PORT of process 0")
         if self.coordinator not in (None, AUTO):
-            if ":" not in self.coordinator:
+            host, _, port = self.coordinator.rpartition(":")
+            if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= LARGEST_PORT:
                 raise ConfigurationError(
-                    f"--coordinator expects HOST:PORT of process 0, or auto; got {self.coordinator!r}"
+                    "--coordinator expects HOST:PORT of process 0, or auto; got "
+                    f"{printable(repr(self.coordinator), keep='')}; a PORT is from 1 to {LARGEST_PORT}"
                 )
             if process is None or not 0 <= process < count:
                 raise ConfigurationError(f"--process expects a number from 0 to {count - 1}; got {process}")

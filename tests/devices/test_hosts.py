@@ -185,6 +185,9 @@ def test_where_there_is_no_cluster_that_is_said(monkeypatch):
     ("wrong", "said"),
     [
         (["--processes", "2"], "need a --coordinator"),
+        (["--process", "0"], "need a --coordinator"),
+        (["--coordinator", "h:0", "--process", "0"], "--coordinator expects HOST:PORT"),
+        (["--coordinator", "h:65536", "--process", "0"], "--coordinator expects HOST:PORT"),
         (["--coordinator", "h:1", "--processes", "2"], "--process expects a number from 0 to 1; got None"),
         (["--coordinator", "h:1", "--processes", "3", "--process", "0", "--devices", "4"], "over --processes 3 evenly"),
     ],
