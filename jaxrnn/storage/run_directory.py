@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from jaxrnn.storage.files_inside import open_new, refuse_linked_directory, writi
 from jaxrnn.storage.lock import run_lock
 from jaxrnn.storage.record_checks import fault_in_record
 from jaxrnn.storage.small_files import TEMPORARY, read_json, refuse_what_is_no_file, write_atomically
+from jaxrnn.tasks.users_cells import is_known_own
 from jaxrnn.terminal.printable import printable
 
 FORMAT = 1
@@ -132,7 +134,7 @@ class RunDirectory:
         Raises:
           ConfigurationError: if a setting differs that may not change, with a table of all that do.
         """
-        stored = TrainConfig.from_json(self.read_config()["config"])
+        stored = stored_config(self.read_config()["config"], self.config_path)
         different = stored.differences(config, ignore=CHANGEABLE)
         if different:
             rows = [
@@ -144,6 +146,28 @@ class RunDirectory:
                 f"--run, or these settings. May change: {', '.join(sorted(flag(n) for n in CHANGEABLE))}",
                 rows,
             )
+
+
+def stored_config(values: dict[str, Any], path: Path) -> TrainConfig:
+    """The settings that a file holds.
+
+    Args:
+      values: as `TrainConfig.to_json` gave them.
+      path: the file, to name it.
+
+    Raises:
+      CheckpointError: if a value cannot be.
+      ConfigurationError: if this version lacks a setting, or the cell is a program's own that is not known.
+    """
+    is_known_own(values.get("cell"))
+    try:
+        return TrainConfig.from_json(values)
+    except ConfigurationError as error:
+        if set(values) - {field.name for field in dataclasses.fields(TrainConfig)}:  # another version wrote it
+            raise
+        raise CheckpointError(
+            f"{printable(str(path), keep='')}: {error}; restore it from a copy", error.details
+        ) from error
 
 
 def check_path(path: Path) -> None:

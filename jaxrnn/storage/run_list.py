@@ -16,7 +16,7 @@ import psutil
 from jaxrnn.config import DEFAULT_UPDATES, TrainConfig
 from jaxrnn.errors import CheckpointError, ConfigurationError, JaxrnnError
 from jaxrnn.storage.logs import json_number, read_metrics
-from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.run_directory import RunDirectory, stored_config
 from jaxrnn.storage.small_files import read_json
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.users_cells import is_own
@@ -158,7 +158,7 @@ def read_run(path: Path) -> StoredRun:
     values = record["config"]
     # A cell of the user's own, MODULE:CLASS, is named and never imported: the settings are checked as with an LSTM.
     own = values["cell"] if is_own(values.get("cell")) else None
-    config = TrainConfig.from_json(values | {"cell": "lstm"} if own else values)
+    config = stored_config(values | {"cell": "lstm"} if own else values, directory.config_path)
     model = f"{own or config.cell} {config.hidden}" + (f"x{config.layers}" if config.layers > 1 else "")
     if "parts" in record:
         try:

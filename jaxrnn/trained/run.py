@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.config import TrainConfig
 from jaxrnn.decode.sampling import require_finite
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
@@ -21,7 +20,7 @@ from jaxrnn.storage.checkpoint_leaves import to_leaves
 from jaxrnn.storage.logs import read_metrics
 from jaxrnn.storage.model_file import DATA_OF_SEQUENCES, DATA_OF_TEXT, ENDING, ENVIRONMENT, write_model
 from jaxrnn.storage.run_comparison import columns_of
-from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.run_directory import RunDirectory, stored_config
 from jaxrnn.storage.vocabulary_file import as_json, load_vocabulary
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.tasks.settings import is_reports_recipe
@@ -71,7 +70,9 @@ class Run(TrainedModel):
     def __init__(self, path: str | Path, model: Any = None):
         self.directory, self._own = RunDirectory(path), model
         record = self.directory.read_config()
-        is_text = TrainConfig.from_json(record["config"]).task == "text" or "reading" in record["data"]
+        is_text = (
+            stored_config(record["config"], self.directory.config_path).task == "text" or "reading" in record["data"]
+        )
         super().__init__(path, record, load_vocabulary(self.directory.vocabulary_path) if is_text else None)
         self._state: TrainState | None = None
         self._state_update = -1

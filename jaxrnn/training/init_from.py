@@ -20,7 +20,7 @@ from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.structure import model_with, params_of
 from jaxrnn.storage.checkpoint_leaves import leaf_digest, to_leaves
 from jaxrnn.storage.model_file import ENDING, read_model
-from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.run_directory import RunDirectory, stored_config
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.terminal.printable import printable
 
@@ -57,9 +57,9 @@ def structure_in(path: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
       ConfigurationError: if there is neither, or no settings name its model.
     """
     is_file = path.suffix == ENDING and not path.is_dir()
-    config = TrainConfig.from_json(
-        (read_model(path, None)[0] if is_file else RunDirectory(path).read_config())["config"]
-    )
+    directory = RunDirectory(path)
+    record = read_model(path, None)[0] if is_file else directory.read_config()
+    config = stored_config(record["config"], path if is_file else directory.config_path)
     if config.task == OWN_TASK:
         shown = printable(str(path), keep="")
         raise ConfigurationError(f"--init-from {shown} was made by jaxrnn.fit; give it to fit(init_from=...)")

@@ -20,7 +20,7 @@ from jaxrnn.devices.numerics import numerics
 from jaxrnn.engines.choose import unable
 from jaxrnn.engines.platforms import platform, tracing_members
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.run_directory import RunDirectory, stored_config
 from jaxrnn.terminal.printable import printable
 
 
@@ -42,9 +42,10 @@ def prepare_devices(
       ConfigurationError: if the devices or processes do not fit.
     """
     if run is not None and RunDirectory(run).exists():
-        record = RunDirectory(run).read_config()
+        directory = RunDirectory(run)
+        record = directory.read_config()
         devices = devices or record.get("devices")
-        config = config or TrainConfig.from_json(record["config"])
+        config = config or stored_config(record["config"], directory.config_path)
     if config is not None and config.deterministic:
         use_deterministic_ops()
     if devices is None and config is not None:

@@ -11,7 +11,7 @@ from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.devices.hosts import is_writer, of_writer, progress_here
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.storage.run_directory import RunDirectory, default_run_path
+from jaxrnn.storage.run_directory import RunDirectory, default_run_path, stored_config
 from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
@@ -151,6 +151,7 @@ def resume(
             f"{printable(str(directory.path))} was made by jaxrnn.fit of a program's own parts; run that program again"
         )
     values = record["config"] | {"profile": 0}
+    stored_config(values, directory.config_path)
     changed = {name: value for name, value in (changed or {}).items() if value is not None}
     wrong = sorted(set(changed) - CHANGEABLE)
     if wrong:

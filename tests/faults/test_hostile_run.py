@@ -293,6 +293,6 @@ def test_nothing_that_a_terminal_obeys_is_printed(run: Path, text: Path, capsys:
     outputs += [command(capsys, *arguments) for arguments in (["resume", run], ["sample", run])]
     change(run, lambda record: record["config"].update(task=EVIL))
     outputs += [command(capsys, *arguments) for arguments in (["resume", run], ["plot", run])]
-    assert [answer.code for answer in outputs] == [0, 0, 4, 4, 2, 2]
+    assert [answer.code for answer in outputs] == [0, 0, 4, 4, 4, 4]
     for answer in outputs:
         assert all(c.isprintable() or c == "\n" for c in answer.out + answer.err), answer

@@ -556,6 +556,16 @@ def test_a_damaged_record_is_refused(half: Path, capsys: Any, content: str) -> N
     assert tree(half) == before
 
 
+@pytest.mark.parametrize("changed", [{"hidden": "8"}, {"optimizer": "none"}, {"updates": -1}])
+def test_a_damaged_setting_is_one_of_the_file(half: Path, capsys: Any, changed: dict[str, Any]) -> None:
+    record = json.loads((half / "config.json").read_text())
+    (half / "config.json").write_text(json.dumps(record | {"config": record["config"] | changed}))
+    for command_line in (["resume", half], ["sample", half], ["train", half, "--run", half]):
+        answer = command(capsys, *command_line)
+        assert_refused(answer, 4, "config.json: --", "restore it from a copy")
+        assert len(answer.err.splitlines()) == 1
+
+
 def test_a_record_of_another_version_is_refused(half: Path, capsys: Any) -> None:
     record = json.loads((half / "config.json").read_text())
     (half / "config.json").write_text(json.dumps(record | {"format": 7}))
