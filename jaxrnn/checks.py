@@ -74,7 +74,7 @@ def parse_interval(text: str) -> tuple[int | None, float | None]:
       >>> parse_interval("30s")
       (None, 30.0)
     """
-    match = re.fullmatch(r"(\d{1,9})|(\d{1,9}(?:\.\d+)?)s", str(text))
+    match = re.fullmatch(r"(\d{1,9})|(\d{1,9}(?:\.\d+)?)s", str(text), re.ASCII)
     if match and match[1] and int(match[1]) >= 1:
         return int(match[1]), None
     if match and match[2] and float(match[2]) > 0:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from jaxrnn.checks import LARGEST_COUNT, check_choice, check_count, check_number, flag
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.terminal.command import Count, CountIfAny, Switch
+from jaxrnn.terminal.command import Count, CountIfAny, Real, RealIfAny, Switch
 
 FILTERS = ("top_k", "top_p", "min_p", "typical")
 MOST_BEAMS = 1000
@@ -51,15 +51,15 @@ class Decoding:
       ('END',)
     """
 
-    temperature: float = 1.0
+    temperature: Real = 1.0
     top_k: CountIfAny = None
-    top_p: float | None = None
-    min_p: float | None = None
-    typical: float | None = None
-    repetition_penalty: float | None = None
+    top_p: RealIfAny = None
+    min_p: RealIfAny = None
+    typical: RealIfAny = None
+    repetition_penalty: RealIfAny = None
     penalty_window: Count = 64
     beams: CountIfAny = None
-    length_penalty: float = 0.0
+    length_penalty: Real = 0.0
     stop: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     until_document_end: Switch = False
     keep_stop: Switch = False

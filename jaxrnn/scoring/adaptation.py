@@ -8,7 +8,7 @@ from typing import Literal
 
 from jaxrnn.checks import check_count, check_number, flag
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.terminal.command import Count
+from jaxrnn.terminal.command import Count, Real
 
 MOST_SYMBOLS = 10_000
 LARGEST_RATE = 3.4e38  # of a float32
@@ -56,8 +56,8 @@ class Scoring:
     unknown: Literal["refuse", "skip"] = "refuse"
     ensemble: tuple[Path, ...] = ()
     adapt: bool = False
-    adapt_rate: float = Adaptation.rate
-    adapt_decay: float = Adaptation.decay
+    adapt_rate: Real = Adaptation.rate
+    adapt_decay: Real = Adaptation.decay
     adapt_segment: Count = Adaptation.segment
     adapt_text: str | None = None
 

@@ -206,7 +206,17 @@ def whole_number(_: type, tokens: Any) -> int:
     return int(text)
 
 
+def real_number(_: type, tokens: Any) -> float:
+    """A parser's converter: as Python's own, but with ASCII digits only and without its 1_000."""
+    text = tokens[0].value
+    if not text.isascii() or "_" in text:
+        raise ValueError(f"expects a number; got {printable(text, keep='')[:40]!r}")
+    return float(text)
+
+
 # Types of a command's parameters, and of the fields of a dataclass of them.
 Count = Annotated[int, Parameter(converter=whole_number)]
 CountIfAny = Annotated[int | None, Parameter(converter=whole_number)]
+Real = Annotated[float, Parameter(converter=real_number)]
+RealIfAny = Annotated[float | None, Parameter(converter=real_number)]
 Switch = Annotated[bool, Parameter(negative="")]  # nothing to switch off

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from jaxrnn.terminal.command import whole_number
+from jaxrnn.terminal.command import real_number, whole_number
 
 
 def given_of(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,8 +59,8 @@ def _groups(settings: Any, headings: tuple[tuple[str, str], ...]) -> dict[str, G
 
 
 def _option(field: dataclasses.Field[Any], annotation: Any, group: Group, shown: str | None) -> inspect.Parameter:
-    whole = annotation in (int, int | None)
-    extra: dict[str, Any] = {"converter": whole_number} if whole else {}
+    converters = {int: whole_number, int | None: whole_number, float: real_number, float | None: real_number}
+    extra: dict[str, Any] = {"converter": converters[annotation]} if annotation in converters else {}
     if annotation is bool and field.default is False:
         extra["negative"] = ""  # nothing to switch off
     if shown is not None or field.default is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxrnn.errors import EXIT_INTERRUPTED, EXIT_STOPPED, ConfigurationError, DataError, StorageError
-from jaxrnn.terminal.command import EXIT_UNEXPECTED, Count, Switch
+from jaxrnn.terminal.command import EXIT_UNEXPECTED, Count, Real, Switch
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.trained.commands import Checkpoint, OwnCell, TrainedPath, opened_of
@@ -27,7 +27,7 @@ def write(
     *,
     text: Path | None = None,
     output: Path | None = None,
-    temperature: float = 1.0,
+    temperature: Real = 1.0,
     seed: Count = 0,
     erase_all: Switch = False,
     checkpoint: Checkpoint = None,

@@ -205,7 +205,8 @@ def test_line_ends_and_byte_order_mark_are_kept_or_converted_as_asked(
         (["--validation-fraction", "nan"], ["--validation-fraction"]),
         (["--decay-rate", "0"], ["--decay-rate"]),
         (["--decay-rate", "1.1"], ["--decay-rate"]),
-        *((["--learning-rate", v], ["--learning-rate", v]) for v in ("-1", "inf", "nan", "fast", "")),
+        (["--checkpoint-every", "\u0661s"], ["--checkpoint-every", "30s"]),
+        *((["--learning-rate", v], ["--learning-rate", v]) for v in ("-1", "inf", "nan", "fast", "", "1_0", "\u0661")),
     ],
 )
 def test_a_bad_option_is_refused(refused: Callable[..., Answer], arguments: list[object], said: list[str]) -> None:

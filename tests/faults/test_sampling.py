@@ -108,6 +108,8 @@ def test_infinite_temperature_is_uniform(capsys: Any, finished_run: Path) -> Non
         (["--temperature=-0.001"], 2, ["--temperature"]),
         (["--temperature", "nan"], 2, ["--temperature", "nan"]),
         (["--temperature", "hot"], 2, ["--temperature", "a number"]),
+        (["--temperature", "1_0"], 2, ["--temperature expects a number; got '1_0'"]),
+        (["--top-p", "\u0661"], 2, ["--top-p expects a number"]),
         (["--length", "-1"], 2, ["--length", "-1"]),
         (["--length", "1.5"], 2, ["--length", "whole number"]),
         (["--length", "many"], 2, ["--length", "whole number"]),
