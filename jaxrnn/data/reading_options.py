@@ -43,7 +43,7 @@ class ReadingOptions:
         except (LookupError, UnicodeError, ValueError, TypeError):
             got = printable(repr(self.encoding), keep="")[:60]
             raise ConfigurationError(
-                f"encoding expects a text encoding such as utf-8, utf-16 or latin-1, got {got}"
+                f"--encoding expects a text encoding such as utf-8, utf-16 or latin-1; got {got}"
             ) from None
         object.__setattr__(self, "encoding", "utf-8" if name == "utf-8-sig" else name)
         if self.bytes_mode and self.newlines != "keep":

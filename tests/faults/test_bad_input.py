@@ -188,7 +188,7 @@ def test_line_ends_and_byte_order_mark_are_kept_or_converted_as_asked(
         (["--engine", "recompute", "--cell", "lstm-multiplicative"], ["--engine recompute cannot run here"]),
         (["--dtype", "float16"], ["--dtype", "float32", "float64"]),
         (["--newlines", "none"], ["--newlines", "universal"]),
-        (["--encoding", "utf-9"], ["encoding", "utf-9", "latin-1"]),
+        (["--encoding", "utf-9"], ["error: --encoding expects", "utf-9", "latin-1"]),
         (["--encoding", "rot13"], ["encoding"]),
         (["--bytes", "--newlines", "universal"], ["newlines"]),
         (["--updates", "5", "--epochs", "5"], ["--updates", "--epochs", "one of them"]),
