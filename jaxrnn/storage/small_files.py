@@ -58,15 +58,19 @@ def refuse_what_is_no_file(path: Path) -> None:
     """Refuses a path at which a file would replace something else: a directory, a device, a pipe; or a link to one.
 
     Raises:
-      StorageError: with what is there.
+      StorageError: with what is there, or with the directory that is missing.
     """
+    shown = printable(str(path), keep="")
     try:
         mode = os.stat(path).st_mode
     except OSError:  # nothing, or a link that leads nowhere
-        return
+        if os.path.lexists(path.parent):
+            return
+        folder = printable(str(path.parent), keep="")
+        raise StorageError(f"{shown} cannot be written: there is no directory {folder}; make it first") from None
     if not stat.S_ISREG(mode):
         what = "a directory" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
-        raise StorageError(f"{printable(str(path), keep='')} is {what}, not a file; give the path of a file")
+        raise StorageError(f"{shown} is {what}, not a file; give the path of a file")
 
 
 def remove_temporary_files(directory: Path) -> None:

@@ -167,7 +167,9 @@ def test_a_file_is_whole_or_not_there(
 ) -> None:
     refused = ["--prime", "é", "--output", tmp_path / "a.txt"]
     assert_refused(command(capsys, "sample", finished_run, *refused), 3, "U+00E9")
-    assert_refused(command(capsys, "sample", finished_run, "--output", tmp_path / "no" / "a.txt"), 6, "a.txt")
+    missing = ["--output", tmp_path / "no" / "a.txt"]
+    said = "a.txt cannot be written: there is no directory", "/no; make it first"
+    assert_refused(command(capsys, "sample", finished_run, *missing), 6, *said)
     assert not os.listdir(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with monkeypatch.context() as patch:
