@@ -53,6 +53,10 @@ def write(
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         shown = printable(str(output), keep="")
         raise StorageError(f"--output expects a file in a directory that is there, got {shown}; give another path")
+    if output is not None:
+        from jaxrnn.storage.run_directory import check_output
+
+        check_output(output)
     begun = "" if text is None else _read(text)
     from jaxrnn.decode.sampling import noise_scales
     from jaxrnn.writer.app import Writer

@@ -57,6 +57,8 @@ def test_without_textual_the_line_says_what_to_install(capsys, at_a_terminal, mo
     [
         (["--output", "no/such/a.txt"], 6, "--output expects a file in a directory that is there"),
         (["--output", "."], 6, "--output expects a file"),
+        (["--output", "pipe"], 6, "is a device, a pipe or a socket"),
+        (["--output", "run/metrics.jsonl"], 2, "belongs to the run"),
         (["--text", "no.txt"], 3, "no file: no.txt"),
         (["--text", "latin.txt"], 3, "byte offset 1"),
         (["--temperature", "-1"], 2, "--temperature expects"),
@@ -66,6 +68,9 @@ def test_without_textual_the_line_says_what_to_install(capsys, at_a_terminal, mo
 def test_what_cannot_be_written_with_is_refused(capsys, at_a_terminal, monkeypatch, tmp_path, arguments, code, message):
     monkeypatch.chdir(tmp_path)
     Path("latin.txt").write_bytes(b"a\xe9")
+    os.mkfifo("pipe")
+    Path("run").mkdir()
+    Path("run/config.json").touch()
     got, line = refused(capsys, "nothing", *arguments)
     assert got == code and message in line
 
