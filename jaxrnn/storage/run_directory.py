@@ -193,7 +193,6 @@ def check_output(path: Path) -> None:
       ConfigurationError: if it belongs to a run.
       StorageError: if it is no file, see `refuse_what_is_no_file`.
     """
-    refuse_what_is_no_file(path)
     folder = path.parent.resolve()  # a link is replaced, not followed
     inside = [above.parent for above in (folder, *folder.parents) if above.name in _FOLDERS]
     if path.name in _FILES:
@@ -203,6 +202,7 @@ def check_output(path: Path) -> None:
             f"{printable(str(path), keep='')} belongs to the run in that directory, which would be lost; give another "
             "path"
         )
+    refuse_what_is_no_file(path)
 
 
 def default_run_path(config: TrainConfig, source: Path | None = None) -> Path:
