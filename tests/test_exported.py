@@ -412,7 +412,9 @@ def test_the_commands_take_a_file_for_a_run(tmp_path: Path, capsys: Any) -> None
     assert_refused(command(capsys, "export", run, tmp_path / "model.bin"), 2, "ends in .safetensors", "model.bin")
     assert_refused(command(capsys, "export", run, path, "--checkpoint", "newest"), 2, "best or latest", "newest")
     assert_refused(command(capsys, "export", run, text), 2, "ends in .safetensors")
-    assert_refused(command(capsys, "export", run, tmp_path / "no" / "m.safetensors"), 6, "there is no directory", "make it first")
+    assert_refused(
+        command(capsys, "export", run, tmp_path / "no" / "m.safetensors"), 6, "there is no directory", "make it first"
+    )
     assert_refused(command(capsys, "sample", tmp_path / "missing.safetensors"), 2, "jaxrnn export")
     path.write_bytes(path.read_bytes()[:-1])
     assert_refused(command(capsys, "sample", path), 4, "no model to rely on", "export it again")

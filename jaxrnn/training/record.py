@@ -96,7 +96,7 @@ def restore(
     warnings = of_parts + warnings
     if latest is None and job.begun and job.given is None:
         raise CheckpointError("the run was stopped before it began; give the command that began it once more")
-    if latest is None and directory.has_lost_checkpoints():
+    if latest is None and newest is None and directory.has_lost_checkpoints():  # a member's is warned of instead
         raise CheckpointError(
             f"{printable(str(directory.checkpoints))} is missing, and the run has begun; restore it from a copy, or "
             "train anew with another --run"
