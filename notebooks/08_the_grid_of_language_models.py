@@ -168,9 +168,9 @@ drawings.seeds(data.rows)
 # %% [markdown]
 # ## Answer
 #
-# - **Deeper?** A second layer of equal cost makes the LSTM of size 64 better at each of three rates, three seeds each, by
-#   0.02 to 0.03; the GRU gains 0.01 at the two smaller rates and nothing at the best. A third makes the LSTM worse by
-#   0.04 (one seed). The rate matters more: twice the rate gains each of these networks 0.02 to 0.03.
+# - **Deeper?** A second layer of equal cost makes the LSTM of size 64 better at each of three rates, three seeds each,
+#   by 0.02 to 0.03; the GRU gains 0.01 at the two smaller rates and nothing at the best. A third makes the LSTM worse
+#   by 0.04 (one seed). The rate matters more: twice the rate gains each of these networks 0.02 to 0.03.
 # - **LSTM or GRU?** The GRU, without biases and with its reset before the product, is ahead by 0.04 nats at size 128,
 #   and at size 64, of one and two layers, by 0.03 to 0.13 at each of three rates, three seeds each, at equal cost.
 # - **Chance?** Three seeds of one network differ by 0.01 to 0.03. A difference of that size in such a table says
