@@ -44,8 +44,8 @@ def as_inputs(inputs: Any) -> np.ndarray:
     if array.ndim == 2:
         if array.min() < 0:
             raise DataError(f"ids are expected to be at least 0; got {array.min()}")
-        return array.astype(np.int32)
-    return array if array.dtype == np.float64 else array.astype(np.float32)
+        return array.astype(np.int32, copy=False)  # `as_array` made a copy
+    return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
 
 
 def as_targets(given: Any, inputs: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ def as_targets(given: Any, inputs: np.ndarray) -> np.ndarray:
     if targets.ndim > 1 and targets.shape[1] not in (1, T):
         raise DataError(f"expected targets (N,) or (N, {T}), a target a step; got {kind_of(targets)}")
     targets = targets[:, None] if targets.ndim == 1 else targets
-    return targets.astype(np.int32) if is_classes else targets
+    return targets.astype(np.int32, copy=False) if is_classes else targets
 
 
 def as_lengths(given: Any, inputs: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def as_lengths(given: Any, inputs: np.ndarray) -> np.ndarray:
         raise DataError(f"expected a length for each of {N} sequences, whole numbers; got {kind_of(lengths)}")
     if not ((lengths >= 1) & (lengths <= T)).all():
         raise DataError(f"expected lengths from 1 to {T}; got {lengths.min()} to {lengths.max()}")
-    return lengths.astype(np.int32)
+    return lengths.astype(np.int32, copy=False)
 
 
 def filled_up(what: str, parts: Sequence[Any], steps: int) -> np.ndarray:

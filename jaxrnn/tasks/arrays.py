@@ -183,15 +183,16 @@ class Arrays(Task):
         for some, counts in batches(self.streams(), self.batch_size):
             batch, outputs = _run(graphdef, objective, params, some, counts)
             weights = np.asarray(batch.weights, np.float64)
-            weighed, counted = weighed + float(weights.sum()), counted + int((weights > 0).sum())
+            scored = weights > 0
+            weighed, counted = weighed + float(weights.sum()), counted + int(scored.sum())
             of = {objective.loss_name: objective.losses(outputs, batch.targets)}
             if self.classes:
                 of["accuracy"] = objective.correct(outputs, batch.targets)
             answers = objective.answers(outputs, batch.targets.last)
             of |= {name: metric(answers, batch.targets.values) for name, metric in self.metrics.items()}
             for name, values in of.items():
-                each = weights if name == objective.loss_name else np.ones_like(weights)
-                found = np.asarray(values, np.float64)[weights > 0] * each[weights > 0]
+                found = np.asarray(values, np.float64)[scored]
+                found = found * weights[scored] if name == objective.loss_name else found
                 sums[name] = sums.get(name, 0.0) + float(found.sum())
         told = {name: total / (weighed if name == objective.loss_name else counted) for name, total in sums.items()}
         return told | {"sequences": len(self.inputs)}

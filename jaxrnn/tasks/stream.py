@@ -48,14 +48,14 @@ class Stream(Task):
     ):
         self._batches, self._ahead, self._next = batches, dict[int, tuple[Any, Any]](), 0
         self._shapes: list[Any] = []
-        self.classes, self._symbols = classes or 0, symbols
+        self.classes, self.symbols = classes or 0, symbols or 0
         inputs, targets, lengths = self._batch(0)
         if targets.dtype.kind != "f" and not classes:
             raise ConfigurationError("Stream expects `classes`, since the targets are whole numbers")
         if inputs.ndim == 2 and not symbols:
             raise ConfigurationError("Stream expects `symbols`, since the inputs are ids")
         self.batch_size, T = inputs.shape[:2]
-        self.symbols = symbols or inputs.shape[-1]
+        self.symbols = self.symbols or inputs.shape[-1]
         self.objective = Answering(
             steps=T,
             each_step=targets.shape[1] == T and T > 1,
@@ -134,8 +134,8 @@ class Stream(Task):
             raise DataError(
                 f"the batch of update {update}: whole numbers were expected as classes; got {kind_of(targets)}"
             )
-        if inputs.ndim == 2 and self._symbols and inputs.max() >= self._symbols:
-            found = f"ids below {self._symbols} were expected, its `symbols`; got {inputs.max()}"
+        if inputs.ndim == 2 and self.symbols and inputs.max() >= self.symbols:
+            found = f"ids below {self.symbols} were expected, its `symbols`; got {inputs.max()}"
             raise DataError(f"the batch of update {update}: {found}")
         shapes = [kind_of(part) for part in (inputs, targets, lengths) if part is not None]
         self._shapes = self._shapes or shapes

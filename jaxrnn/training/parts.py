@@ -237,16 +237,14 @@ def _member(job: TrainJob, values: Mapping[str, Any], named: bool, injected: Seq
             f"a member may differ in {', '.join(dict.fromkeys((*allowed, *injected)))}; got {', '.join(wrong)}. Of an "
             "Optax optimizer only what optax.inject_hyperparams names can differ"
         )
-    for name in set(injected) & set(values):
-        check_number(name, values[name], -math.inf)
-    config, own = (
-        TrainConfig.from_json(job.config.to_json() | settings),
-        {n: values[n] for n in injected if n in values},
-    )
-    parts: Any = job.parts
+    own = {name: values[name] for name in injected if name in values}
+    for name, value in own.items():
+        check_number(name, value, -math.inf)
+    config, parts = TrainConfig.from_json(job.config.to_json() | settings), job.parts
     if own:
-        of = parts["optimizer"]
-        parts = parts | {"optimizer": of | {"hyperparams": of["hyperparams"] | own}}
+        assert parts is not None
+        optimizer = parts["optimizer"]
+        parts = parts | {"optimizer": optimizer | {"hyperparams": optimizer["hyperparams"] | own}}
     return job._replace(config=config, injected={name: float(value) for name, value in own.items()}, parts=parts)
 
 
