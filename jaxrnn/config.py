@@ -240,6 +240,7 @@ class TrainConfig:
         }
         return OptimizerSettings(
             name=self.optimizer,
+            scheduled=self.decay_rate != 1 or self.warmup_updates > 0,
             clips_value=self.clip_value > 0,
             clips_global_norm=self.clip_global_norm > 0,
             **shared,

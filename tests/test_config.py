@@ -199,14 +199,17 @@ def test_an_epsilon_that_could_vanish_is_refused(value: float) -> None:
 def test_every_optimizer_setting_reaches_the_optimizer() -> None:
     from jaxrnn.optim.settings import OptimizerSettings
 
-    assert TrainConfig().optimizer_settings() == OptimizerSettings()
+    assert TrainConfig().optimizer_settings() == OptimizerSettings(scheduled=False)
     rmsprop: dict[str, Any] = dict(epsilon=1e-6, epsilon_in_root=True, rmsprop_decay=0.9, momentum=0.8, nesterov=True)
     shared: dict[str, Any] = dict(clip_norm="linf", accumulate=4)
     config = TrainConfig(optimizer="rmsprop", clip_value=0, clip_global_norm=2, **rmsprop, **shared)
-    expected = OptimizerSettings("rmsprop", clips_value=False, clips_global_norm=True, **rmsprop, **shared)
+    shared |= dict(clips_value=False, clips_global_norm=True, scheduled=False)
+    expected = OptimizerSettings("rmsprop", **rmsprop, **shared)
     assert config.optimizer_settings() == expected
     config = TrainConfig(optimizer="adam", adam_b1=0.8, adam_b2=0.99)
-    assert config.optimizer_settings() == OptimizerSettings("adam", adam_b1=0.8, adam_b2=0.99)
+    assert config.optimizer_settings() == OptimizerSettings("adam", adam_b1=0.8, adam_b2=0.99, scheduled=False)
+    for changing in ({"decay_rate": 0.5}, {"warmup_updates": 1}):
+        assert TrainConfig(**changing).optimizer_settings() == OptimizerSettings()
 
 
 def test_every_value_reaches_the_optimizer() -> None:

@@ -21,7 +21,7 @@ def count_table(recipe: Recipe, length: int) -> str:
     lines = ["| cell | d | n | counted, without the projection | formula | |", "|" + "---|" * 6]
     for cell, (formula, blocks) in formulas.items():
         trainer = Trainer.of([make_job(recipe.settings(cell, length, seed=0))])
-        counted = sum(leaf.size for leaf in jax.tree.leaves(trainer.template().params["stack"]))
+        counted = sum(leaf.size for leaf in jax.tree.leaves(trainer.template.params["stack"]))
         d, n = trainer.settings.objective.in_features, recipe.hidden
         lines.append(f"| {cell} | {d} | {n} | {counted:,} | {formula} | {blocks * n * (d + n + 1):,} |")
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxrnn.optim import rules
@@ -39,13 +40,13 @@ class Hyperparameters(NamedTuple):
       warmup_updates: updates in which the learning rate grows to its full size; 0 is none.
     """
 
-    learning_rate: jax.Array
-    clip_value: jax.Array
-    clip_global_norm: jax.Array
-    decay_rate: jax.Array
-    decay_after_epochs: jax.Array
-    decay_every_updates: jax.Array
-    warmup_updates: jax.Array
+    learning_rate: Any
+    clip_value: Any
+    clip_global_norm: Any
+    decay_rate: Any
+    decay_after_epochs: Any
+    decay_every_updates: Any
+    warmup_updates: Any
 
 
 def make_hyperparameters(
@@ -59,11 +60,11 @@ def make_hyperparameters(
     warmup_updates: int = 0,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Hyperparameters:
-    """The values as arrays, each its own: rates and limits in `dtype`, counts as 32-bit integers."""
+    """The values as arrays of NumPy, each its own: rates and limits in `dtype`, counts as 32-bit integers."""
     rates = (learning_rate, clip_value, clip_global_norm, decay_rate)
     counts = (decay_after_epochs, decay_every_updates, warmup_updates)
     return Hyperparameters(
-        *(jnp.asarray(rate, dtype) for rate in rates), *(jnp.asarray(count, jnp.int32) for count in counts)
+        *(np.asarray(rate, dtype) for rate in rates), *(np.asarray(count, np.int32) for count in counts)
     )
 
 
@@ -128,7 +129,10 @@ def make_optimizer(
     steps.append(getattr(rules, settings.name)(settings))
     if settings.momentum and "momentum" in OPTIMIZERS[settings.name]:
         steps.append(optax.trace(settings.momentum, settings.nesterov))
-    steps.append(optax.scale_by_learning_rate(learning_rate_at(hyperparameters, epoch, update, settings.decay_shape)))
+    rate = hyperparameters.learning_rate
+    if settings.scheduled:
+        rate = learning_rate_at(hyperparameters, epoch, update, settings.decay_shape)
+    steps.append(optax.scale_by_learning_rate(rate))
     chain = optax.chain(*steps)
     return chain if settings.accumulate == 1 else accumulated(chain, settings.accumulate)
 

@@ -17,6 +17,7 @@ class OptimizerSettings(NamedTuple):
       nesterov: look ahead by mu, for sgd and rmsprop with momentum.
       adam_b1, adam_b2: decays of Adam's two means.
       weight_decay: lambda of adamw; PyTorch's by default.
+      scheduled: whether the learning rate changes; else the program is spared the factors of a schedule, all 1.
       decay_shape: "steps" or "cosine"; see `jaxrnn.optim.schedule`.
       clips_value: whether each entry is clipped.
       clips_global_norm: whether the norm of the whole gradient is.
@@ -33,6 +34,7 @@ class OptimizerSettings(NamedTuple):
     adam_b1: float = 0.9
     adam_b2: float = 0.999
     weight_decay: float = 0.01
+    scheduled: bool = True
     decay_shape: str = "steps"
     clips_value: bool = True
     clips_global_norm: bool = False

@@ -168,7 +168,7 @@ class Loop:
     # ---- what comes next ----
 
     def _restored(self) -> list[TrainState | None]:
-        template = self.trainer.template()
+        template = self.trainer.template
         states: list[TrainState | None] = []
         for number, files in enumerate(self.files):
             state, warnings = None, list[str]()

@@ -245,6 +245,8 @@ def _member(job: TrainJob, values: Mapping[str, Any], named: bool, injected: Seq
         assert parts is not None
         optimizer = parts["optimizer"]
         parts = parts | {"optimizer": optimizer | {"hyperparams": optimizer["hyperparams"] | own}}
+    if named:
+        job = job._replace(optimizer=NamedOptimizer(config.optimizer_settings(), job.optimizer.given))
     return job._replace(config=config, injected={name: float(value) for name, value in own.items()}, parts=parts)
 
 

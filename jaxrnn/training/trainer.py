@@ -16,6 +16,7 @@ from jaxrnn.devices.hosts import of_writer, on_this_host
 from jaxrnn.devices.memory import free_memory
 from jaxrnn.devices.mesh import on_first_device
 from jaxrnn.devices.numerics import numerics
+from jaxrnn.engines.platforms import platform
 from jaxrnn.models.structure import joined
 from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict, refuse_other_arrays
@@ -94,7 +95,8 @@ class Trainer:
         self._tasks = list({id(job.task): job.task for job in jobs}.values())  # one a fold
         for task in self._tasks:  # on all processes alike
             task.fit_into(of_writer(0 if task.block else free_memory(self.layout.share) // len(self._tasks)))
-        self.settings = settings_of(jobs[0], self.layout.share)
+        scheduled = [job for job in jobs if job.config.optimizer_settings().scheduled]  # others have factors of 1
+        self.settings = settings_of((scheduled or jobs)[0], self.layout.share)
         self.batch_size, self.numbers = jobs[0].task.batch_size, (configs[0].dtype, configs[0].precision)
         self.graphdef = model_structure(jobs[0].make_model, configs[0].dtype)[0]
         self._states: Alone | Members | None = None
@@ -113,6 +115,7 @@ class Trainer:
             start = self._initial if job.given is None else functools.partial(start_state, job)
             return with_injected(start(np.uint32(job.config.seed), job.values), job.injected)
 
+    @functools.cached_property
     def template(self) -> TrainState:
         """Shapes and dtypes of a state, without making an array."""
         return template_of(self.jobs[0])
@@ -128,7 +131,7 @@ class Trainer:
                 state = given[0]
                 start = self.initial_state if state is None else lambda: state
                 streams = tasks[0].streams(0 if state is None else int(state.update))
-                self._states = Alone(chunk, self.layout, streams, self.template(), start, **fed)
+                self._states = Alone(chunk, self.layout, streams, self.template, start, **fed)
                 return
             folds = [next(i for i, task in enumerate(tasks) if task is job.task) for job in self.jobs]
             started = [self.initial_state(k) if state is None else state for k, state in enumerate(given)]
@@ -158,8 +161,6 @@ class Trainer:
                 now = np.minimum(left, min(most_updates(self._tasks[0], update), MAX_CHUNK_UPDATES))
                 parts.append(self._running.advance(now))
                 left = np.where([len(part.loss) < n for part, n in zip(parts[-1], now, strict=True)], 0, left - now)
-        if len(parts) == 1:
-            return parts[0]
         return [jax.tree.map(lambda *chunks: np.concatenate(chunks), *member) for member in zip(*parts, strict=True)]
 
     def state(self, member: int = 0) -> TrainState:
@@ -224,8 +225,8 @@ class Trainer:
           ConfigurationError: if the task has no answers to predict.
         """
         with numerics(*self.numbers):
-            params = self.params(member, checkpoint)
-            return predict(self.jobs[member].task.objective, self.graphdef, params, inputs, lengths)
+            objective, params = self.jobs[member].task.objective, self.params(member, checkpoint)
+            return predict(objective, self.graphdef, params, inputs, lengths)
 
     def evaluate(self, task: Arrays, *, member: int = 0, checkpoint: str = "best") -> dict[str, float]:
         """Scores a member on other arrays: loss, accuracy, and the task's metrics, by name."""
@@ -275,8 +276,7 @@ class Trainer:
         chosen = self._params(self.state(member), "latest") if params is None else params
         with numerics(*self.numbers):
             key = stream_key(run_key(self.jobs[member].config.seed), STREAM_SAMPLES, number)
-            chosen = on_first_device(chosen)
-            return self.jobs[member].task.write(self.graphdef, chosen, key, length, temperature, prime)
+            return self.jobs[member].task.write(self.graphdef, on_first_device(chosen), key, length, temperature, prime)
 
     @property
     def _running(self) -> Alone | Members:
@@ -287,7 +287,7 @@ class Trainer:
 
     @functools.cached_property
     def _initial(self) -> Any:
-        return jax.jit(functools.partial(start_state, self.jobs[0]))
+        return jax.jit(functools.partial(start_state, self.jobs[0]), compiler_options=platform().start_options)
 
     def _params(self, state: TrainState, checkpoint: str) -> Any:
         if checkpoint not in CHECKPOINTS:

@@ -47,7 +47,7 @@ def end_of(config: TrainConfig, settings: StepSettings, state: TrainState, total
     """
     if bool(is_diverged(state)):
         return "diverged"
-    if bool(is_solved(settings, state)):
+    if settings.stop_at_accuracy and bool(is_solved(settings, state)):
         return "solved"
     stopping = on_first_device(state.early_stopping)
     if config.early_stopping != "none" and bool(should_stop(stopping, config.early_stopping, config.patience)):

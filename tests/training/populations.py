@@ -60,7 +60,7 @@ def text_members(text: Path, **changed: Any) -> list[TrainConfig]:
     }
     config = TrainConfig(**(options | changed))
     return [
-        dataclasses.replace(config, seed=1),
+        dataclasses.replace(config, seed=1, decay_rate=1.0),  # alone its program has no schedule
         dataclasses.replace(config, seed=2, learning_rate=0.03, clip_value=0.1, warmup_updates=5),
         dataclasses.replace(config, seed=1, dropout_output=0.5, fold=1, decay_rate=0.5),
         dataclasses.replace(config, seed=4, learning_rate=0.3),

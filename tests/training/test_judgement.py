@@ -178,4 +178,4 @@ def test_a_run_of_before_goes_on_by_the_smoothed_loss() -> None:
     assert make_job(dataclasses.replace(CONFIG, validation_every=0), CORPUS).judgement_every == 899 // 5
     smoothed = dataclasses.replace(CONFIG, validation_every=0, best_by="smoothed")
     assert make_job(smoothed, CORPUS).judgement_every == 0
-    assert Trainer.of([make_job(smoothed, CORPUS)]).template().candidate is None
+    assert Trainer.of([make_job(smoothed, CORPUS)]).template.candidate is None
