@@ -1,7 +1,6 @@
 """Turns what experiments leave in their directories into the tables of experiments/results, which are committed.
 
     python -m experiments.collect book RUN...             of book_rnn.py: one run a seed, the longest preset
-    python -m experiments.collect unclipped RUN...        of the same with --clip-value 0
     python -m experiments.collect raw-loss RUN            of book_rnn.py --preset c-2-epochs: the loss of every update
     python -m experiments.collect steps RUN NAME          of palindromes steps: right answers of every update
     python -m experiments.collect gate RUN                of temporal_gate noise and sines
@@ -97,21 +96,6 @@ def book(*runs: Path) -> int:
     rows = [[int(updates[r]), int(epochs[r]), f"{mean[r]:.3f}", *(f"{of[r]:.3f}" for of in curves)] for r in shown]
     header = ["update", "epoch", "mean_loss_0", *(f"smooth_loss_{run.config.seed}" for run in opened)]
     write_csv("book_rnn_curves", header, rows)
-    return 0
-
-
-@app.command
-def unclipped(*runs: Path) -> int:
-    """The best losses of runs without clipping, and their smoothed losses at update 100,000, one run a seed.
-
-    Args:
-      runs: directories of the same recipe and length with seeds of their own.
-    """
-    rows = []
-    for run in sorted((open_run(run) for run in runs), key=lambda run: run.config.seed):
-        updates, smooth = run.metrics["update"], run.metrics["train/smooth_loss_sum_nats"]
-        rows.append([*_best_of(run), round(float(smooth[updates == 100_000].item()), 4)])
-    write_csv("book_rnn_unclipped", [*BEST, "smooth_loss_at_100000"], rows)
     return 0
 
 

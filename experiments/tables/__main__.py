@@ -22,7 +22,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "book-lengths": book.lengths,
     "book-updates": book.updates,
     "book-epochs": book.epochs,
-    "book-clipping": book.clipping,
+    "book-factors": book.factors,
     "book-words": book.words,
     "book-lstm": book.lstm_accuracy,
     "book-lstm-words": book.lstm_words,

@@ -7,7 +7,7 @@ import math
 import statistics
 
 from experiments.book_lstm import accuracy_rows
-from experiments.book_rnn import PUBLISHED_A
+from experiments.book_rnn import PUBLISHED_A, PUBLISHED_C
 from experiments.tables.read import Row, markdown, read_columns, read_csv, told
 
 GROUPS = ["b", "c", "U", "W", "V"]
@@ -17,6 +17,12 @@ LENGTHS = {  # updates, what was published of it
     100_000: "A 49.82 at its end",
     300_000: "A 45.69 at its end",
     312_305: "C 40.971, its best of seven epochs",
+}
+FACTORS = {  # of book_factors.py
+    "reports": "as the reports: zero carry at each epoch, clipped",
+    "kept": "the carry is kept over the epochs",
+    "anew": "each window from a zero carry",
+    "unclipped": "not clipped",
 }
 
 
@@ -67,17 +73,26 @@ def epochs() -> str:
     return f"{table}\n{markdown(header, of_seeds)}"
 
 
-def clipping() -> str:
-    """The smoothed losses with the limit of 5 and without, at update 100,000 and the lowest of 312,305 updates."""
-    clipped, free = read_csv("book_rnn_best"), read_csv("book_rnn_unclipped")
-    at = next(_smooth(row) for row in read_csv("book_rnn_curves") if row["update"] == 100_000)
-    lowest, fresh = ([[row[name] for row in of] for of in (clipped, free)] for name in ("smooth_loss", "fresh_loss"))
-    of_free = [row["smooth_loss_at_100000"] for row in free]
-    rows = [
-        [limit, told(of_at, 2), told(low, 2), f"{min(low):.2f} to {max(low):.2f}", told(starts, 2)]
-        for limit, of_at, low, starts in zip((5, "none"), (at, of_free), lowest, fresh, strict=True)
-    ]
-    return markdown(["limit", "at update 100,000", "lowest", "lowest of the seeds", "then from fresh starts"], rows)
+def factors() -> str:
+    """What the lowest smoothed loss hangs on, one factor at a time; of the losses from fresh starts the median."""
+    found = read_csv("book_factors")
+    of = {variant: [row for row in found if row["variant"] == variant] for variant in FACTORS}
+    rows = []
+    for variant, told_as in FACTORS.items():
+        lowest = [row["smooth_loss"] for row in of[variant]]
+        moved = [low - row["smooth_loss"] for low, row in zip(lowest, of["reports"], strict=True)]
+        rows.append(
+            [
+                told_as,
+                told([row["smooth_loss_at_100000"] for row in of[variant]], 2),
+                told(lowest, 2),
+                "" if variant == "reports" else told(moved, 2),
+                f"{sum(low <= PUBLISHED_C for low in lowest)} of {len(lowest)}",
+                f"{statistics.median(row['fresh_loss'] for row in of[variant]):.2f}",
+            ]
+        )
+    header = ["", "at update 100,000", "lowest", "against the same seed", "at most C's 40.97", "from fresh starts"]
+    return markdown(header, rows)
 
 
 def words() -> str:
