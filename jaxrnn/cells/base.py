@@ -34,10 +34,13 @@ def recurrent_matrix(
     return jnp.concatenate([recurrent_init(rngs.params(), (H, H), param_dtype) for _ in range(blocks)], axis=1)
 
 
-def with_gate_bias(b: jax.Array, bias: float, gates: int = 4) -> jax.Array:
-    """Adds to the second of the blocks of b: a forget gate's, or an update gate's of three."""
-    at_start = jnp.asarray([[bias if gate == 1 else 0.0] for gate in range(gates)], b.dtype)
-    return (b.reshape(gates, -1) + at_start).reshape(-1)
+def gate_biases(hidden_features: int, gates: int, start: float, param_dtype: Any) -> jax.Array:
+    """Starting biases of the gates' blocks, (gates * H,): of the second one `start`, of the others 0."""
+    zeros = jnp.zeros((gates * hidden_features,), param_dtype)
+    if not start:
+        return zeros
+    at_start = jnp.asarray([[start if gate == 1 else 0.0] for gate in range(gates)], param_dtype)
+    return (zeros.reshape(gates, -1) + at_start).reshape(-1)
 
 
 class Cell(nnx.RNNCellBase, abc.ABC):
@@ -59,6 +62,7 @@ class Cell(nnx.RNNCellBase, abc.ABC):
       blocks: how many blocks of H features the input product has.
       recurrent_blocks: how many the recurrent product has; `blocks` if None.
       use_bias: whether p_t has a bias b.
+      gate_bias: starting value of b's second block: a forget gate's, or an update gate's of three.
       recurrent_bias: whether r_t has a bias of its own, b_h. Only cells whose update does more with r_t than add
         it to p_t need one.
       kernel_init: draws the starting weights, called as `kernel_init(key, shape, dtype)`, such as those of
@@ -92,6 +96,7 @@ class Cell(nnx.RNNCellBase, abc.ABC):
         blocks: int = 1,
         recurrent_blocks: int | None = None,
         use_bias: bool = True,
+        gate_bias: float = 0.0,
         recurrent_bias: bool = False,
         kernel_init: Initializer = DEFAULT_KERNEL_INIT,
         recurrent_init: Initializer | None = None,
@@ -115,7 +120,7 @@ class Cell(nnx.RNNCellBase, abc.ABC):
             self.W_x = nnx.Param(kernel_init(rngs.params(), (in_features, gates), param_dtype))
             drawn_by = dict(kernel_init=kernel_init, recurrent_init=recurrent_init, param_dtype=param_dtype, rngs=rngs)
             self.W_h = nnx.Param(recurrent_matrix(hidden_features, recurrent_gates // hidden_features, **drawn_by))
-        self.b = nnx.Param(jnp.zeros((gates,), param_dtype)) if use_bias else None
+        self.b = nnx.Param(gate_biases(hidden_features, blocks, gate_bias, param_dtype)) if use_bias else None
         self.b_h = nnx.Param(jnp.zeros((recurrent_gates,), param_dtype)) if recurrent_bias else None
 
     @abc.abstractmethod

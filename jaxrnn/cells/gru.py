@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from jaxrnn.cells.base import Cell, with_gate_bias
+from jaxrnn.cells.base import Cell
 
 
 class GRUCarry(NamedTuple):
@@ -60,9 +59,7 @@ class GRUCell(Cell):
         **options: Any,
     ):
         options.update(use_bias=use_bias, recurrent_bias=use_bias and recurrent_bias)
-        super().__init__(in_features, hidden_features, blocks=3, **options)
-        if self.b is not None:
-            self.b = nnx.Param(with_gate_bias(self.b[...], update_bias, gates=3))
+        super().__init__(in_features, hidden_features, blocks=3, gate_bias=update_bias, **options)
 
     def update(
         self, p: jax.Array, r: jax.Array, carry: GRUCarry, pointwise: Any, t: jax.Array

@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from jaxrnn.cells.base import Cell, with_gate_bias
+from jaxrnn.cells.base import Cell
 from jaxrnn.cells.gru import GRUCarry
 from jaxrnn.cells.inner_product import InnerProduct, inner_matrix
 
@@ -46,9 +45,7 @@ class ResetBeforeGRUCell(Cell):
     inner_products = True
 
     def __init__(self, in_features: int, hidden_features: int, *, update_bias: float = 0.0, **options: Any):
-        super().__init__(in_features, hidden_features, blocks=3, recurrent_blocks=2, **options)
-        if self.b is not None:
-            self.b = nnx.Param(with_gate_bias(self.b[...], -update_bias, gates=3))
+        super().__init__(in_features, hidden_features, blocks=3, recurrent_blocks=2, gate_bias=-update_bias, **options)
         self.W_hn = inner_matrix(hidden_features, 1, **options)
 
     def update(

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from jaxrnn.cells.base import Cell, with_gate_bias
+from jaxrnn.cells.base import Cell
 
 
 class LSTMCarry(NamedTuple):
@@ -24,9 +23,7 @@ class LSTMLike(Cell):
     def __init__(
         self, in_features: int, hidden_features: int, *, blocks: int = 4, forget_bias: float = 1.0, **options: Any
     ):
-        super().__init__(in_features, hidden_features, blocks=blocks, **options)
-        if self.b is not None:
-            self.b = nnx.Param(with_gate_bias(self.b[...], forget_bias))
+        super().__init__(in_features, hidden_features, blocks=blocks, gate_bias=forget_bias, **options)
 
     def initial_carry(self, batch_size: int) -> LSTMCarry:
         zeros = jnp.zeros((batch_size, self.hidden_features), self.W_h[...].dtype)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import with_gate_bias
+from jaxrnn.cells.base import gate_biases
 from jaxrnn.cells.lstm import LSTMCarry, LSTMLike
 
 # Added to the variance, so that a vector of equal entries, such as the first r_t, is divided by something.
@@ -70,8 +70,7 @@ class LayerNormLSTMCell(LSTMLike):
         self.gain_h = nnx.Param(jnp.ones((gates,), param_dtype))
         self.gain_c = nnx.Param(jnp.ones((hidden_features,), param_dtype))
         self.bias_c = nnx.Param(jnp.zeros((hidden_features,), param_dtype))
-        zeros = jnp.zeros((gates,), param_dtype)
-        self.bias = nnx.Param(with_gate_bias(zeros, forget_bias)) if use_bias else None
+        self.bias = nnx.Param(gate_biases(hidden_features, 4, forget_bias, param_dtype)) if use_bias else None
 
     def update(
         self, p: jax.Array, r: jax.Array, carry: LSTMCarry, pointwise: Any, t: jax.Array

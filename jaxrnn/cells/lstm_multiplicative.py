@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import with_gate_bias
+from jaxrnn.cells.base import gate_biases
 from jaxrnn.cells.inner_product import InnerProduct, inner_matrix
 from jaxrnn.cells.lstm import LSTMCarry, LSTMLike
 
@@ -70,8 +70,7 @@ class MultiplicativeLSTMCell(LSTMLike):
         super().__init__(in_features, hidden_features, blocks=5, recurrent_blocks=1, use_bias=False, **options)
         self.output_gate = output_gate
         self.W_m = inner_matrix(hidden_features, 4, **options)
-        zeros = jnp.zeros((4 * hidden_features,), param_dtype)
-        self.bias = nnx.Param(with_gate_bias(zeros, forget_bias)) if use_bias else None
+        self.bias = nnx.Param(gate_biases(hidden_features, 4, forget_bias, param_dtype)) if use_bias else None
 
     def update(
         self, p: jax.Array, r: jax.Array, carry: LSTMCarry, pointwise: Any, t: jax.Array

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import Cell, with_gate_bias
+from jaxrnn.cells.base import Cell
 from jaxrnn.cells.lstm import lstm_step
 from jaxrnn.cells.phase import phase_of
 
@@ -136,9 +136,8 @@ class TemporalGateLSTMCell(Cell):
             )
         if not 0 < open_ratio < 1:
             raise ValueError(f"TemporalGateLSTMCell expects an open_ratio between 0 and 1, got {open_ratio}")
-        super().__init__(in_features, hidden_features, blocks=4, param_dtype=param_dtype, rngs=rngs, **options)
-        if self.b is not None:
-            self.b = nnx.Param(with_gate_bias(self.b[...], forget_bias))
+        options.update(gate_bias=forget_bias, param_dtype=param_dtype, rngs=rngs)
+        super().__init__(in_features, hidden_features, blocks=4, **options)
         self.leak = leak
         self.deterministic = False  # the name that `nnx.Module.eval` and `train` look for
         dtype = param_dtype if jnp.finfo(param_dtype).bits >= 32 else jnp.float32
