@@ -13,6 +13,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from jaxrnn.data.cache import cache_folder
 from jaxrnn.data.download import Archive, fetch
 from jaxrnn.data.local_texts import LOCAL_TEXTS
 from jaxrnn.data.reading import ReadingOptions, open_regular
@@ -112,7 +113,7 @@ def locate(known: KnownText) -> Path:
                     f"expected {known.name} with SHA-256 {known.sha256}, got another file: {shown}; replace it"
                 )
             return given
-    cached = _cache_folder() / known.file_name
+    cached = cache_folder("texts") / known.file_name
     if os.path.lexists(cached):
         if _is_right(cached, known):
             return cached
@@ -125,12 +126,6 @@ def locate(known: KnownText) -> Path:
 def _is_right(path: Path, known: KnownText) -> bool:
     with open_regular(path) as file:
         return known.sha256 is None or _digest_of(file) == known.sha256
-
-
-def _cache_folder() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("jaxrnn")) / "texts"
 
 
 def _download(known: KnownText, target: Path) -> None:

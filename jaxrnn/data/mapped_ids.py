@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from jaxrnn.data.cache import cache_folder
 from jaxrnn.data.reading import BLOCK_BYTES, ReadText, read_stream
 from jaxrnn.data.reading_options import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
@@ -55,7 +56,7 @@ def read_ids(
         return read_stream(file, name, options, vocabulary)
     as_read = json.dumps([options.to_json(), vocabulary.digest if vocabulary else None], sort_keys=True)
     ending = f"{size}-{hashlib.sha256(as_read.encode()).hexdigest()[:16]}"
-    folder = ids_folder()
+    folder = cache_folder("ids")
     if any(folder.glob(f"*-{ending}.json")):  # else the text need not be read to know that it is not there
         with reading_bar(f"checking {name}", size) as watch:
             digest = _digest(file, watch).hexdigest()
@@ -68,13 +69,6 @@ def read_ids(
             f"cannot write the ids of {printable(name, keep='')} into {printable(str(folder), keep='')}: "
             f"{error.strerror or error}; free some space there, set XDG_CACHE_HOME, or give --stream-from memory"
         ) from None
-
-
-def ids_folder() -> Path:
-    """Where the files of ids lie."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("jaxrnn")) / "ids"
 
 
 def let_go(ids: np.ndarray) -> None:

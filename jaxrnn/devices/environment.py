@@ -8,6 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from jaxrnn.data.cache import cache_folder
 from jaxrnn.errors import ConfigurationError
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
@@ -73,19 +74,12 @@ def refuse_unset_determinism() -> None:
         )
 
 
-def cache_directory() -> Path:
-    """The user's cache directory of jaxrnn."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("jaxrnn", appauthor=False))
-
-
 def use_compile_cache() -> None:
     """Lets XLA keep compiled programs in the user's cache, unless JAX's own variables say where, or switch it off."""
     import jax
 
     if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None and os.environ.get("JAX_ENABLE_COMPILATION_CACHE") is None:
-        directory = cache_directory() / "xla"
+        directory = cache_folder("xla")
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError:

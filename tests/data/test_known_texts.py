@@ -28,7 +28,7 @@ def cache(tmp_path, monkeypatch):
     """An empty cache folder, and no $JAXRNN_DATA."""
     monkeypatch.delenv("JAXRNN_DATA", raising=False)
     folder = tmp_path / "cache" / "texts"
-    monkeypatch.setattr(known_texts, "_cache_folder", lambda: folder)
+    monkeypatch.setattr(known_texts, "cache_folder", lambda of: folder)
     return folder
 
 

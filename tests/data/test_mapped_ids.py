@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxrnn.data import corpus, mapped_ids
+from jaxrnn.data.cache import cache_folder
 from jaxrnn.data.corpus import load_corpus
-from jaxrnn.data.mapped_ids import ids_folder
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import DataError, StorageError
@@ -128,5 +128,5 @@ def test_auto_maps_a_text_by_the_free_memory(tmp_path, monkeypatch):
     assert not isinstance(load_corpus(path).ids, np.memmap)
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 8 * 400 - 1}))
     assert isinstance(load_corpus(path).ids, np.memmap)
-    assert ids_folder() == Path(os.environ["XDG_CACHE_HOME"]) / "jaxrnn" / "ids"
+    assert cache_folder("ids") == Path(os.environ["XDG_CACHE_HOME"]) / "jaxrnn" / "ids"
     assert isinstance(corpus.load_corpus(path, stream_from="memory").ids, np.ndarray)

@@ -92,7 +92,7 @@ def test_other_warnings_are_passed_on(cache: Path) -> None:
 def test_the_cache_is_the_users_unless_jax_is_told_otherwise(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "cache_directory", lambda: tmp_path / "mine")
+    monkeypatch.setattr(environment, "cache_folder", lambda of: tmp_path / "mine" / of)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
     environment.use_compile_cache()
     assert getattr(jax.config, DIRECTORY) == str(cache)
@@ -101,6 +101,6 @@ def test_the_cache_is_the_users_unless_jax_is_told_otherwise(
     environment.use_compile_cache()
     assert getattr(jax.config, DIRECTORY) == str(tmp_path / "mine" / "xla")
     (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setattr(environment, "cache_directory", lambda: tmp_path / "file" / "below")
+    monkeypatch.setattr(environment, "cache_folder", lambda of: tmp_path / "file" / "below")
     environment.use_compile_cache()
     assert getattr(jax.config, DIRECTORY) == str(tmp_path / "mine" / "xla")

@@ -225,7 +225,7 @@ def test_the_linux_source_is_read_from_the_folder_of_texts_or_by_its_path(tmp_pa
     by_path = Grid(tmp_path / "other", dataclasses.replace(RECIPE, text=str(tmp_path / "linux_input.txt")), 1)
     assert by_path.corpus.vocabulary.symbols == by_name.corpus.vocabulary.symbols
     monkeypatch.delenv("JAXRNN_DATA")
-    monkeypatch.setattr("jaxrnn.data.known_texts._cache_folder", lambda: tmp_path / "empty")
+    monkeypatch.setattr("jaxrnn.data.known_texts.cache_folder", lambda of: tmp_path / "empty")
     with pytest.raises(DataError, match="linux is not downloaded, as no checksum of it is known; place linux_input"):
         Grid(tmp_path / "run", dataclasses.replace(RECIPE, text="linux"), 1)
 
