@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxrnn.checks import check_count
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.command import CountIfAny
-from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.printable import first_line, printable
 
 AUTO = "auto"
 LARGEST_PORT = 65_535
@@ -76,7 +76,7 @@ class Hosts:
                 shutdown_timeout_seconds=SECONDS_TO_LEAVE,
             )
         except (RuntimeError, ValueError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            first = first_line(error)
             if address is None:
                 raise ConfigurationError(
                     f"--coordinator auto found no cluster that tells the processes of each other: {first}; give "

@@ -24,7 +24,7 @@ from jaxrnn.storage.checkpoint_metadata import metadata_digest, read_metadata
 from jaxrnn.storage.files_inside import refuse_linked_directory
 from jaxrnn.storage.orbax_quiet import orbax_quiet
 from jaxrnn.storage.small_files import sync, sync_tree
-from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.printable import first_line, printable
 
 KEEP = 2
 _NAME = re.compile(r"update_(\d{10})")
@@ -136,7 +136,7 @@ def save_checkpoint(
     except (OSError, ValueError, RuntimeError) as error:  # a CheckpointError, a ValueError, comes from reading it back
         raise StorageError(
             f"the checkpoint of update {update} could not be saved in {printable(str(directory))}: "
-            f"{_first_line(error)}; free some space or make the directory writable"
+            f"{first_line(error)}; free some space or make the directory writable"
         ) from error
 
 
@@ -176,7 +176,7 @@ def load_checkpoint(directory: Path, update: int, readers: Mapping[int, Reader])
                     raise CheckpointError(f"leaf {name} is not a number")
         # Orbax and TensorStore raise many kinds; each means that this checkpoint is damaged.
         except Exception as error:
-            fault = f"used: {error}" if isinstance(error, CheckpointError) else f"read: {_first_line(error)}"
+            fault = f"used: {error}" if isinstance(error, CheckpointError) else f"read: {first_line(error)}"
     if fault:
         raise CheckpointError(f"checkpoint of update {update} cannot be {fault}")
     reader = readers[metadata["format"]]
@@ -269,8 +269,3 @@ def _delete(path: Path) -> None:
     hidden = path.with_name(_DELETING + path.name)
     os.rename(path, hidden)
     shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return printable((lines[0] if lines else type(error).__name__)[:200])

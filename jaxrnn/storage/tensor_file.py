@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
 from jaxrnn.storage.files_inside import open_to_read
-from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.printable import first_line, printable
 
 MAX_HEADER_BYTES = 1 << 22
 DTYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "<u2", "I32": "<i4", "I64": "<i8"}
@@ -71,8 +71,7 @@ def opened(path: Path, written_by: str, fault: str, remedy: str) -> Iterator[tup
             yield file, os.fstat(file.fileno()).st_size
         # JSON, text, and settings that are none raise many kinds; each means that this is no model, or a damaged one.
         except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            reason = printable((str(error) or type(error).__name__).splitlines()[0][:300], keep="")
-            raise CheckpointError(f"{shown} {fault}: {reason}; {remedy}") from error
+            raise CheckpointError(f"{shown} {fault}: {first_line(error, 300)}; {remedy}") from error
 
 
 def read_header(file: BinaryIO, size: int) -> Header:

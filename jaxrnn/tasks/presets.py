@@ -14,7 +14,7 @@ from jaxrnn.checks import choice_error, flag
 from jaxrnn.errors import EXIT_DONE, ConfigurationError
 from jaxrnn.optim.table import CONSTANTS, OPTIMIZERS, USUAL_RATES
 from jaxrnn.terminal.command import write_output
-from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.printable import first_line, printable
 
 MAX_FILE_BYTES = 1 << 20
 DEFAULT_PRESET = "minute"  # of a text
@@ -154,9 +154,8 @@ def read_table(path: Path, option: str, other: str = "") -> Any:
     except ConfigurationError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        why = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise ConfigurationError(
-            f"{option} expects a TOML file with lines such as hidden = 200{other}; {shown}: {why}"
+            f"{option} expects a TOML file with lines such as hidden = 200{other}; {shown}: {first_line(error)}"
         ) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from jaxrnn.cells.table import CELL_TABLE, GATE_BIASES, Blocks, CellEntry
 from jaxrnn.checks import choice_error
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.printable import first_line, printable
 
 
 def is_own(name: Any) -> bool:
@@ -47,7 +47,7 @@ def use_cell(name: str) -> None:
     try:
         made = getattr(importlib.import_module(module), cell_type, None)
     except Exception as error:
-        why = printable(f"{type(error).__name__}: {error}".splitlines()[0], keep="")[:200]
+        why = f"{type(error).__name__}: {first_line(error)}"
         raise ConfigurationError(
             f"--cell {shown} cannot be imported: {why}; mend it, or run from its folder"
         ) from error

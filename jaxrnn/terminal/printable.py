@@ -18,3 +18,9 @@ def printable(text: str, keep: str = "\n\t") -> str:
     return "".join(
         c if c.isprintable() or c in keep else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text
     )
+
+
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What an error says first, safe to show and of so many characters at most; its kind where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return printable((lines[0] if lines else type(error).__name__)[:most], keep="")

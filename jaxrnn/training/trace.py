@@ -12,7 +12,7 @@ import jax
 
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.files_inside import open_new, refuse_linked_directory, writing
-from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.printable import first_line, printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.callbacks import Callback
 
@@ -53,7 +53,7 @@ def tracing(updates: int, run: Path | None, progress: Progress) -> Iterator[Call
             jax.profiler.stop_trace()
             newest = max(folder.rglob("perfetto_trace.json.gz"), key=os.path.getmtime)
         except (OSError, RuntimeError, ValueError) as error:  # also JAX's own; ValueError: it is not there
-            progress.warning(f"no trace could be written into {folder}: {(str(error).splitlines() or ['?'])[0]}")
+            progress.warning(f"no trace could be written into {folder}: {first_line(error)}")
             return
         progress.message(
             f"trace of {f'updates {first:,} to {update:,}' if update else 'the updates so far'}: open "
