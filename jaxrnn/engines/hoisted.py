@@ -12,7 +12,7 @@ mode only.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.platforms import platform, tracing_for  # noqa: F401 - for the example
 from jaxrnn.engines.products import contract, product
-from jaxrnn.engines.step import pointwise_of, step_function
+from jaxrnn.engines.step import pointwise_of, step_function, with_own_gradient
 from jaxrnn.engines.window import (
     Window,
     input_product,
@@ -64,17 +64,12 @@ def unroll_hoisted(
     b_h = None if cell.b_h is None else cell.b_h[...]
     arrays = (weights, cell.W_h[...], b_h, pointwise, carry, fresh, ps, window.features, window.recurrent_mask)
     fixed = (window.ids, window.input_scale, window.times, window.resets, window.valid)
-    return _Hoisted(cell).run(arrays, fixed, clip_backward)
+    engine = _Hoisted(cell)
+    return with_own_gradient(engine._scan, engine._backward)(arrays, fixed, clip_backward)
 
 
-class _Hoisted:
-    """`run` is `(arrays, fixed, clip) -> (carry, ys)`; the gradient goes to `arrays` only."""
-
-    def __init__(self, cell: Cell):
-        self.cell = cell
-        run = jax.custom_vjp(lambda arrays, fixed, clip: self._scan(arrays, fixed, clip, keep=False)[0])
-        run.defvjp(lambda arrays, fixed, clip: self._scan(arrays, fixed, clip, keep=True), self._backward)
-        self.run = run
+class _Hoisted(NamedTuple):
+    cell: Cell
 
     def _scan(self, arrays, fixed, clip, keep: bool):
         weights, W_h, b_h, pointwise, first, fresh, ps, features, mask = arrays

@@ -9,7 +9,7 @@ mode only.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.platforms import steps_a_turn
 from jaxrnn.engines.products import contract
-from jaxrnn.engines.step import pointwise_of, step_function
+from jaxrnn.engines.step import pointwise_of, step_function, with_own_gradient
 from jaxrnn.engines.window import (
     Window,
     input_product,
@@ -37,17 +37,12 @@ def unroll_recompute(
     ps = input_product(input_weights(cell, window), window.features, window.ids, window.input_scale)
     b_h = None if cell.b_h is None else cell.b_h[...]
     arrays = (ps, cell.W_h[...], b_h, pointwise, carry, fresh, window.recurrent_mask)
-    return _Recompute(cell).run(arrays, (window.times, window.resets, window.valid), clip_backward)
+    fixed, engine = (window.times, window.resets, window.valid), _Recompute(cell)
+    return with_own_gradient(engine._forward, engine._backward)(arrays, fixed, clip_backward)
 
 
-class _Recompute:
-    """`run` is `(arrays, fixed, clip) -> (carry, ys)`; the gradient goes to `arrays` only."""
-
-    def __init__(self, cell: Cell):
-        self.cell = cell
-        run = jax.custom_vjp(lambda arrays, fixed, clip: self._forward(arrays, fixed, clip, keep=False)[0])
-        run.defvjp(lambda arrays, fixed, clip: self._forward(arrays, fixed, clip, keep=True), self._backward)
-        self.run = run
+class _Recompute(NamedTuple):
+    cell: Cell
 
     def _forward(self, arrays: Any, fixed: Any, clip: Any, keep: bool) -> tuple[Any, Any]:
         ps, W_h, b_h, pointwise, first, fresh, mask = arrays

@@ -15,7 +15,7 @@ five to six. Compiled, not measured.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.engines.step import output_is_h, pointwise_of
+from jaxrnn.engines.step import output_is_h, pointwise_of, with_own_gradient
 from jaxrnn.engines.window import Window, input_product, input_weights
 
 # Of the 128 MiB of VMEM that a core of a v5e or v6e has.
@@ -53,8 +53,9 @@ def unroll_resident_tpu(
     ps = input_product(input_weights(cell, window), window.features, window.ids, window.input_scale)
     b_h = None if cell.b_h is None else cell.b_h[...]
     arrays = (ps, cell.W_h[...], b_h, pointwise_of(cell), carry, fresh, window.recurrent_mask)
-    given_times = None if window.times.ndim == 1 else window.times
-    return _Resident(cell, interpret).run(arrays, (given_times, window.resets, window.valid), clip_backward)
+    fixed = (None if window.times.ndim == 1 else window.times, window.resets, window.valid)
+    engine = _Resident(cell, interpret)
+    return with_own_gradient(engine._forward, engine._backward)(arrays, fixed, clip_backward)
 
 
 def why_not_resident_tpu(cell: Cell) -> str | None:
@@ -90,14 +91,9 @@ def vmem_bytes(cell: Cell, batch_size: int) -> int:
     return cell.W_h[...].dtype.itemsize * (-(-H // 8) * 8 * lanes(R) + -(-batch_size // 8) * 8 * row + own)
 
 
-class _Resident:
-    """`run` is `(arrays, fixed, clip) -> (carry, ys)`; the gradient goes to `arrays` only."""
-
-    def __init__(self, cell: Cell, interpret: Any):
-        self.cell, self.interpret = cell, interpret
-        run = jax.custom_vjp(lambda arrays, fixed, clip: self._forward(arrays, fixed, clip, keep=False)[0])
-        run.defvjp(lambda arrays, fixed, clip: self._forward(arrays, fixed, clip, keep=True), self._backward)
-        self.run = run
+class _Resident(NamedTuple):
+    cell: Cell
+    interpret: Any
 
     def _step(self, now: Any, t: Any, p: Any, r: Any, before: Carry, pointwise: Any) -> tuple[Carry, Any]:
         t = t if now["time"] is None else now["time"][0]

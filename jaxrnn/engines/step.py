@@ -35,6 +35,18 @@ def pointwise_of(cell: Cell) -> Any:
     return pointwise
 
 
+def with_own_gradient(scan: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., tuple[Any, jax.Array]]:
+    """A window as `(arrays, fixed, clip) -> (carry, ys)`, with a gradient of its own, by `arrays` alone.
+
+    Args:
+      scan: `(arrays, fixed, clip, keep)` gives that result, and, if `keep` is true, what `backward` needs.
+      backward: `(kept, cotangents)` gives the gradients by `arrays`, None and None.
+    """
+    run = jax.custom_vjp(lambda arrays, fixed, clip: scan(arrays, fixed, clip, keep=False)[0])
+    run.defvjp(lambda arrays, fixed, clip: scan(arrays, fixed, clip, keep=True), backward)
+    return run
+
+
 def step_function(cell: Cell, clip_backward: jax.Array | None) -> Callable[..., tuple[Any, jax.Array]]:
     """The pointwise part of a step: `(p, r, carry, pointwise, t, valid) -> (carry, y)`.
 
