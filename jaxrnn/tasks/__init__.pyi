@@ -4,4 +4,4 @@ from .protocol import Batch as Batch
 from .protocol import Objective as Objective
 from .protocol import Score as Score
 from .protocol import Task as Task
-from .sequences import row_numbers as row_numbers
+from .protocol import row_numbers as row_numbers

@@ -19,7 +19,7 @@ from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.models.structure import call_takes, model_with
 from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss
 from jaxrnn.tasks.array_checks import as_inputs, as_lengths, as_targets, filled_up, kind_of
-from jaxrnn.tasks.protocol import Score, Task
+from jaxrnn.tasks.protocol import Score, Task, row_numbers
 
 
 class Prediction(NamedTuple):
@@ -150,8 +150,7 @@ class Arrays(Task):
         return weights
 
     def streams(self, update: int = 0, updates: int = 0) -> ArrayStreams:
-        rows = np.arange(self.batch_size, dtype=np.int32)[None, :]
-        return ArrayStreams(rows, self.inputs, self.targets, self.lengths.astype(np.int32), self.weights)
+        return ArrayStreams(row_numbers(self.batch_size), self.inputs, self.targets, self.lengths, self.weights)
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.name, "sha256": self._digest, "answering": self.objective.to_json()}

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 FRESH = "fresh starts"  # the part of the data that the best parameters are chosen by: see `Task.score`
@@ -48,6 +49,11 @@ class Batch(NamedTuple):
     targets: Any
     weights: jax.Array | None = None
     lengths: jax.Array | None = None
+
+
+def row_numbers(batch_size: int) -> np.ndarray:
+    """The numbers of a batch's rows, (1, B): all that the streams of generated sequences are."""
+    return np.arange(batch_size, dtype=np.int32)[None, :]
 
 
 class Objective(Protocol):

@@ -19,7 +19,7 @@ from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.models.structure import model_with
 from jaxrnn.tasks.palindromes import DIGITS, as_numbers, palindromes
 from jaxrnn.tasks.probes import COPY_ALPHABET, ORDER_SYMBOLS, RECALL, adding, copy_memory, temporal_order, xor
-from jaxrnn.tasks.protocol import Batch, Objective, Score, Task
+from jaxrnn.tasks.protocol import Batch, Objective, Score, Task, row_numbers
 from jaxrnn.tasks.sequence_lengths import COPIED_SYMBOLS, check_length
 from jaxrnn.tasks.settings import INPUTS
 
@@ -198,11 +198,6 @@ class Sequences(Objective, Task):
         told = f"{loss:.4f} nats" if self.loss_unit else f"error {loss:.5f}"
         line = f"{part} {told}, accuracy {accuracy:.4f} over {batches * self.batch_size:,} fresh sequences"
         return Score(loss, accuracy, line)
-
-
-def row_numbers(batch_size: int) -> np.ndarray:
-    """The streams of a task of generated sequences: the numbers of its rows, (1, B)."""
-    return np.arange(batch_size, dtype=np.int32)[None, :]
 
 
 def _sha256(text: str) -> str:

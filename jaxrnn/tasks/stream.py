@@ -13,7 +13,7 @@ from flax import nnx
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss
 from jaxrnn.tasks.array_checks import as_inputs, as_lengths, as_targets, kind_of
-from jaxrnn.tasks.protocol import Score, Task
+from jaxrnn.tasks.protocol import Score, Task, row_numbers
 
 BATCHES_AT_ONCE = 16  # that one call of the compiled program reads
 
@@ -97,7 +97,7 @@ class Stream(Task):
         lengths = np.full(inputs.shape[:2], inputs.shape[2], np.int32)
         if self.objective.padded:
             lengths = np.stack([batch[2] for batch in given])
-        rows = np.arange(self.batch_size, dtype=np.int32)[None, :]
+        rows = row_numbers(self.batch_size)
         return ArrayStreams(rows, inputs, targets, lengths, np.zeros(0, np.float32), np.int32(update))
 
     def _batch(self, update: int) -> tuple[Any, Any, Any]:
