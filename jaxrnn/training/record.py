@@ -209,7 +209,10 @@ def with_environment(stored: dict[str, Any], record: dict[str, Any], update: int
     data = stored["data"] | {"sha256": record["data"]["sha256"]}  # older versions gave generated data another
     now = {name: record[name] for name in ("config", "environment", "parts") if name in record}
     record = stored | {"data": data} | now
-    if changed:
-        history = [*stored.get("environment_changes", []), {"update": update, "changes": changed}]
-        record["environment_changes"] = history
-    return record, changed
+    return (with_changes(record, update, changed) if changed else record), changed
+
+
+def with_changes(record: dict[str, Any], update: int, changed: list[str]) -> dict[str, Any]:
+    """The record of a run whose bits may be others from this update on, and why."""
+    change = {"update": update, "changes": changed}
+    return record | {"environment_changes": [*record.get("environment_changes", []), change]}

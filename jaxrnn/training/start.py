@@ -22,7 +22,7 @@ from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import opened
 from jaxrnn.training.memory_files import MemoryFiles
-from jaxrnn.training.record import vocabulary_of_run
+from jaxrnn.training.record import vocabulary_of_run, with_changes
 from jaxrnn.training.report import describe_job
 from jaxrnn.training.state import RECENT_UPDATES
 from jaxrnn.training.step import recent_accuracy
@@ -184,10 +184,9 @@ def _note_devices(loop: Loop, directory: RunDirectory | None, before: int | None
     now, update = loop.trainer.layout.devices, int(loop.updates[0])
     if directory is None or before in (None, now) or not is_writer():
         return
-    record, changes = directory.read_config(), [f"devices {before} -> {now}"]
-    history = [*record.get("environment_changes", []), {"update": update, "changes": changes}]
-    directory.write_config(record | {"devices": now, "environment_changes": history})
-    loop.progress.warning(f"bit-exactness ends at update {update}: {changes[0]}")
+    changed = f"devices {before} -> {now}"
+    directory.write_config(with_changes(directory.read_config(), update, [changed]) | {"devices": now})
+    loop.progress.warning(f"bit-exactness ends at update {update}: {changed}")
 
 
 def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None) -> None:
