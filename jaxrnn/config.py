@@ -217,9 +217,9 @@ class TrainConfig:
         object.__setattr__(self, "text", check_texts(self.text))  # a list in JSON
         parse_interval(self.checkpoint_every)
         parse_devices(self.devices)
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        refuse_what_the_task_lacks(vars(self), defaults)
-        refuse_contradictions(vars(self), defaults)
+        given = {f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
+        refuse_what_the_task_lacks(vars(self), given)
+        refuse_contradictions(vars(self), given)
 
     @property
     def steps(self) -> int:

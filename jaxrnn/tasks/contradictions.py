@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 from jaxrnn.cells.initializers import SCALED
@@ -13,23 +14,19 @@ from jaxrnn.optim.table import CONSTANTS, OPTIMIZERS, rules_with
 OWN_TASK = "own"  # of `jaxrnn.fit`: data, model and optimizer come from a program, not from settings
 
 
-def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> None:
+def refuse_contradictions(values: Mapping[str, Any], given: Set[str]) -> None:
     """Refuses settings that would have no effect beside the others, or that ask for two things at once.
 
     Args:
       values: every setting by name.
-      defaults: the defaults.
+      given: the names of those that are not at their default.
 
     Raises:
       ConfigurationError: with the first contradiction that is found.
     """
-
-    def is_given(name: str) -> bool:
-        return values[name] != defaults[name]
-
     optimizer = values["optimizer"]
     for name in CONSTANTS:
-        if name not in OPTIMIZERS[optimizer] and is_given(name):
+        if name not in OPTIMIZERS[optimizer] and name in given:
             belongs = ", ".join(rules_with(name))
             raise ConfigurationError(
                 f"{flag(name)} has no effect with --optimizer {optimizer}; it belongs to {belongs}"
@@ -45,16 +42,16 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
         f"--fold {values['fold']} is not one of --folds {values['folds']}, which are counted from 0 to "
         f"{values['folds'] - 1}": values["fold"] >= values["folds"],
         f"--precision {values['precision']} has no effect with --dtype float64; leave one out": (
-            values["dtype"] == "float64" and is_given("precision")
+            values["dtype"] == "float64" and "precision" in given
         ),
         "--vocabulary-size has no effect without --symbols words or bpe": (
-            is_given("vocabulary_size") and not is_given("symbols")
+            "vocabulary_size" in given and "symbols" not in given
         ),
         f"--symbols {values['symbols']} reads characters, not --bytes; leave one out": (
-            is_given("symbols") and values["bytes"]
+            "symbols" in given and values["bytes"]
         ),
         f"--symbols {values['symbols']} holds the text in memory, not with --stream-from disk; leave one out": (
-            is_given("symbols") and values["stream_from"] == "disk"
+            "symbols" in given and values["stream_from"] == "disk"
         ),
         "--stream-from disk reads the text in its order, which --fold above 0 does not; leave one out": (
             values["stream_from"] == "disk" and values["fold"] > 0
@@ -72,12 +69,12 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
         ),
         **{
             f"--{gate}-bias has no effect with --cell {values['cell']}, which has no {gate} gate": (
-                is_given(f"{gate}_bias") and not getattr(CELL_TABLE[values["cell"]], f"{gate}_bias")
+                f"{gate}_bias" in given and not getattr(CELL_TABLE[values["cell"]], f"{gate}_bias")
             )
             for gate in ("forget", "update")
         },
         f"--init-scale has no effect with {drawn_by}; it belongs to {scaled}": (
-            is_given("init_scale") and not {init, recurrent_init} & set(SCALED)
+            "init_scale" in given and not {init, recurrent_init} & set(SCALED)
         ),
         f"--init-biases needs --init {scaled}: {init} draws matrices only": (
             values["init_biases"] and init not in SCALED
@@ -108,10 +105,10 @@ def refuse_contradictions(values: dict[str, Any], defaults: dict[str, Any]) -> N
             and values[validation] == 0
         ),
         "--best-by has no effect with a --validation-fraction, whose loss decides; leave it out": (
-            is_given("best_by") and values["validation_fraction"] > 0 and not values["retrain"]
+            "best_by" in given and values["validation_fraction"] > 0 and not values["retrain"]
         ),
         "--validation-every needs --best-by fresh, or a --validation-fraction above 0 without --retrain": (
-            values["validation_every"] > 0 and is_given("best_by")
+            values["validation_every"] > 0 and "best_by" in given
         ),
     }
     for message, found in contradictions.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 from jaxrnn.checks import check_number, flag
@@ -59,21 +60,17 @@ def with_settings_of_then(values: dict[str, Any]) -> dict[str, Any]:
     return values if is_young else {**values, "best_by": "smoothed"}
 
 
-def refuse_what_the_task_lacks(values: dict[str, Any], defaults: dict[str, Any]) -> None:
+def refuse_what_the_task_lacks(values: Mapping[str, Any], given: Set[str]) -> None:
     """Refuses settings that the task has no use for, and lengths and inputs that it cannot have.
 
     Args:
       values: every setting by name.
-      defaults: the defaults.
+      given: the names of those that are not at their default.
 
     Raises:
       ConfigurationError: with the setting and what to do.
     """
     task = values["task"]
-
-    def is_given(name: str) -> bool:
-        return values[name] != defaults[name]
-
     check_number("stop_at_accuracy", values["stop_at_accuracy"], 0.0)
     if values["stop_at_accuracy"] > 1:
         raise ConfigurationError(
@@ -88,13 +85,13 @@ def refuse_what_the_task_lacks(values: dict[str, Any], defaults: dict[str, Any])
                 f"give it to --task {_names()}"
             )
         for name in ONLY_FOR_SEQUENCES:
-            if is_given(name):
+            if name in given:
                 raise ConfigurationError(f"{flag(name)} has no effect on a text; it belongs to --task {_names()}")
         if values["stop_at_accuracy"] and not values["accuracy"]:
             raise ConfigurationError("--stop-at-accuracy needs --accuracy, which a text does not measure by itself")
         return
     for name, why in ONLY_FOR_TEXT.items():
-        if is_given(name):
+        if name in given:
             option = "TEXT" if name == "text" else flag(name)
             raise ConfigurationError(f"{option} has no effect with --task {task}: {why}")
     if values["sequence_length"] is None:
