@@ -157,14 +157,12 @@ def make_model(config: TrainConfig, objective: Any, rngs: nnx.Rngs) -> Any:
         "skip_connections": config.skip_connections,
         "learned_initial_carry": config.learned_initial_carry,
         "cell_options": {name: value for name, value in by_name.items() if name in cell_options(config.cell)},
+        "bidirectional": config.bidirectional,
         "kernel_init": init,
+        "recurrent_init": config.recurrent_init and initializer(config.recurrent_init, config.init_scale),
         "param_dtype": jnp.dtype(config.dtype),
         "rngs": rngs,
     }
-    if config.recurrent_init is not None:
-        options["recurrent_init"] = initializer(config.recurrent_init, config.init_scale)
-    if config.bidirectional:
-        options["bidirectional"] = True
     model = objective.make_model(config, options)
     if config.init_biases:
         add_to_biases(model, init, rngs)

@@ -92,7 +92,8 @@ def jobs_of_parts(
     _refuse_what_is_no_part(model, task, optimizer, settings)
     named = isinstance(optimizer, NamedOptimizer)
     is_module = isinstance(model, nnx.Module)
-    if members is not None and not (isinstance(members, Sequence) and members and all(map(_is_mapping, members))):
+    are_members = isinstance(members, Sequence) and all(isinstance(values, Mapping) for values in members)
+    if members is not None and not (are_members and members):
         raise ConfigurationError(f"members are a list of dicts, one a member; got {members!r:.80}")
     if is_module and members is not None:
         raise ConfigurationError("members expect a function `rngs -> model`, so that each draws its own; got one model")
@@ -223,10 +224,6 @@ def _refuse_what_the_model_cannot(made: Any, config: TrainConfig, task: Task, op
     for option, (what, asked) in needs.items():
         if asked and option not in options:
             raise ConfigurationError(f"{what} expects a model whose call takes `{option}`; that of {name} does not")
-
-
-def _is_mapping(values: Any) -> bool:
-    return isinstance(values, Mapping)
 
 
 def _member(job: TrainJob, values: Mapping[str, Any], named: bool, injected: Sequence[str]) -> TrainJob:

@@ -1,5 +1,7 @@
 """From settings to a job and a model: what is refused, and the starting values."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,10 +94,11 @@ def test_orthogonal_columns_have_length_one():
 
 
 def test_the_recurrent_weights_are_drawn_by_what_is_asked_for(monkeypatch):
-    given, of_five = {}, NextSymbol(5, 25)
+    given: dict[str, Any] = {}
+    of_five = NextSymbol(5, 25)
     monkeypatch.setattr(text_task, "LanguageModel", lambda *sizes, **options: given.update(options))
     make_model(TrainConfig(init="uniform", init_scale=0.5), of_five, nnx.Rngs(0))
-    assert "recurrent_init" not in given  # one draw for W_x and W_h, as ever
+    assert given.pop("recurrent_init") is None  # one draw for W_x and W_h, as ever
     key = jax.random.key(0)
     make_model(TrainConfig(init="uniform", init_scale=0.5, recurrent_init="orthogonal"), of_five, nnx.Rngs(0))
     W_h = given["recurrent_init"](key, (6, 6), jnp.float32)
