@@ -33,7 +33,8 @@ class ExportedModel(TrainedModel):
     def __init__(self, path: str | Path):
         content, tensors = read_model(Path(path), _shapes_of)
         held = content["vocabulary"]
-        super().__init__(path, content, None if held is None else from_json(held, content["format"] == 2))
+        vocabulary = None if held is None else from_json(held, content["format"] == 2)
+        super().__init__(path, content, TrainConfig.from_json(content["config"]), vocabulary)
         self.checkpoints = (content["training"]["checkpoint"],)
         graphdef, shapes, _ = structure_of(self.config, self.objective)
         with numerics(self.config.dtype):

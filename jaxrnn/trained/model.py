@@ -62,9 +62,8 @@ class TrainedModel:
 
     checkpoints: tuple[str, ...] = CHECKPOINTS
 
-    def __init__(self, path: str | Path, record: dict[str, Any], vocabulary: Vocabulary | None):
-        self.path, self.record, self._vocabulary = Path(path), record, vocabulary
-        self.config = TrainConfig.from_json(record["config"])
+    def __init__(self, path: str | Path, record: dict[str, Any], config: TrainConfig, vocabulary: Vocabulary | None):
+        self.path, self.record, self.config, self._vocabulary = Path(path), record, config, vocabulary
 
     def __repr__(self) -> str:
         parameters = f"{self.record['parameters']:,} parameters"

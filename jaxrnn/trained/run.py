@@ -70,10 +70,9 @@ class Run(TrainedModel):
     def __init__(self, path: str | Path, model: Any = None):
         self.directory, self._own = RunDirectory(path), model
         record = self.directory.read_config()
-        is_text = (
-            stored_config(record["config"], self.directory.config_path).task == "text" or "reading" in record["data"]
-        )
-        super().__init__(path, record, load_vocabulary(self.directory.vocabulary_path) if is_text else None)
+        config = stored_config(record["config"], self.directory.config_path)
+        is_text = config.task == "text" or "reading" in record["data"]
+        super().__init__(path, record, config, load_vocabulary(self.directory.vocabulary_path) if is_text else None)
         self._state: TrainState | None = None
         self._state_update = -1
 
