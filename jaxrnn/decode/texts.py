@@ -64,7 +64,7 @@ class Writer:
         if prime and prime_file is not None:
             raise ConfigurationError("--prime and --prime-file are two; give one of them")
         end = document_end if how.until_document_end else None
-        self._graphdef, self._params, self._vocabulary = graphdef, params, vocabulary
+        self._vocabulary = vocabulary
         self._stops = Stops(vocabulary, how.stop, end, how.keep_stop)
         if prime_file is not None:
             ids = load_corpus(prime_file, reading, vocabulary).ids
@@ -73,7 +73,8 @@ class Writer:
         else:
             ids = vocabulary.encode_prompt(prime, document_end)
         self._prime = vocabulary.display_text(ids) if show_prime and (prime or prime_file is not None) else ""
-        self._options: dict[str, Any] = {"prime": ids, "document_end": document_end}
+        self._read: dict[str, Any] = dict(graphdef=graphdef, params=params, prime=ids, document_end=document_end)
+        self._rules: dict[str, Any] = {"decoding": how, "table": self._stops.table}
 
     def stream(self, length: int, key: jax.Array) -> Iterator[str]:
         """One text, part by part, in constant memory; a search gives it whole."""
@@ -84,7 +85,7 @@ class Writer:
         yield self._prime
         if self._decoding.is_plain and self._stops.table is None:
             told: dict[str, Any] = {"temperature": self._decoding.temperature, "start": self._decoding.start}
-            parts = sample_ids(self._graphdef, self._params, length=length, key=key, **told, **self._options)
+            parts = sample_ids(length=length, key=key, **told, **self._read)
         else:
             parts = (part[0] for part in self._written(length, key[None]))
         yield from self._shown(parts, length)
@@ -102,18 +103,11 @@ class Writer:
             texts = [np.concatenate(of) for parts in groups for of in zip(*parts, strict=True)]
             found = [Found(ids, None) for ids in texts or [NOTHING] * len(keys)]
         else:
-            options: dict[str, Any] = {
-                "decoding": self._decoding,
-                "keep": len(keys),
-                "key": keys[0],
-                "table": self._stops.table,
-            }
-            found = search_ids(self._graphdef, self._params, length=length, **options, **self._options)
+            found = search_ids(length=length, keep=len(keys), key=keys[0], **self._rules, **self._read)
         return [Sample(self._prime + "".join(self._shown([one.ids], length)), one.log_p) for one in found]
 
     def _written(self, length: int, keys: jax.Array) -> Iterator[list[np.ndarray]]:
-        options: dict[str, Any] = {"decoding": self._decoding, "table": self._stops.table, **self._options}
-        return write_ids(self._graphdef, self._params, length=length, keys=keys, **options)
+        return write_ids(length=length, keys=keys, **self._rules, **self._read)
 
     def _shown(self, parts: Iterable[np.ndarray], length: int) -> Iterator[str]:
         texts = self._stops.cut(self._vocabulary.decode(part) for part in parts)
