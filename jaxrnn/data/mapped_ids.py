@@ -74,7 +74,7 @@ def read_ids(
 def let_go(ids: np.ndarray) -> None:
     """Takes the pages of mapped ids out of this process's memory; what is read again comes from the file."""
     mapped = getattr(ids, "_mmap", None)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+    if mapped is not None:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 

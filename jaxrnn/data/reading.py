@@ -62,7 +62,7 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISREG(mode):
-            file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+            file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
             mode = os.fstat(file.fileno()).st_mode  # another file may have taken its place
             if stat.S_ISREG(mode):
                 return file

@@ -53,7 +53,7 @@ def draw_loss_along_text(
         above = axes.get_xaxis_transform()
         axes.text(start, 1.01, plain_label(name), transform=above, color=second[0], ha="left", va="bottom", fontsize=9)
     axes.set_xlim(0, len(log_p))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.legend(frameon=False, loc="best")
     return figure
 
@@ -135,8 +135,7 @@ def draw_calibration(calibrations: Mapping[str, Calibration], *, title: str = "C
       title: the figure's title.
     """
     figure = Figure(figsize=(5.2, 5.6), layout="constrained")
-    grid = figure.add_gridspec(2, 1, height_ratios=(3, 1))
-    above, below = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
+    above, below = figure.subplots(2, 1, height_ratios=(3, 1))
     above.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="as sure as right")
     for (name, of), (color, line, mark) in zip(calibrations.items(), STYLES, strict=False):
         style: dict[str, Any] = {"color": color, "linestyle": line, "marker": mark, "markersize": 5, "clip_on": False}
@@ -277,7 +276,7 @@ def draw_norms(norms: Mapping[str, np.ndarray], *, title: str = "Norms by layer 
             style: dict[str, Any] = {"color": color, "linestyle": line, "marker": mark, "markersize": 3}
             axes.plot(norms["update"], shown, label=plain_label(layer), markevery=-(-len(shown) // 12), **style)
         axes.set_yscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=6)
     figure.suptitle(plain_label(title))
     return figure

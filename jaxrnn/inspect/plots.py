@@ -144,7 +144,7 @@ def draw_distinct_words(
             above.text(start, 1.02, plain_label(part), transform=above.get_xaxis_transform(), **style)
     above.set(ylabel="different words so far")
     below.set(xlabel="place in the text (characters)", ylabel=f"new words in {every:,} characters")
-    below.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    below.xaxis.set_major_formatter("{x:,.0f}")
     above.legend(frameon=False)
     figure.suptitle(plain_label(title))
     return figure
@@ -191,7 +191,7 @@ def _draw_accuracy(axes: Any, metrics: dict[str, np.ndarray]) -> None:
 def _finished(figure: Figure, title: str) -> Figure:
     for axes in figure.axes:
         axes.set_xlabel("update")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.margins(x=0.01)
         axes.legend(frameon=False)
     figure.suptitle(plain_label(title))

@@ -41,7 +41,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collectio
     for row in rows:
         shown.add_row(*(Text(printable(cell, keep="")) for cell in row))
     width = shutil.get_terminal_size((WITHOUT_TERMINAL, 24)).columns
-    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    console = Console(file=io.StringIO(), width=width, color_system=None)
     with console.capture() as captured:
         console.print(shown)
     return "".join(line.rstrip() + "\n" for line in captured.get().splitlines())

@@ -97,8 +97,7 @@ class Drawing:
     def __repr__(self) -> str:
         return f"Drawing({len(self.boxes)} boxes, {len(self.arrows)} arrows)"
 
-    def _repr_png_(self) -> bytes:
-        return self.png()
+    _repr_png_ = png
 
     def save(self, path: str | Path) -> None:
         """Writes a file, SVG or PNG by its ending.
