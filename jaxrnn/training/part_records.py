@@ -112,8 +112,7 @@ def refuse_other_cell(stored: dict[str, Any]) -> list[str]:
       stored: the content of config.json.
     """
     now = record_of_cell(stored["config"].get("cell", ""))
-    same_jax = stored["environment"]["versions"].get("jax") == jax.__version__
-    return refuse_other_parts(stored.get("own_cell"), now, same_jax) if now else []
+    return refuse_other_parts(stored, "own_cell", now) if now else []
 
 
 def _named(part: Any) -> dict[str, str]:
@@ -136,13 +135,13 @@ def _digest(text: str, *more: bytes) -> str:
     return hashlib.sha256(b"\0".join([text.encode(), *more])).hexdigest()
 
 
-def refuse_other_parts(then: Any, now: dict[str, Any] | None, same_jax: bool) -> list[str]:
+def refuse_other_parts(stored: dict[str, Any], under: str, now: dict[str, Any] | None) -> list[str]:
     """Compares the parts that a run was begun with and those it is to go on with.
 
     Args:
-      then: what the run recorded.
+      stored: the content of config.json.
+      under: the name of its parts, if it has any.
       now: what the job has.
-      same_jax: whether both were recorded by one version of JAX; another may write the same function otherwise.
 
     Returns:
       Warnings.
@@ -150,6 +149,7 @@ def refuse_other_parts(then: Any, now: dict[str, Any] | None, same_jax: bool) ->
     Raises:
       CheckpointError: with the parts that differ.
     """
+    then = stored.get(under)
     if (then is None) != (now is None) or not isinstance(then, dict | None):
         how = "jaxrnn.fit" if then is not None else "jaxrnn train"
         raise CheckpointError(f"the run was begun by {how} with other parts; go on with it in the same way")
@@ -163,6 +163,7 @@ def refuse_other_parts(then: Any, now: dict[str, Any] | None, same_jax: bool) ->
             # Runs before 2026-11-27 did not record what is injected.
             if known.get(name) != value and not (name == "hyperparams" and name not in known)
         ]
+    same_jax = stored["environment"]["versions"].get("jax") == jax.__version__  # another may write a function otherwise
     if differ and not same_jax and all(".computes" in line for line in differ):
         return ["another version of JAX writes the model's or the optimizer's steps otherwise: the bits may change"]
     if differ:

@@ -89,8 +89,7 @@ def restore(
     stored = directory.read_config()
     refuse_other_data(stored, job, directory)
     refuse_other_start(stored.get("init_from"), job.begun)
-    jax_then, jax_now = (of["environment"]["versions"].get("jax") for of in (stored, record))
-    of_parts = refuse_other_parts(stored.get("parts"), job.parts, jax_then == jax_now) + refuse_other_cell(stored)
+    of_parts = refuse_other_parts(stored, "parts", job.parts) + refuse_other_cell(stored)
     remove_leftovers(directory.checkpoints)
     latest, warnings = load_latest(directory.checkpoints, readers(template), newest)
     warnings = of_parts + warnings
