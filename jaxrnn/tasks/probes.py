@@ -1,4 +1,4 @@
-"""Classic probes of memory, drawn from a key on the device: copy memory, adding, temporal order, XOR.
+"""Probes of memory, drawn from a key on the device: palindromes, copy memory, adding, temporal order, XOR.
 
 Each is `(key, rows, length) -> (inputs, targets)`. A row depends on the key and its own number only, so that a batch
 split over devices is the same batch. Inputs are ids (T, B) or numbers (T, B, F), float32 whatever the model's dtype, so
@@ -12,9 +12,51 @@ import jax.numpy as jnp
 
 from jaxrnn.tasks.sequence_lengths import COPIED_SYMBOLS, check_length
 
+DIGITS = 10  # of palindromes
 COPY_ALPHABET = 8
 BLANK, RECALL = COPY_ALPHABET, COPY_ALPHABET + 1
 FIRST_SIGNAL, ORDER_SYMBOLS = 4, 6  # temporal order: a b c d X Y
+
+
+def palindromes(key: jax.Array, rows: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    r"""The first T digits of palindromes of length T + 1, and the digit that ends each.
+
+        x_{T+2-t} = x_t  for t = 1 .. T + 1          the target is x_{T+1} = x_1
+
+    Half of the digits, rounded up, are drawn evenly from 0 .. 9, the rest mirror them.
+
+    Args:
+      key: key of the update.
+      rows: numbers of the rows, (B,). A row depends on the key and its own number only, so that a batch split over
+        devices is the same batch.
+      length: T, the digits that the network reads.
+
+    Returns:
+      Digits (T, B), uint8, and targets (B,), int32.
+
+    Raises:
+      ConfigurationError: if T is below 1 or too large.
+
+    Example:
+      >>> digits, targets = palindromes(jax.random.key(0), jnp.arange(4), 5)
+      >>> digits.shape, bool((digits[0] == targets).all()), bool((digits[1] == digits[4]).all())
+      ((5, 4), True, True)
+    """
+    check_length("palindromes", length)
+    half = length // 2 + 1  # (T + 1) / 2, rounded up
+
+    def one(row: jax.Array) -> jax.Array:
+        drawn = jax.random.randint(jax.random.fold_in(key, row), (half,), 0, DIGITS, jnp.int32)
+        mirrored = drawn if length % 2 else drawn[:-1]
+        return jnp.concatenate([drawn, mirrored[::-1]])
+
+    whole = jax.vmap(one, out_axes=1)(rows)
+    return whole[:-1].astype(jnp.uint8), whole[-1]
+
+
+def as_numbers(digits: jax.Array, dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array:
+    """Each digit as one number from 0 to 9, as it is: (T, B) gives (T, B, 1)."""
+    return digits.astype(dtype)[:, :, None]
 
 
 def copy_memory(key: jax.Array, rows: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:

@@ -17,8 +17,7 @@ from flax import nnx
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.models.structure import model_with
-from jaxrnn.tasks.palindromes import DIGITS, as_numbers, palindromes
-from jaxrnn.tasks.probes import COPY_ALPHABET, ORDER_SYMBOLS, RECALL, adding, copy_memory, temporal_order, xor
+from jaxrnn.tasks import probes
 from jaxrnn.tasks.protocol import Batch, Objective, Score, Task, row_numbers
 from jaxrnn.tasks.sequence_lengths import COPIED_SYMBOLS, check_length
 from jaxrnn.tasks.settings import INPUTS
@@ -47,11 +46,11 @@ class Probe(NamedTuple):
 
 
 PROBES = {
-    "palindromes": Probe(palindromes, DIGITS, DIGITS),
-    "copy-memory": Probe(copy_memory, RECALL + 1, COPY_ALPHABET, COPIED_SYMBOLS),
-    "adding": Probe(adding, 2, 1, is_regression=True),
-    "temporal-order": Probe(temporal_order, ORDER_SYMBOLS, 4),
-    "xor": Probe(xor, 2, 2),
+    "palindromes": Probe(probes.palindromes, probes.DIGITS, probes.DIGITS),
+    "copy-memory": Probe(probes.copy_memory, probes.RECALL + 1, probes.COPY_ALPHABET, COPIED_SYMBOLS),
+    "adding": Probe(probes.adding, 2, 1, is_regression=True),
+    "temporal-order": Probe(probes.temporal_order, probes.ORDER_SYMBOLS, 4),
+    "xor": Probe(probes.xor, 2, 2),
 }
 
 
@@ -149,7 +148,7 @@ class Sequences(Objective, Task):
         """Inputs, ids (T, B) or numbers (T, B, F) in `dtype`, and targets (K, B), for these rows under this key."""
         inputs, targets = self.probe.draw(key, rows, self.length)
         if self.reads_digits_as_numbers:
-            inputs = as_numbers(inputs, dtype)
+            inputs = probes.as_numbers(inputs, dtype)
         elif inputs.ndim == 3:
             inputs = inputs.astype(dtype)
         if self.probe.is_regression:

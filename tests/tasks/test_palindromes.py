@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.tasks.palindromes import as_numbers, palindromes
+from jaxrnn.tasks.probes import as_numbers, palindromes
 
 KEY = jax.random.key(3)
 
