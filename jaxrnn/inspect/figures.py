@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.inspect.calibration import Calibration
 from jaxrnn.inspect.errors_by_kind import ErrorKinds
-from jaxrnn.inspect.plots import STYLES, Figure, plain_label
+from jaxrnn.inspect.plots import STYLES, Figure, plain_label, titled_figure
 from jaxrnn.inspect.reading import LayerSummary
 from jaxrnn.terminal.printable import printable
 
@@ -75,7 +75,7 @@ def draw_saturation(layers: Sequence[LayerSummary], *, title: str = "Saturation 
     names = list(dict.fromkeys(name for layer in layers for name in layer.gates))
     if not names:
         raise ConfigurationError("a picture of gates expects a cell that has some; a vanilla RNN has none")
-    figure = Figure(figsize=(3.2 * len(names) + 0.6, 3.9), layout="constrained")
+    figure = titled_figure(title, 3.2 * len(names) + 0.6, 3.9)
     for place, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), place + 1, aspect="equal")
         axes.plot([0, 1], [1, 0], color=GREY, linewidth=1, zorder=0)
@@ -87,7 +87,6 @@ def draw_saturation(layers: Sequence[LayerSummary], *, title: str = "Saturation 
         axes.set(title=plain_label(f"{name} gate"), xlim=(0, 1), ylim=(0, 1), xlabel="share of steps below 0.1")
         axes.set_ylabel("share of steps above 0.9" if place == 0 else "")
     figure.axes[-1].legend(frameon=False, loc="upper right")
-    figure.suptitle(plain_label(title))
     return figure
 
 
@@ -134,7 +133,7 @@ def draw_calibration(calibrations: Mapping[str, Calibration], *, title: str = "C
       calibrations: of `calibration_of` by name, all of the same number of bins; at most as many as there are `STYLES`.
       title: the figure's title.
     """
-    figure = Figure(figsize=(5.2, 5.6), layout="constrained")
+    figure = titled_figure(title, 5.2, 5.6)
     above, below = figure.subplots(2, 1, height_ratios=(3, 1))
     above.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="as sure as right")
     for (name, of), (color, line, mark) in zip(calibrations.items(), STYLES, strict=False):
@@ -147,7 +146,6 @@ def draw_calibration(calibrations: Mapping[str, Calibration], *, title: str = "C
     below.set(xlim=(0, 1), xlabel="probability of the best guess", ylabel="share of\ncharacters")
     below.set_ylim(0)
     above.legend(frameon=False, loc="upper left")
-    figure.suptitle(plain_label(title))
     return figure
 
 
@@ -263,7 +261,7 @@ def draw_norms(norms: Mapping[str, np.ndarray], *, title: str = "Norms by layer 
     layers = [name.partition("/")[2] for name in norms if name.startswith("gradient/")]
     if not layers:
         raise ConfigurationError("a picture of norms expects some; train with --log-norms")
-    figure = Figure(figsize=(12.0, 4.0), layout="constrained")
+    figure = titled_figure(title, 12.0, 4.0)
     labels = "norm of the gradient, before clipping", "norm of the parameters", "norm of the step / of the parameters"
     for place, label in enumerate(labels):
         axes = figure.add_subplot(1, 3, place + 1, xlabel="update", ylabel=label)
@@ -278,16 +276,12 @@ def draw_norms(norms: Mapping[str, np.ndarray], *, title: str = "Norms by layer 
         axes.set_yscale("log")
         axes.xaxis.set_major_formatter("{x:,.0f}")
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=6)
-    figure.suptitle(plain_label(title))
     return figure
 
 
 def _axes(title: str, x: str, y: str, width: float, height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set(xlabel=x, ylabel=y)
-    figure.suptitle(plain_label(title))
-    return figure, axes
+    figure = titled_figure(title, width, height)
+    return figure, figure.add_subplot(xlabel=x, ylabel=y)
 
 
 def _shown(c: str) -> str:

@@ -39,6 +39,13 @@ class Figure(MatplotlibFigure):
         return buffer.getvalue()
 
 
+def titled_figure(title: str, width: float, height: float) -> Figure:
+    """An empty figure of this size in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(plain_label(title))
+    return figure
+
+
 def learning_curve(
     metrics: dict[str, np.ndarray],
     *,
@@ -60,7 +67,7 @@ def learning_curve(
     loss_name = next(name for name in ("loss_nats", "squared_error", "loss") if f"train/{name}" in metrics)
     is_text = windows_per_epoch > 0
     has_accuracy = "train/accuracy" in metrics
-    figure = Figure(figsize=(8.0, 7.0 if has_accuracy else 4.5), layout="constrained")
+    figure = titled_figure(title, 8.0, 7.0 if has_accuracy else 4.5)
     axes = figure.add_subplot(2 if has_accuracy else 1, 1, 1)
     if has_accuracy:
         _draw_accuracy(figure.add_subplot(2, 1, 2), metrics)
@@ -71,7 +78,7 @@ def learning_curve(
             axes.axvline(end, color="0.75", linewidth=0.8, zorder=0, label="end of an epoch" if number == 0 else None)
     axes.axvline(best_update, label=f"best: update {best_update:,}", **BEST_LINE)
     _label_loss(axes, loss_name, is_text)
-    return _finished(figure, title)
+    return _finished(figure)
 
 
 def learning_curves(runs: Mapping[str, dict[str, np.ndarray]], loss_name: str, is_text: bool, title: str) -> Figure:
@@ -83,7 +90,7 @@ def learning_curves(runs: Mapping[str, dict[str, np.ndarray]], loss_name: str, i
       is_text: whether the loss is that of characters, then it has an axis in bits too.
       title: the figure's title.
     """
-    figure = Figure(figsize=(8.0, 5.0), layout="constrained")
+    figure = titled_figure(title, 8.0, 5.0)
     axes = figure.add_subplot()
     for (name, metrics), (color, line, mark) in zip(runs.items(), STYLES, strict=False):
         style: dict[str, Any] = {"color": color, "linestyle": line}
@@ -93,7 +100,7 @@ def learning_curves(runs: Mapping[str, dict[str, np.ndarray]], loss_name: str, i
         axes.plot(metrics["update"], mean, label=f"training, {shown}", linewidth=1.2, **style)
         _draw_validation(axes, metrics, f"valid/{loss_name}", label=f"validation, {shown}", marker=mark, **style)
     _label_loss(axes, loss_name, is_text)
-    return _finished(figure, title)
+    return _finished(figure)
 
 
 def draw_seeds(axes: Any, at: np.ndarray, values: np.ndarray, label: str, style: tuple[str, Any, str]) -> None:
@@ -130,7 +137,7 @@ def draw_distinct_words(
       borders: of each text, by name, the character at which a part of it begins.
       title: the figure's title.
     """
-    figure = Figure(figsize=(8.0, 6.0), layout="constrained")
+    figure = titled_figure(title, 8.0, 6.0)
     above, below = figure.subplots(2, 1, sharex=True)
     for (name, count), (color, line, mark) in zip(counts.items(), STYLES, strict=False):
         at = every * (np.arange(len(count)) + 1)
@@ -146,7 +153,6 @@ def draw_distinct_words(
     below.set(xlabel="place in the text (characters)", ylabel=f"new words in {every:,} characters")
     below.xaxis.set_major_formatter("{x:,.0f}")
     above.legend(frameon=False)
-    figure.suptitle(plain_label(title))
     return figure
 
 
@@ -188,13 +194,12 @@ def _draw_accuracy(axes: Any, metrics: dict[str, np.ndarray]) -> None:
     axes.set_ylabel("accuracy")
 
 
-def _finished(figure: Figure, title: str) -> Figure:
+def _finished(figure: Figure) -> Figure:
     for axes in figure.axes:
         axes.set_xlabel("update")
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.margins(x=0.01)
         axes.legend(frameon=False)
-    figure.suptitle(plain_label(title))
     return figure
 
 
