@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,6 +35,12 @@ def named(symbol: str) -> str:
       "'\\u202e' (U+202E)"
     """
     return f"'{printable(symbol, keep='')}'" + (f" (U+{ord(symbol):04X})" if len(symbol) == 1 else "")
+
+
+def only_in_one(a: Iterable[str], b: Iterable[str], names: tuple[str, str], most: int) -> list[str]:
+    """The symbols that only a has, and those that only b has, each in a line with its name, so many of each at most."""
+    sides = sorted(set(a) - set(b)), sorted(set(b) - set(a))
+    return [f"only in {name}: {named(c)}" for name, of in zip(names, sides, strict=True) for c in of[:most]]
 
 
 @dataclass(frozen=True)
@@ -242,10 +248,7 @@ class Vocabulary:
         """
         if self == other:
             return
-        details = [f"only in {what}: {named(c)}" for c in sorted(set(self.symbols) - set(other.symbols))[:_MOST_NAMED]]
-        details += [
-            f"only in the other: {named(c)}" for c in sorted(set(other.symbols) - set(self.symbols))[:_MOST_NAMED]
-        ]
+        details = only_in_one(self.symbols, other.symbols, (what, "the other"), _MOST_NAMED)
         if self.kind != other.kind:
             details.insert(0, f"{what} holds {self.kind}, the other {other.kind}")
         raise CheckpointError(

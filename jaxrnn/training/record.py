@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.reading import ReadingOptions
-from jaxrnn.data.vocabulary import Vocabulary, named
+from jaxrnn.data.vocabulary import Vocabulary, only_in_one
 from jaxrnn.devices.environment import changes, fingerprint
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.checkpoint import Checkpoint, load_latest, remove_leftovers
@@ -184,11 +184,7 @@ def _text_rows(metadata: dict[str, Any], mine: dict[str, Any]) -> list[str]:
     then, now = metadata.get("symbols"), mine["symbols"]
     if not isinstance(then, str) or not isinstance(now, str):
         return [*rows, "the symbols of the vocabulary"]
-    for which, symbols in (
-        ("checkpoint", sorted(set(then) - set(now))),
-        ("vocabulary.json", sorted(set(now) - set(then))),
-    ):
-        rows += [f"only in the {which}: {named(symbol)}" for symbol in symbols[:MOST_ROWS_SHOWN]]
+    rows += only_in_one(then, now, ("the checkpoint", "the vocabulary.json"), MOST_ROWS_SHOWN)
     return rows if set(then) != set(now) else [*rows, "whether the symbols are bytes or characters"]
 
 
