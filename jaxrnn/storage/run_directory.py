@@ -56,18 +56,11 @@ class RunDirectory:
           ConfigurationError: if the path cannot be a run directory.
           StorageError: if it cannot be made or written.
         """
-        check_path(self.path)
         with writing(self.path, "choose another --run"):
-            if self.path.exists() and not self.path.is_dir():
-                raise ConfigurationError(f"--run {printable(str(self.path))} is not a directory; choose another name")
-            if self.path.is_dir() and not self.exists():
-                names = {name for name in os.listdir(self.path) if not TEMPORARY.fullmatch(name)}
-                others = sorted(names - _OWN_FILES if "lock" in names else names)
-                if others:
-                    raise ConfigurationError(
-                        f"--run {printable(str(self.path))} holds {printable(others[0])} but no run; choose a new or "
-                        "empty directory, so that nothing of yours is overwritten"
-                    )
+            names = {name for name in names_in(self.path) if not TEMPORARY.fullmatch(name)}
+            others = sorted(names - _OWN_FILES if "lock" in names else names)
+            if others and not self.exists():
+                raise holds_something_else(self.path, others[0], "run")
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".write-test-{os.getpid()}"
             os.close(open_new(probe))
@@ -184,6 +177,26 @@ def check_path(path: Path) -> None:
             )
     if not path.name:
         raise ConfigurationError(f"--run expects a directory name; got {printable(str(path))!r}")
+
+
+def names_in(path: Path) -> list[str]:
+    """What a directory holds that a run or a sweep is to be in; nothing if it is not there yet.
+
+    Raises:
+      ConfigurationError: as `check_path`, or if it is no directory.
+    """
+    check_path(path)
+    if os.path.lexists(path) and not path.is_dir():
+        raise ConfigurationError(f"--run {printable(str(path))} is not a directory; choose another name")
+    return os.listdir(path) if path.is_dir() else []
+
+
+def holds_something_else(path: Path, found: str, wanted: str) -> ConfigurationError:
+    """The error for a directory that holds something else than a run or a sweep."""
+    return ConfigurationError(
+        f"--run {printable(str(path))} holds {printable(found)} but no {wanted}; choose a new or empty directory, so "
+        "that nothing of yours is overwritten"
+    )
 
 
 def check_output(path: Path) -> None:

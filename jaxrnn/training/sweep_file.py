@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.storage.run_directory import check_path
+from jaxrnn.storage.run_directory import holds_something_else, names_in
 from jaxrnn.tasks.presets import PRESETS, read_table, settings_of, with_given
 from jaxrnn.terminal.printable import printable
 
@@ -82,16 +81,9 @@ def sweep_path(file: Path, run: Path | None) -> Path:
       ConfigurationError: if that holds something else than a sweep, or cannot be a directory.
     """
     path = run or Path("runs") / (re.sub(r"[^A-Za-z0-9_.-]+", "-", file.stem).strip("-.")[:100] or "sweep")
-    check_path(path)
-    if os.path.lexists(path) and not path.is_dir():
-        raise ConfigurationError(f"--run {printable(str(path))} is not a directory; choose another name")
-    others = sorted(set(os.listdir(path)) - {"lock", "owner.json"}) if path.is_dir() else []
+    others = sorted(set(names_in(path)) - {"lock", "owner.json"})
     if others and "sweep.json" not in others:
-        what = "a run" if "config.json" in others else printable(others[0])
-        raise ConfigurationError(
-            f"--run {printable(str(path))} holds {what} but no sweep; choose a new or empty directory, so that nothing "
-            "of yours is overwritten"
-        )
+        raise holds_something_else(path, "a run" if "config.json" in others else others[0], "sweep")
     return path
 
 
