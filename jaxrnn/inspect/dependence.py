@@ -53,15 +53,15 @@ def depends_on(model: Any, ids: np.ndarray) -> np.ndarray:
     Returns:
       (T - 1,).
     """
-    _check(ids)
-    model.eval()
-    graphdef, state = nnx.split(model)
-    return np.asarray(_dependence(graphdef, state, jnp.asarray(np.asarray(ids, np.int32))))
+    return np.asarray(_dependence(*_taken_apart(model, ids)))
 
 
-def _check(ids: np.ndarray) -> None:
+def _taken_apart(model: Any, ids: np.ndarray) -> tuple[Any, Any, jax.Array]:
+    """The model's structure and state, and the text."""
     if len(ids) < 2:
         raise ConfigurationError(f"a guess expects a text of at least 2 characters, got {len(ids)}")
+    model.eval()
+    return *nnx.split(model), jnp.asarray(np.asarray(ids, np.int32))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -84,10 +84,7 @@ def effect_of_replacing(model: Any, ids: np.ndarray, places: np.ndarray | None =
     Returns:
       The root of the mean square, over all V symbols in its place, of log p then less log p now, one a place.
     """
-    _check(ids)
-    model.eval()
-    graphdef, state = nnx.split(model)
-    given = jnp.asarray(np.asarray(ids, np.int32))
+    graphdef, state, given = _taken_apart(model, ids)
     found = []
     for place in np.arange(len(ids) - 1) if places is None else places:
         log_p = np.asarray(_replaced(graphdef, state, given, int(place)), np.float64)
