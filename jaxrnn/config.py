@@ -248,22 +248,13 @@ class TrainConfig:
 
     def hyperparameters(self) -> Hyperparameters:
         """The values that steer the optimizer, as arrays."""
-        from jaxrnn.optim.optimizer import make_hyperparameters
+        from jaxrnn.optim.optimizer import Hyperparameters, make_hyperparameters
 
-        after = self.decay_after_epochs
-        if after is None:
+        values = {name: getattr(self, name) for name in Hyperparameters._fields}
+        if self.decay_after_epochs is None:
             by_epochs = not self.decay_every_updates and not self.plateau_patience
-            after = DEFAULT_DECAY_AFTER_EPOCHS if by_epochs else LARGEST_COUNT
-        return make_hyperparameters(
-            self.learning_rate,
-            clip_value=self.clip_value,
-            clip_global_norm=self.clip_global_norm,
-            decay_rate=self.decay_rate,
-            decay_after_epochs=after,
-            decay_every_updates=self.decay_every_updates,
-            warmup_updates=self.warmup_updates,
-            dtype=self.dtype,
-        )
+            values["decay_after_epochs"] = DEFAULT_DECAY_AFTER_EPOCHS if by_epochs else LARGEST_COUNT
+        return make_hyperparameters(**values, dtype=self.dtype)
 
     def reading_options(self) -> ReadingOptions | None:
         """The reading options that were asked for, with a known text's own beside them; None if none was."""
