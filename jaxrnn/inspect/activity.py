@@ -17,17 +17,10 @@ from jaxrnn.cells.inner_product import filled_in
 from jaxrnn.engines.window import input_product, input_weights, keep_finished, recurrent_product, reset_carry
 
 # The gates of the built-in cells, in the order in which `update` computes them.
-GATES_OF_LSTM = ("input", "forget", "output")
-GATES = {
-    "LSTMCell": GATES_OF_LSTM,
-    "PeepholeLSTMCell": GATES_OF_LSTM,
-    "FullPeepholeLSTMCell": GATES_OF_LSTM,
-    "MultiplicativeLSTMCell": GATES_OF_LSTM,
-    "LayerNormLSTMCell": GATES_OF_LSTM,
-    "TemporalGateLSTMCell": GATES_OF_LSTM,  # its time gate is no logistic: see `openness`
-    "GRUCell": ("reset", "update"),
-    "ResetBeforeGRUCell": ("reset", "update"),
-}
+LSTMS = ("LSTMCell", "PeepholeLSTMCell", "FullPeepholeLSTMCell", "MultiplicativeLSTMCell", "LayerNormLSTMCell")
+# The time gate of the last of the LSTMs is no logistic: see `openness`.
+GATES: dict[str, tuple[str, ...]] = dict.fromkeys((*LSTMS, "TemporalGateLSTMCell"), ("input", "forget", "output"))
+GATES |= dict.fromkeys(("GRUCell", "ResetBeforeGRUCell"), ("reset", "update"))
 CALLS = frozenset(
     {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat"}
 )
