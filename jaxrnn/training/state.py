@@ -15,6 +15,7 @@ from jaxrnn.training.early_stopping import EarlyStopping, initial_early_stopping
 from jaxrnn.training.values import TracedValues
 
 RECENT_UPDATES = 100
+COUNTS = ("update", "epoch", "window", "best_update", "skipped", "bad_in_a_row", "valid_update")  # that begin at 0
 
 
 class Candidate(NamedTuple):
@@ -143,10 +144,8 @@ def initial_train_state(
     if given is not None:
         params = jax.tree.map(jnp.copy, given)  # the caller's own stay alive
     dtype = jax.tree.leaves(params)[0].dtype
-
-    def count() -> jax.Array:
-        return jnp.zeros((), jnp.int32)  # each its own array: a donated buffer may stand in the state only once
-
+    # Each its own array: a donated buffer may stand in the state only once.
+    counts: dict[str, Any] = {name: jnp.zeros((), jnp.int32) for name in COUNTS}
     return TrainState(
         params=params,
         optimizer_state=jax.tree.map(jnp.copy, optimizer.init(params)),
@@ -154,19 +153,12 @@ def initial_train_state(
         values=jax.tree.map(jnp.copy, values),
         carry=jax.tree.map(jnp.copy, model.initial_carry(batch_size)) if passes_carry else (),
         seed=run_key(seed),
-        update=count(),
-        epoch=count(),
-        window=count(),
         smooth_loss=jnp.zeros((), dtype),
         epoch_loss_sum=jnp.zeros((), dtype),
         epoch_loss=jnp.full((), jnp.inf, dtype),
         best_params=jax.tree.map(jnp.copy, params),
         best_smooth_loss=jnp.full((), jnp.inf, dtype),
-        best_update=count(),
-        skipped=count(),
-        bad_in_a_row=count(),
         valid_loss=jnp.full((), jnp.nan, dtype),
-        valid_update=count(),
         early_stopping=initial_early_stopping(dtype),
         stopped=jnp.zeros((), bool),
         recent_accuracy=jnp.zeros((RECENT_UPDATES,), dtype) if measures_accuracy else None,
@@ -174,4 +166,5 @@ def initial_train_state(
         variables=jax.tree.map(jnp.copy, variables),
         best_variables=jax.tree.map(jnp.copy, variables),
         order=jnp.arange(shuffled, dtype=jnp.int32) if shuffled else (),
+        **counts,
     )
