@@ -10,7 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.tasks.sequence_lengths import COPIED_SYMBOLS, check_length
+from jaxrnn.tasks.generated import COPIED_SYMBOLS, check_length
 
 DIGITS = 10  # of palindromes
 COPY_ALPHABET = 8

@@ -18,9 +18,8 @@ from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.models.structure import model_with
 from jaxrnn.tasks import probes
+from jaxrnn.tasks.generated import GENERATED, check_length
 from jaxrnn.tasks.protocol import Batch, Objective, Score, Task, row_numbers
-from jaxrnn.tasks.sequence_lengths import COPIED_SYMBOLS, check_length
-from jaxrnn.tasks.settings import INPUTS
 
 # A sum counts as right within 0.04 of the true one (Hochreiter and Schmidhuber, 1997).
 TOLERANCE = 0.04
@@ -34,20 +33,18 @@ class Probe(NamedTuple):
       draw: `(key, rows, length) -> (inputs, targets)`.
       features: F of the input, or the number of symbols.
       classes: C, or 1 for a number.
-      answers: K, the steps at the end that are scored.
       is_regression: whether a number is asked for, not a class.
     """
 
     draw: Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]
     features: int
     classes: int
-    answers: int = 1
     is_regression: bool = False
 
 
 PROBES = {
     "palindromes": Probe(probes.palindromes, probes.DIGITS, probes.DIGITS),
-    "copy-memory": Probe(probes.copy_memory, probes.RECALL + 1, probes.COPY_ALPHABET, COPIED_SYMBOLS),
+    "copy-memory": Probe(probes.copy_memory, probes.RECALL + 1, probes.COPY_ALPHABET),
     "adding": Probe(probes.adding, 2, 1, is_regression=True),
     "temporal-order": Probe(probes.temporal_order, probes.ORDER_SYMBOLS, 4),
     "xor": Probe(probes.xor, 2, 2),
@@ -67,7 +64,7 @@ class Sequences(Objective, Task):
     Args:
       name: a key of `PROBES`.
       length: T, the steps that the network reads.
-      input: one of the inputs that the task offers, `jaxrnn.tasks.settings.INPUTS`; its first if None.
+      input: one of the inputs that the task offers, see `GENERATED`; its first if None.
       batch_size: B.
 
     Raises:
@@ -91,12 +88,13 @@ class Sequences(Objective, Task):
     def __post_init__(self) -> None:
         if self.name not in PROBES:
             raise ValueError(f"Sequences expects a task out of {', '.join(PROBES)}; got {self.name!r}")
-        if self.input is not None and self.input not in INPUTS[self.name]:
-            raise ValueError(f"{self.name} has an input out of {', '.join(INPUTS[self.name])}; got {self.input!r}")
+        inputs = GENERATED[self.name].inputs
+        if self.input is not None and self.input not in inputs:
+            raise ValueError(f"{self.name} has an input out of {', '.join(inputs)}; got {self.input!r}")
         check_length(self.name, self.length)
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.length} steps, input {self.input or INPUTS[self.name][0]}"
+        return f"{self.name}, {self.length} steps, input {self.input or GENERATED[self.name].inputs[0]}"
 
     @property
     def objective(self) -> Sequences:
@@ -168,7 +166,7 @@ class Sequences(Objective, Task):
         return super().correct(outputs, targets)
 
     def make_model(self, settings: Any, options: dict[str, Any]) -> SequenceClassifier:
-        head = {"pooling": settings.pooling, "answers": self.probe.answers}
+        head = {"pooling": settings.pooling, "answers": GENERATED[self.name].answers}
         return SequenceClassifier(self.in_features, self.probe.classes, settings.hidden, **head, **options)
 
     # ---- on the host ----
@@ -181,7 +179,7 @@ class Sequences(Objective, Task):
         return row_numbers(self.batch_size)
 
     def identity(self) -> dict[str, Any]:
-        told = {"task": self.name, "length": self.length, "input": self.input or INPUTS[self.name][0]}
+        told = {"task": self.name, "length": self.length, "input": self.input or GENERATED[self.name].inputs[0]}
         return {"name": str(self), "sha256": _sha256(json.dumps(told, sort_keys=True)), "sequences": told}
 
     def former_digests(self) -> tuple[str, ...]:

@@ -8,18 +8,10 @@ from typing import Any
 from jaxrnn.checks import check_number, flag
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.tasks.contradictions import OWN_TASK
-from jaxrnn.tasks.sequence_lengths import SHORTEST, check_length
+from jaxrnn.tasks.generated import GENERATED, check_length
 
-# The first is the default.
-INPUTS = {
-    "palindromes": ("number", "one-hot"),
-    "copy-memory": ("one-hot",),
-    "adding": ("number",),
-    "temporal-order": ("one-hot",),
-    "xor": ("number",),
-}
-TASK_NAMES = ("text", *SHORTEST)
-SEQUENCES_WITH_ANSWERS = frozenset({"copy-memory"})  # answered at several steps
+TASK_NAMES = ("text", *GENERATED)
+NAMES = ", ".join(GENERATED)
 
 # What a text has and generated sequences do not: why, and what to do.
 ONLY_FOR_TEXT = {
@@ -82,11 +74,11 @@ def refuse_what_the_task_lacks(values: Mapping[str, Any], given: Set[str]) -> No
         if values["bidirectional"]:
             raise ConfigurationError(
                 "--bidirectional does not go with a text: such a layer has seen the symbol that is to be predicted; "
-                f"give it to --task {_names()}"
+                f"give it to --task {NAMES}"
             )
         for name in ONLY_FOR_SEQUENCES:
             if name in given:
-                raise ConfigurationError(f"{flag(name)} has no effect on a text; it belongs to --task {_names()}")
+                raise ConfigurationError(f"{flag(name)} has no effect on a text; it belongs to --task {NAMES}")
         if values["stop_at_accuracy"] and not values["accuracy"]:
             raise ConfigurationError("--stop-at-accuracy needs --accuracy, which a text does not measure by itself")
         return
@@ -97,15 +89,12 @@ def refuse_what_the_task_lacks(values: Mapping[str, Any], given: Set[str]) -> No
     if values["sequence_length"] is None:
         raise ConfigurationError(f"--task {task} needs a --sequence-length, the steps that the network reads")
     check_length(task, values["sequence_length"])
-    if values["input"] not in (None, *INPUTS[task]):
-        raise ConfigurationError(f"--task {task} has --input {' or '.join(INPUTS[task])}; got {values['input']!r}")
-    if values["pooling"] == "mean" and task in SEQUENCES_WITH_ANSWERS:
+    kind = GENERATED[task]
+    if values["input"] not in (None, *kind.inputs):
+        raise ConfigurationError(f"--task {task} has --input {' or '.join(kind.inputs)}; got {values['input']!r}")
+    if values["pooling"] == "mean" and kind.answers > 1:
         raise ConfigurationError(f"--pooling mean gives one answer, --task {task} asks for several; leave it out")
     if values["decay_rate"] < 1 and not values["decay_every_updates"]:
         raise ConfigurationError(
             f"--decay-rate needs --decay-every-updates with --task {task}, which has no epochs to decay by"
         )
-
-
-def _names() -> str:
-    return ", ".join(name for name in TASK_NAMES if name != "text")

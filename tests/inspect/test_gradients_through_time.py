@@ -19,6 +19,7 @@ from jaxrnn.inspect.gradients_through_time import (
     with_spectral_radius,
 )
 from jaxrnn.models.sequence_classifier import SequenceClassifier
+from jaxrnn.tasks.generated import GENERATED
 from jaxrnn.tasks.sequences import Sequences
 from tests.reference.random_cell import quick_jit
 
@@ -29,7 +30,11 @@ def example(rng, task_name="palindromes", length=STEPS, input=None, **options):
     """A classifier with random parameters, and a batch of its task."""
     task = Sequences(task_name, length, input)
     sizes, dtype = (task.in_features, task.probe.classes, H), jnp.result_type(float)
-    given: dict[str, Any] = {"param_dtype": dtype, "answers": task.probe.answers, "rngs": nnx.Rngs(0)} | options
+    given: dict[str, Any] = {
+        "param_dtype": dtype,
+        "answers": GENERATED[task_name].answers,
+        "rngs": nnx.Rngs(0),
+    } | options
     model = SequenceClassifier(*sizes, **given)
     values = jax.tree.map(lambda v: jnp.asarray(0.5 * rng.normal(size=v.shape), dtype), nnx.state(model, nnx.Param))
     nnx.update(model, values)

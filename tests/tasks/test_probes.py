@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.tasks.generated import GENERATED, LONGEST
 from jaxrnn.tasks.probes import BLANK, RECALL, adding, copy_memory, temporal_order, xor
-from jaxrnn.tasks.sequence_lengths import LONGEST, SHORTEST
 
 KEY = jax.random.key(5)
 ROWS = jnp.arange(300)
@@ -70,8 +70,8 @@ def test_a_row_depends_on_the_key_and_its_number_only(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_bad_length_is_refused(name):
-    for length in (SHORTEST[name] - 1, LONGEST + 1):
+    for length in (GENERATED[name].shortest - 1, LONGEST + 1):
         with pytest.raises(
-            ConfigurationError, match=f"^--sequence-length expects a whole number from {SHORTEST[name]}"
+            ConfigurationError, match=f"^--sequence-length expects a whole number from {GENERATED[name].shortest}"
         ):
             ALL[name](KEY, ROWS, length)

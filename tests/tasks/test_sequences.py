@@ -13,8 +13,9 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_DATA
+from jaxrnn.tasks.generated import GENERATED
 from jaxrnn.tasks.sequences import PROBES, TOLERANCE, Sequences, row_numbers
-from jaxrnn.tasks.settings import INPUTS, ONLY_FOR_TEXT, TASK_NAMES
+from jaxrnn.tasks.settings import ONLY_FOR_TEXT, TASK_NAMES
 from jaxrnn.tasks.text import NextSymbol
 from jaxrnn.training.job import make_job
 from jaxrnn.training.state import RECENT_UPDATES
@@ -284,7 +285,7 @@ def test_what_belongs_to_a_text_is_refused(name):
 
 def test_the_names_are_those_of_the_tasks():
     """The settings know them without loading JAX."""
-    assert TASK_NAMES == ("text", *PROBES) and set(INPUTS) == set(PROBES) == set(LENGTHS)
+    assert TASK_NAMES == ("text", *PROBES) and set(GENERATED) == set(PROBES) == set(LENGTHS)
 
 
 def test_what_goes_together_is_taken():
