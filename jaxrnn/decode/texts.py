@@ -125,7 +125,4 @@ def first_of(parts: Iterable[str], length: int) -> Iterator[str]:
 
 def as_utf8(parts: Iterable[str]) -> Iterator[str]:
     """Bytes as text: a character may be cut between two parts."""
-    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-    for part in parts:
-        yield decoder.decode(part.encode("latin-1"))
-    yield decoder.decode(b"", final=True)
+    return codecs.iterdecode((part.encode("latin-1") for part in parts), "utf-8", "backslashreplace")

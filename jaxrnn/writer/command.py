@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxrnn.decode.settings import noise_scales
 from jaxrnn.errors import EXIT_INTERRUPTED, EXIT_STOPPED, ConfigurationError, DataError, StorageError
 from jaxrnn.terminal.command import EXIT_UNEXPECTED, Count, Real, Switch
 from jaxrnn.terminal.printable import printable
@@ -57,13 +58,12 @@ def write(
         from jaxrnn.storage.run_directory import check_output
 
         check_output(output)
+    noise_scales(temperature)  # refuses what is none
     begun = "" if text is None else _read(text)
-    from jaxrnn.decode.sampling import noise_scales
     from jaxrnn.writer.app import Writer
     from jaxrnn.writer.session import Session
     from jaxrnn.writer.text_file import TextFile, free_name
 
-    noise_scales(temperature)  # refuses what is none
     trained = opened_of(model, cell)
     session = Session(trained, seed=seed, checkpoint=checkpoint)
     file = TextFile(output or free_name(FIRST_NAME))
@@ -75,10 +75,10 @@ def run_writer(app: Writer) -> int:
     """Runs the app until it is left, in whatever way, with its text saved."""
     import asyncio
 
-    writing, codes = app.writing, {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_STOPPED}
+    codes = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_STOPPED, signal.SIGHUP: EXIT_STOPPED}
 
     async def run() -> int | None:
-        for number, code in (codes | {signal.SIGHUP: EXIT_STOPPED}).items():
+        for number, code in codes.items():
             asyncio.get_running_loop().add_signal_handler(number, app.interrupt, code)
         return await app.run_async(mouse=False)  # the terminal's own selection goes on working
 
@@ -87,9 +87,9 @@ def run_writer(app: Writer) -> int:
         code = asyncio.run(run())
     finally:
         if code is None:  # it broke
-            writing.rescue()
-    if writing.file.is_written:
-        Progress().message(f"saved in {writing.file}")
+            app.writing.rescue()
+    if app.writing.file.is_written:
+        Progress().message(f"saved in {app.writing.file}")
     if app.fault is not None:
         raise app.fault
     return EXIT_UNEXPECTED if code is None else code
