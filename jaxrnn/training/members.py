@@ -245,8 +245,7 @@ def _without_large(state: TrainState) -> TrainState:
 def _state_specs(*along: str) -> TrainState:
     """How a state lies on the mesh: its carry by rows of the batch, all else whole; stacked states by member first."""
     whole: Any = PartitionSpec(*along)
-    fields = {name: whole for name in TrainState._fields}
-    return TrainState(**{**fields, "carry": PartitionSpec(*along, BATCH_AXIS)})
+    return TrainState(*[whole] * len(TrainState._fields))._replace(carry=PartitionSpec(*along, BATCH_AXIS))
 
 
 def stream_specs(split: Any, several: bool = False) -> Any:

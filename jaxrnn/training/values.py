@@ -62,11 +62,11 @@ def structure_of(config: TrainConfig) -> dict[str, Any]:
 
     `TRACED` values do not, but for whether one of `SWITCHED_BY_0` is above 0.
     """
-    values = {name: value for name, value in config.to_json().items() if name not in OF_THE_HOST}
+    of_a_member = {*OF_THE_HOST, *TRACED} - {*SWITCHED_BY_0}
     return {
         name: value > 0 if name in SWITCHED_BY_0 else value
-        for name, value in values.items()
-        if name not in TRACED or name in SWITCHED_BY_0
+        for name, value in config.to_json().items()
+        if name not in of_a_member
     }
 
 
