@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -44,25 +45,24 @@ class WithUnitSet(nnx.Module):
         return self.model.initial_carry(batch_size)
 
     def __call__(self, ids: jax.Array, carry: Any, **options: Any) -> tuple[jax.Array, Any]:
-        def change(number: int, h: jax.Array) -> jax.Array:
-            if number != self.layer:
-                return h
-            return h.at[:, self.place[...]].set(self.value[...].astype(h.dtype))
+        engine = _setting(self.layer, self.place[...], self.value[...])
+        return self.model(ids, carry, **options | {"engine": engine})
 
-        return self.model(ids, carry, **options | {"engine": observing([], change)})
+
+def _setting(layer: int, unit: jax.Array, value: jax.Array) -> Callable[..., Any]:
+    """An engine in which h of a unit of a layer has a value after every step; -1 is none."""
+
+    def change(number: int, h: jax.Array) -> jax.Array:
+        return jnp.where(jnp.arange(h.shape[-1]) == unit, value.astype(h.dtype), h) if number == layer else h
+
+    return observing([], change)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _losses(graphdef, layer, state, ids, units, value):
     def loss(unit: jax.Array) -> jax.Array:
         model = nnx.merge(graphdef, state)
-
-        def change(number: int, h: jax.Array) -> jax.Array:
-            if number != layer:
-                return h
-            return jnp.where(jnp.arange(h.shape[-1]) == unit, value.astype(h.dtype), h)
-
-        logits, _ = model(ids[:-1, None], model.initial_carry(1), engine=observing([], change))
+        logits, _ = model(ids[:-1, None], model.initial_carry(1), engine=_setting(layer, unit, value))
         log_p = jax.nn.log_softmax(logits[:, 0])
         return -jnp.take_along_axis(log_p, ids[1:, None], axis=1).mean()
 
