@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrnn.data.corpus import load_corpus
-from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.several import STDIN
 from jaxrnn.data.splits import split_text
 from jaxrnn.errors import ConfigurationError, DataError
@@ -62,14 +61,13 @@ def find_text(opened: Any, text: str | None = None, start: str = "warm") -> Text
         raise ConfigurationError(f"--start expects cold or warm; got {printable(repr(start), keep='')[:40]}")
     vocabulary, data, config = opened.vocabulary, opened.record["data"], opened.config
     vocabulary.require_characters("jaxrnn inspect")
-    reading = ReadingOptions.from_json(data["reading"])
     if text is not None:
-        corpus = load_corpus(text, reading, vocabulary)
+        corpus = load_corpus(text, opened.reading, vocabulary)
         cut = min(READ_BEFORE, len(corpus) // 2) if start == "warm" else 0
         return TextToLookAt(corpus.ids[cut:], corpus.ids[:cut], corpus.document_end, corpus.name, {})
     name, fault = printable(str(data["name"]), keep=""), "is not the one that it was trained on"
     try:
-        own = None if config.text in STDIN else load_corpus(config.text, reading, vocabulary)
+        own = None if config.text in STDIN else load_corpus(config.text, opened.reading, vocabulary)
     except DataError:
         own, fault = None, "is not found here"
     if own is None or own.digest != data.get("sha256"):

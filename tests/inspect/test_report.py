@@ -11,6 +11,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn.cli import app
+from jaxrnn.data.reading_options import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.inspect.errors_by_kind import kinds_of_errors
 from jaxrnn.inspect.look import Look
@@ -148,13 +149,13 @@ def test_a_runs_own_text_is_its_validation_part_and_what_stood_before(tmp_path: 
         vocabulary, path = Vocabulary.from_text(TEXT), "run"
         config: Any
         record: Any
+        reading = ReadingOptions()
 
     path = tmp_path / "own.txt"
     path.write_text(TEXT * 20, encoding="utf-8")
     corpus = jaxrnn.load_corpus(path)
     Opened.config = jaxrnn.TrainConfig(text=str(path), validation_fraction=0.25, test_fraction=0.25)
-    reading = {"encoding": "utf-8", "newlines": "keep", "byte_order_mark": "strip", "bytes_mode": False}
-    Opened.record = {"data": {"name": "own", "sha256": corpus.digest, "reading": reading}}
+    Opened.record = {"data": {"name": "own", "sha256": corpus.digest}}
     n = len(corpus)
     found = find_text(Opened())
     assert np.array_equal(found.ids, corpus.ids[n // 2 : n * 3 // 4]) and found.source == "own, validation part"
