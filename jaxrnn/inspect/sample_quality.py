@@ -12,7 +12,7 @@ import numpy as np
 from jaxrnn.data.vocabulary import code_points
 from jaxrnn.inspect.novelty import WORD
 
-REPEATEDWORDS = 4
+REPEATED_WORDS = 4
 # What between two words begins a sentence or a speech: a mark that ends one, a quotation mark, or an empty line.
 _BEGINS = re.compile(r"[.!?:…\"“”„«»]|\n\s*\n")
 
@@ -99,11 +99,11 @@ def quality_of_sample(sample: str, training: TrainingText) -> SampleQuality:
     found = list(_words_and_places(sample))
     found = found[1:-1] if len(found) > 2 else found
     words = [word.lower() for word, _ in found]
-    unknown = {word for word in set(words) if word not in training.words}
+    unknown = set(words) - training.words
     misspelt = {word for word in unknown if not training.words.isdisjoint(_edits(word, training.letters))}
     capitals = [word for word, _ in found if word[0].isupper()]
     new_names = [word for word, begins in found if word[0].isupper() and not begins and word.lower() in unknown]
-    runs = list(zip(*(words[i:] for i in range(REPEATEDWORDS)), strict=False))
+    runs = list(zip(*(words[i:] for i in range(REPEATED_WORDS)), strict=False))
     return SampleQuality(
         characters=len(sample),
         words=len(words),
