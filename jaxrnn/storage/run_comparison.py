@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.errors import ConfigurationError, JaxrnnError
-from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.run_directory import RunDirectory, check_output
 from jaxrnn.storage.run_list import StoredRun, number
-from jaxrnn.storage.small_files import read_json
+from jaxrnn.storage.small_files import read_json, write_atomically
 from jaxrnn.storage.sweep_table import said
 from jaxrnn.terminal.table import table
 
@@ -49,7 +50,7 @@ def draw(runs: Sequence[StoredRun], path: Path) -> Path:
     """
     from jaxrnn.inspect.plots import learning_curves, picture_name
 
-    picture_name(path)
+    check_output(picture_name(path))
     for run in runs:
         if not run.rows:
             raise ConfigurationError(f"{run.path} has no row in metrics.jsonl yet; compare it when it has trained")
@@ -59,7 +60,9 @@ def draw(runs: Sequence[StoredRun], path: Path) -> Path:
     curves = {name: columns_of(run.rows) for name, run in zip(names_of(runs), runs, strict=True)}
     is_text = all(run.record["data"].get("windows_per_epoch") for run in runs)
     title = " and ".join(dict.fromkeys(f"{run.record['data']['name']}: {run.model}" for run in runs))
-    learning_curves(curves, runs[0].loss_name, is_text, title).savefig(path, dpi=120)
+    picture = io.BytesIO()
+    learning_curves(curves, runs[0].loss_name, is_text, title).savefig(picture, format=path.suffix[1:], dpi=120)
+    write_atomically(path.resolve(), picture.getvalue())
     return path
 
 

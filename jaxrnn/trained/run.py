@@ -20,7 +20,8 @@ from jaxrnn.storage.checkpoint_leaves import to_leaves
 from jaxrnn.storage.logs import read_metrics
 from jaxrnn.storage.model_file import DATA_OF_SEQUENCES, DATA_OF_TEXT, ENDING, ENVIRONMENT, write_model
 from jaxrnn.storage.run_comparison import columns_of
-from jaxrnn.storage.run_directory import RunDirectory, stored_config
+from jaxrnn.storage.run_directory import RunDirectory, check_output, stored_config
+from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.storage.vocabulary_file import as_json, load_vocabulary
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.tasks.settings import is_reports_recipe
@@ -199,9 +200,10 @@ class Run(TrainedModel):
         if path is not None:
             from jaxrnn.inspect.plots import picture_name
 
-            path = picture_name(path)
-            self.plot().savefig(path, dpi=120)
-            return path
+            check_output(picture_name(path))
         picture = io.BytesIO()
-        self.plot().savefig(picture, format="png", dpi=120)
-        return self.directory.write_plot("learning_curve.png", picture.getvalue())
+        self.plot().savefig(picture, format="png" if path is None else path.suffix[1:], dpi=120)
+        if path is None:
+            return self.directory.write_plot("learning_curve.png", picture.getvalue())
+        write_atomically(path.resolve(), picture.getvalue())
+        return path

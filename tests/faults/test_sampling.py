@@ -185,6 +185,17 @@ def test_a_file_of_a_run_is_not_written_over(capsys: Any, finished_run: Path, na
     assert_refused(command(capsys, "inspect", finished_run, "--html", finished_run / name), 2, "belongs to the run")
 
 
+def test_a_picture_takes_the_place_of_a_file_only_and_not_of_a_runs(
+    capsys: Any, finished_run: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for arguments in (["plot", finished_run], ["runs", "compare", finished_run, finished_run]):
+        own = command(capsys, *arguments, "--output", finished_run / "checkpoints" / "curve.png")
+        assert_refused(own, 2, "belongs to the run", "give another path")
+        assert_refused(command(capsys, *arguments, "--output", tmp_path / "pipe.png"), 6, "not a file")
+    assert (tmp_path / "pipe.png").is_fifo()
+
+
 def test_a_file_is_read_before_writing_as_a_prime_is(
     capsys: Any, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
