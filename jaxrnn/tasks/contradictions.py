@@ -38,6 +38,8 @@ def refuse_contradictions(values: Mapping[str, Any], given: Set[str]) -> None:
     stops = values["early_stopping"] != "none"
     looking = f"--early-stopping {values['early_stopping']}" if stops else "--plateau-patience"
     fractions = values["validation_fraction"] + values["test_fraction"]
+    read_otherwise = [name for name in ("encoding", "byte_order_mark") if values[name] is not None]
+    read_otherwise += ["newlines"] if values["newlines"] == "universal" else []
     contradictions = {
         f"--fold {values['fold']} is not one of --folds {values['folds']}, which are counted from 0 to "
         f"{values['folds'] - 1}": values["fold"] >= values["folds"],
@@ -46,6 +48,9 @@ def refuse_contradictions(values: Mapping[str, Any], given: Set[str]) -> None:
         ),
         "--vocabulary-size has no effect without --symbols words or bpe": (
             "vocabulary_size" in given and "symbols" not in given
+        ),
+        f"--bytes reads every byte as it is, without {' or '.join(map(flag, read_otherwise))}; leave one out": (
+            values["bytes"] and read_otherwise
         ),
         f"--symbols {values['symbols']} reads characters, not --bytes; leave one out": (
             "symbols" in given and values["bytes"]

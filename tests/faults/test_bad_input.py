@@ -172,6 +172,7 @@ def test_line_ends_and_byte_order_mark_are_kept_or_converted_as_asked(
 
 
 # K: options.
+OTHER_THAN_BYTES = ("--newlines universal", "--encoding latin-1", "--byte-order-mark keep")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_line_ends_and_byte_order_mark_are_kept_or_converted_as_asked(
         (["--newlines", "none"], ["--newlines", "universal"]),
         (["--encoding", "utf-9"], ["error: --encoding expects", "utf-9", "latin-1"]),
         (["--encoding", "rot13"], ["encoding"]),
-        (["--bytes", "--newlines", "universal"], ["newlines"]),
+        *((["--bytes", *o.split()], ["--bytes", f"{o.split()[0]}; leave one out"]) for o in OTHER_THAN_BYTES),
         (["--updates", "5", "--epochs", "5"], ["--updates", "--epochs", "one of them"]),
         (["--bptt-length", "5000"], ["--bptt-length", "largest allowed"]),
         (["--batch-size", "5000"], ["--batch-size", "largest allowed"]),
