@@ -26,8 +26,8 @@ def diagnosis(cells: Sequence[str], hidden: int, batch_size: int, name: str | No
       batch_size: B, likewise.
       name: of a platform, to see what would be chosen there; the one of JAX's devices if None.
     """
-    about, devices = fingerprint(), jax.devices()
-    of = platform() if name is None else PLATFORMS[name]
+    here, about, devices = platform(), fingerprint(), jax.devices()
+    of = here if name is None else PLATFORMS[name]
     versions = ", ".join(f"{package} {version or 'not installed'}" for package, version in about["versions"].items())
     processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
     lines = [

@@ -23,6 +23,7 @@ def numerics(dtype: str, precision: str | None = "float32") -> Iterator[None]:
       `jaxrnn.engines.products`.
     - No search for NaN and infinity (`JAX_DEBUG_NANS`, `JAX_DEBUG_INFS`): the state holds both before the first
       validation, and updates that are not finite are left out and counted.
+    - Programs compiled (`JAX_DISABLE_JIT`): operation by operation the bits are others, and not all of them run.
 
     Compiled programs are kept by these settings: a program compiled inside is found again inside, and not outside.
 
@@ -41,6 +42,7 @@ def numerics(dtype: str, precision: str | None = "float32") -> Iterator[None]:
         jax.default_matmul_precision(_matmul_precision(precision)),
         jax.debug_nans(False),
         jax.debug_infs(False),
+        jax.disable_jit(False),
     ):
         yield
 

@@ -7,11 +7,14 @@ for, which need not be those JAX starts with: `tracing_for("gpu")` says so while
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import NamedTuple
 
 import jax
+
+from jaxrnn.errors import ConfigurationError
 
 
 class Platform(NamedTuple):
@@ -79,11 +82,22 @@ _MEMBERS: ContextVar[bool] = ContextVar("members", default=False)
 
 
 def platform() -> Platform:
-    """The platform of the program that is being traced; outside `tracing_for` that of JAX's default device."""
+    """The platform of the program that is being traced; outside `tracing_for` that of JAX's default device.
+
+    Raises:
+      ConfigurationError: if JAX, which starts here, finds no device.
+    """
     name = _TRACED_FOR.get()
     if name is None:
         device = jax.config.values["jax_default_device"]
-        name = jax.default_backend() if device is None else getattr(device, "platform", str(device))
+        try:
+            name = jax.default_backend() if device is None else getattr(device, "platform", str(device))
+        except (RuntimeError, AssertionError) as error:
+            asked = [f"{variable}={os.environ.get(variable, '')}" for variable in ("JAX_PLATFORMS", "XLA_FLAGS")]
+            raise ConfigurationError(
+                f"JAX expects a device to compute on and found none; mend or unset {', '.join(asked)}",
+                [line[:200] for line in str(error).splitlines()[:3]],
+            ) from error
     return PLATFORMS[{"cuda": "gpu", "rocm": "gpu"}.get(name, name)]
 
 

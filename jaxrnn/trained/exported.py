@@ -11,6 +11,7 @@ import numpy as np
 from jaxrnn.config import TrainConfig
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
+from jaxrnn.engines.platforms import platform
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.checkpoint import Shapes
 from jaxrnn.storage.checkpoint_leaves import from_leaves, to_leaves
@@ -31,6 +32,7 @@ class ExportedModel(TrainedModel):
     """
 
     def __init__(self, path: str | Path):
+        platform()  # if JAX cannot start, that is no fault of the file
         content, tensors = read_model(Path(path), _shapes_of)
         held = content["vocabulary"]
         vocabulary = None if held is None else from_json(held, content["format"] == 2)

@@ -1,10 +1,14 @@
 """`jaxrnn doctor`: devices, releases and choices in plain words."""
 
+from pathlib import Path
+
 import pytest
 
 from jaxrnn.cli import app
 from jaxrnn.devices.doctor import advice, diagnosis, precision_of
 from jaxrnn.terminal.command import exit_code_of
+
+MODEL = Path(__file__).parents[1] / "golden" / "model_text.safetensors"
 
 
 def test_it_names_devices_releases_the_engine_and_why_no_other(capsys):
@@ -41,3 +45,17 @@ def test_without_an_accelerator_it_says_what_to_install(monkeypatch):
 def test_what_cannot_be_is_refused_in_one_line(option, value, capsys):
     assert exit_code_of(app, ["doctor", option, value]) == 2
     assert "expects" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend 'cuda': none\nhere"), AssertionError()])
+def test_jax_that_finds_no_device_is_a_line_that_says_what_to_unset(monkeypatch, capsys, error):
+    def fails():
+        raise error
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cu\x07da")
+    monkeypatch.setattr("jax.default_backend", fails)
+    for arguments in (["doctor"], ["sample", str(MODEL)]):
+        assert exit_code_of(app, arguments) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert "found none; mend or unset JAX_PLATFORMS=cu\\x07da, XLA_FLAGS=" in lines[0]
+        assert lines[1:] == [f"  {line}" for line in str(error).splitlines()]

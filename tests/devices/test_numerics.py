@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,12 @@ from jaxrnn.training.job import make_job
 from jaxrnn.training.run_devices import layout_of, prepare_devices
 from jaxrnn.training.trainer import Trainer
 
-OTHERS = {"threefry": (jax.threefry_partitionable, False), "nan": (jax.debug_nans, True), "inf": (jax.debug_infs, True)}
+OTHERS: dict[str, Any] = {
+    "threefry": (jax.threefry_partitionable, False),
+    "nan": (jax.debug_nans, True),
+    "inf": (jax.debug_infs, True),
+    "jit": (jax.disable_jit, True),
+}
 
 
 def mask() -> np.ndarray:
@@ -68,7 +74,7 @@ def test_a_run_starts_the_same_whatever_the_environment_asks(name: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nothing_is_compiled_again_inside_and_all_is_restored(dtype: str) -> None:
     double = jax.jit(lambda x: 2 * x)
-    names = ("jax_enable_x64", "jax_threefry_partitionable", "jax_debug_nans", "jax_debug_infs")
+    names = ("jax_enable_x64", "jax_threefry_partitionable", "jax_debug_nans", "jax_debug_infs", "jax_disable_jit")
     before = [getattr(jax.config, name) for name in names]
     for other in (False, True):
         with jax.debug_nans(other):
