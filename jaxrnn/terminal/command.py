@@ -6,11 +6,13 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, NoReturn, TextIO
 
 from cyclopts import App, CycloptsError, Parameter
@@ -35,6 +37,7 @@ from jaxrnn.errors import (
 from jaxrnn.terminal.printable import printable
 
 EXIT_UNEXPECTED = 1
+INTERRUPTED = "interrupted; nothing was lost that had been saved"
 STDIN = "/dev/stdin"
 # What other programs call an option, and what it is called here.
 OTHER_OPTIONS = {
@@ -56,6 +59,8 @@ def run_app(command: App | Callable[..., int], arguments: Sequence[str] | None =
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as of a job behind a script
+        signal.signal(signal.SIGINT, _interrupt)
     app = command if isinstance(command, App) else _app_of(command)
     code = exit_code_of(app, sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
@@ -68,6 +73,15 @@ def run_app(command: App | Callable[..., int], arguments: Sequence[str] | None =
         # A save that failed may leave a writer thread behind that would keep the process alive for minutes.
         os._exit(code)
     sys.exit(code)
+
+
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    # Raised into an import of JAX's own libraries it would end as a crash of the process.
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    if frame is not None:
+        os._exit(_complain(INTERRUPTED, (), EXIT_INTERRUPTED, KeyboardInterrupt()))
+    raise KeyboardInterrupt
 
 
 def _is_one_of_several() -> bool:
@@ -114,7 +128,7 @@ def exit_code_of(app: App, arguments: Sequence[str]) -> int:
     except JaxrnnError as error:
         return _complain(str(error), error.details, error.exit_code, error)
     except KeyboardInterrupt as error:
-        return _complain("interrupted; nothing was lost that had been saved", (), EXIT_INTERRUPTED, error)
+        return _complain(INTERRUPTED, (), EXIT_INTERRUPTED, error)
     except BrokenPipeError:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,7 +12,7 @@ import pytest
 from jaxrnn.cli import app
 from jaxrnn.terminal.command import exit_code_of
 
-from .support import assert_same_run, call, expected_rows, finish, rows_of, start, tiny_options
+from .support import assert_refused, assert_same_run, call, expected_rows, finish, rows_of, start, tiny_options
 
 UPDATES, CHECKPOINT_EVERY = 120, 5
 VALIDATED = (48, 96)  # each epoch's end has a row
@@ -76,3 +76,11 @@ def test_thirty_kills_at_random_instants_change_nothing(text: Path, tmp_path: Pa
     print(f"{while_training} kills while training, {in_save} of them in a save")
     assert in_save >= 5
     assert_same_run(tmp_path / "run", tmp_path / "reference")
+
+
+def test_an_interrupt_that_falls_into_an_import_is_a_line_and_its_code(tmp_path: Path) -> None:
+    """Raised into those of JAX's own libraries it crashed the process."""
+    killed = "import os, signal, time\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(9)\n"
+    (tmp_path / "killed.py").write_text(killed + "except KeyboardInterrupt:\n    os.abort()\n")
+    code = "from jaxrnn.terminal.command import run_app\ndef f():\n    import killed\nrun_app(f)"
+    assert_refused(call(code=code, cwd=tmp_path), 130, "interrupted; nothing was lost")
