@@ -149,6 +149,8 @@ def read_table(path: Path, option: str, other: str = "") -> Any:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigurationError(f"{option} {shown} is larger than {MAX_FILE_BYTES} bytes, no file of settings")
+        if not path.is_file():  # a pipe would be waited for, a device read for ever
+            raise OSError("no regular file; give a copy that is one")
         text = path.read_text("utf-8")
         return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except ConfigurationError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ def test_a_file_that_is_no_table_of_settings_is_refused(content: str | None, sai
         file.write_text(content, encoding="utf-8")
     with pytest.raises(ConfigurationError, match=said):
         settings_of("book", read_settings(file, FIELDS), {})
+
+
+def test_a_pipe_of_settings_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "mine.toml")
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        read_settings(tmp_path / "mine.toml", FIELDS)
 
 
 def test_the_command_trains_what_its_options_say_and_else_its_recipe(
