@@ -172,3 +172,13 @@ def test_any_other_fault_is_one_line_too(
     monkeypatch.setenv("JAXRNN_TRACEBACK", "1")
     assert exit_code_of(app, ["plot", str(tmp_path)]) == code
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_full_disk_behind_stdout_is_said(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.stdout, "flush", full)
+        assert exit_code_of(app, ["presets"]) == 6
+    assert "error: stdout cannot be written: No space left on device; free" in capsys.readouterr().err

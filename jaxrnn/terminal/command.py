@@ -105,14 +105,19 @@ def write_output(text: str, escape: bool = True) -> None:
       escape: False lets the text through as it is where stdout is no terminal.
 
     Raises:
-      StorageError: if stdout was closed from the start. What was asked for is then lost, as on a full disk, so the
-        exit code is that of storage: 0 would tell a script that it has the text. (A reader that has gone, such as
-        `head`, has what it wanted: that is no error.)
+      StorageError: if stdout was closed from the start, or its disk is full. What was asked for is then lost: code 0
+        would tell a script that it has the text. (A reader that has gone, such as `head`, has what it wanted: that is
+        no error.)
     """
     if sys.stdout is None or sys.stdout.closed:
         raise StorageError("stdout is closed, so nothing can be written to it; redirect it to a file or a pipe")
-    sys.stdout.write(printable(text) if escape or sys.stdout.isatty() else text)
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(printable(text) if escape or sys.stdout.isatty() else text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(f"stdout cannot be written: {error.strerror}; free some space or redirect it") from error
 
 
 def exit_code_of(app: App, arguments: Sequence[str]) -> int:
