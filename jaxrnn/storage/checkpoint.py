@@ -184,7 +184,7 @@ def load_checkpoint(directory: Path, update: int, readers: Mapping[int, Reader])
 
 
 def load_latest(
-    directory: Path, readers: Mapping[int, Reader], newest: int | None = None
+    directory: Path, readers: Mapping[int, Reader], newest: int | None = None, tries: int = 20
 ) -> tuple[Checkpoint | None, list[str]]:
     """The newest good checkpoint and a warning for each newer one that was passed over.
 
@@ -192,6 +192,7 @@ def load_latest(
       directory: where checkpoints are kept.
       readers: for each format that can be read.
       newest: none of a later update is looked at.
+      tries: how often it looks again where some were removed while it read.
 
     Returns:
       (None, []) if there is no checkpoint at all.
@@ -210,6 +211,8 @@ def load_latest(
         if passed_over:
             passed_over.append(f"going on from the older checkpoint of update {update}")
         return checkpoint, passed_over
+    if tries and not set(updates) <= set(checkpoint_updates(directory)):  # a run that trains meanwhile removed them
+        return load_latest(directory, readers, newest, tries - 1)
     if updates:
         raise CheckpointError(
             f"none of the {len(updates)} checkpoints in {printable(str(directory))} can be used; restore the directory "

@@ -363,6 +363,20 @@ def test_all_bad_is_an_error_that_names_each(copy: Path) -> None:
     assert caught.value.exit_code == 4
 
 
+def test_a_reader_looks_again_when_a_run_removes_what_it_reads(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = (copy / "update_0000000020").rename(copy / ".newer")
+
+    def removed(directory: Path, update: int, readers: Any) -> Checkpoint:
+        if newer.exists():
+            shutil.rmtree(copy / "update_0000000010")
+            newer.rename(copy / "update_0000000020")
+        return load_checkpoint(directory, update, readers)
+
+    monkeypatch.setattr(checkpoints, "load_checkpoint", removed)
+    checkpoint, warnings = load_latest(copy, READERS)
+    assert checkpoint is not None and checkpoint.metadata["update"] == 20 and not warnings
+
+
 # C8, C10, C13: another model, dtype, program; not-a-number inside.
 
 
