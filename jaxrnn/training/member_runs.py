@@ -120,7 +120,7 @@ def opened(
     Options are those of `Loop`. The others are those of `train_members`; a run alone has no rounds.
     """
     if "engine" in jobs[0].options:
-        refuse_engine_that_cannot_run(jobs[0].config, jobs[0].make_model, len(jobs))
+        refuse_engine_that_cannot_run(jobs[0], len(jobs))
     trainer = Trainer.of(jobs, devices)
     with contextlib.ExitStack() as stack:
         files: list[RunFiles | MemoryFiles] = [MemoryFiles(job) for job in jobs]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from jaxrnn.cells.base import Cell
@@ -22,6 +24,7 @@ from jaxrnn.engines.platforms import platform, tracing_members
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory, stored_config
 from jaxrnn.terminal.printable import printable
+from jaxrnn.training.job import TrainJob
 
 
 def prepare_devices(
@@ -82,24 +85,29 @@ def layout_of(configs: Sequence[TrainConfig], devices: int | None = None) -> Lay
     return Layout(1, asked)
 
 
-def refuse_engine_that_cannot_run(config: TrainConfig, make_model: Callable[[nnx.Rngs], Any], members: int = 1) -> None:
-    """Refuses an engine that cannot run the model's cells here, before anything is written or compiled.
+def refuse_engine_that_cannot_run(job: TrainJob, members: int = 1) -> None:
+    """Refuses an engine that cannot run the model's cells on windows of the task here, before anything is written.
 
     Args:
-      config: the settings.
-      make_model: makes the model.
+      job: what is trained.
       members: how many are trained as one program.
 
     Raises:
       ConfigurationError: with the reason.
     """
+    config, objective = job.config, job.task.objective
     if config.engine in ("auto", "scan", "reference"):  # which run everything
         return
+    resets = getattr(objective, "document_end", None) is not None  # what `unroll` is given beside the inputs
+    resets |= config.learned_initial_carry and objective.passes_carry
+    given = {"resets": resets or None, "recurrent_mask": config.dropout_recurrent or None}
+    window: Any = SimpleNamespace(times=np.arange(objective.steps), **given)
+    clip_backward: Any = config.clip_backward or None
 
     def reasons() -> None:
-        cells = {id(node): node for _, node in nnx.iter_graph(make_model(nnx.Rngs(0))) if isinstance(node, Cell)}
+        cells = {id(node): node for _, node in nnx.iter_graph(job.make_model(nnx.Rngs(0))) if isinstance(node, Cell)}
         for cell in cells.values():
-            if why := unable(cell).get(config.engine):
+            if why := unable(cell, window, clip_backward).get(config.engine):
                 raise ConfigurationError(
                     f"--engine {config.engine} cannot run here: {printable(why, keep='')}; leave --engine out"
                 )

@@ -1,15 +1,19 @@
 """The devices that a program asks JAX for are those that a run's record names, once the record is known to be good."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jaxrnn.config import TrainConfig
+from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.devices import mesh
-from jaxrnn.errors import CheckpointError
+from jaxrnn.engines.platforms import tracing_for
+from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.training import run_devices
+from jaxrnn.training.job import make_job
 
 CONFIG = TrainConfig(task="xor", sequence_length=10, batch_size=64, hidden=4, devices="4")
 
@@ -51,3 +55,22 @@ def test_without_a_number_in_the_record_the_settings_decide(tmp_path: Path, aske
     for config in (None, CONFIG):
         run_devices.prepare_devices(config, run_with(tmp_path))
     assert asked == [4, 2, 4, 4]
+
+
+LSTM: dict[str, Any] = {"cell": "lstm", "hidden": 4, "bptt_length": 6}
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"engine": "cudnn", "clip_backward": 1.0}, "it takes no clip_backward"),
+        ({"engine": "cudnn", "learned_initial_carry": True, "dropout_recurrent": 0.1}, "resets and no recurrent_mask"),
+        ({"engine": "resident"}, "a window of 6 steps does not pay"),
+        ({"engine": "cudnn"}, None),
+    ],
+)
+def test_an_engine_that_cannot_run_the_windows_is_refused(settings: dict[str, Any], why: str | None) -> None:
+    job = make_job(TrainConfig(**LSTM, **settings), corpus_from_text("abcabd" * 9))
+    refused = contextlib.nullcontext() if why is None else pytest.raises(ConfigurationError, match=why)
+    with tracing_for("gpu"), refused:
+        run_devices.refuse_engine_that_cannot_run(job)
