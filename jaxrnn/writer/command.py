@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import functools
 import importlib.util
 import os
 import signal
@@ -74,6 +76,12 @@ def write(
 def run_writer(app: Writer) -> int:
     """Runs the app until it is left, in whatever way, with its text saved."""
     import asyncio
+
+    from textual.drivers import linux_driver
+
+    # What is no UTF-8, as a terminal of another encoding sends it, is shown so, and ends nothing.
+    decoder = functools.partial(codecs.getincrementaldecoder("utf-8"), "replace")
+    linux_driver.getincrementaldecoder = lambda encoding: decoder
 
     codes = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_STOPPED, signal.SIGHUP: EXIT_STOPPED}
 

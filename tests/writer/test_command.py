@@ -139,6 +139,8 @@ def test_at_a_terminal_every_way_out_saves_the_text_and_names_its_file(tmp_path,
         wait_for(b"accept")
         os.write(main, b"hello")
         wait_for(b"hello")
+        os.write(main, b"\xff")  # no UTF-8
+        wait_for(b"U+FFFD")
         if isinstance(end, bytes):
             os.write(main, end)
         else:
@@ -149,4 +151,4 @@ def test_at_a_terminal_every_way_out_saves_the_text_and_names_its_file(tmp_path,
     finally:
         process.kill()
         os.close(main)
-    assert path.read_text("utf-8") == "hello"
+    assert path.read_text("utf-8") == "hello\ufffd"
