@@ -130,9 +130,9 @@ class Writer(App[int], inherit_bindings=False):
             self.fault = error
             self.exit()
 
-    def interrupt(self, code: int) -> None:
-        """What Ctrl-C does, for a signal."""
-        self.writing.interrupt(code)
+    def interrupt(self, code: int, alone: bool) -> None:
+        """What Ctrl-C does, for a signal, and whether the terminal is gone."""
+        self.writing.interrupt(code, alone)
         self.redraw()
 
     def changed(self) -> None:

@@ -87,7 +87,7 @@ def run_writer(app: Writer) -> int:
 
     async def run() -> int | None:
         for number, code in codes.items():
-            asyncio.get_running_loop().add_signal_handler(number, app.interrupt, code)
+            asyncio.get_running_loop().add_signal_handler(number, app.interrupt, code, number == signal.SIGHUP)
         return await app.run_async(mouse=False)  # the terminal's own selection goes on working
 
     code = None

@@ -202,12 +202,14 @@ class Writing:
         else:
             done()
 
-    def interrupt(self, code: int = EXIT_INTERRUPTED) -> None:
-        """Saves without asking and ends the program."""
+    def interrupt(self, code: int = EXIT_INTERRUPTED, alone: bool = False) -> None:
+        """Saves without asking and ends the program; where that fails only if nobody is left who could help."""
         try:
             self.rescue()
         except JaxrnnError as error:
             self._tell(printable(str(error), keep=""))
+            if alone:
+                self._exit(error.exit_code)
         else:
             self._exit(code)
 

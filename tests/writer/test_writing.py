@@ -178,6 +178,8 @@ def test_nothing_is_left_where_it_cannot_be_saved(tmp_path):
     assert typed.codes == [] and "cannot be written" in typed.note and typed.text == "h"
     typed.keys("ctrl+s", "ctrl+e", "n")
     assert typed.codes == [0]
+    typed.interrupt(75, alone=True)  # nobody is there to help
+    assert typed.codes == [0, 6]
 
 
 def test_a_text_that_was_not_changed_is_not_written(tmp_path):
