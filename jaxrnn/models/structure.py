@@ -45,6 +45,13 @@ def joined(params: Any, variables: Any) -> Any:
     return (params or {}) | {name: joined((params or {}).get(name, ()), value) for name, value in variables.items()}
 
 
+def with_leaves_of(source: Any, tree: Any) -> Any:
+    """A nested dict with what `source` holds by the same names, else its own; what only `source` has is left out."""
+    if not isinstance(tree, dict):
+        return source
+    return {name: with_leaves_of(source[name], part) if name in source else part for name, part in tree.items()}
+
+
 def call_takes(model: Any, name: str) -> bool:
     """Whether a model's call takes an argument of this name, by itself or among others by name."""
     parameters = inspect.signature(type(model).__call__).parameters.values()

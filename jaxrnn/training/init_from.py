@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import nnx
 
 from jaxrnn.checks import flag
 from jaxrnn.config import TrainConfig
@@ -17,7 +18,7 @@ from jaxrnn.decode.sampling import require_finite
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.models.carrying_over import carried_over, symbols_axis
 from jaxrnn.models.language_model import LanguageModel
-from jaxrnn.models.structure import model_with, params_of
+from jaxrnn.models.structure import joined, model_with, params_of, variables_of
 from jaxrnn.storage.checkpoint_leaves import leaf_digest, to_leaves
 from jaxrnn.storage.model_file import ENDING, read_model
 from jaxrnn.storage.run_directory import RunDirectory, stored_config
@@ -105,7 +106,9 @@ def begin_with(source: Any, model: Any, vocabulary: Vocabulary | None) -> tuple[
     if isinstance(source, str | Path):
         raise ConfigurationError("init_from expects an opened run; give jaxrnn.open_run(path)")
     if not hasattr(source, "params"):
-        return _same_tree(source, model), None
+        begin = _same_tree(source, model)
+        require_finite(source)
+        return begin, None
     name, params = _name(source), source.params()
     require_finite(params)
     is_run = hasattr(source, "record")
@@ -166,8 +169,13 @@ def refuse_other_start(then: Any, now: Begun | None) -> None:
 
 
 def _same_tree(source: Any, model: Any) -> Callable[[Any], Any]:
-    trees = [jax.tree.map(lambda leaf: (leaf.shape, np.dtype(leaf.dtype)), tree) for tree in (params_of(model), source)]
-    if trees[0] != trees[1]:
+    source = nnx.to_pure_dict(source) if isinstance(source, nnx.State) else source
+    params, variables = params_of(model), variables_of(model)  # a trained model's own have both
+    trees = [
+        jax.tree.map(lambda leaf: (np.shape(leaf), getattr(leaf, "dtype", None)), tree)
+        for tree in (source, params, joined(params, variables))
+    ]
+    if trees[0] not in trees[1:]:
         raise ConfigurationError("init_from expects parameters of the same names, shapes and dtypes as the model's")
     return lambda drawn: source
 

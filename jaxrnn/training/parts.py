@@ -203,7 +203,7 @@ def _made(make_model: Callable[[nnx.Rngs], Any], dtype: str) -> Any:
         raise ConfigurationError(
             f"fit expects a Flax module (nnx) with `initial_carry(batch_size)`; the model is a {type(made).__name__}"
         )
-    if jax.tree.leaves(nnx.state(made, nnx.RngState)):
+    if any(jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(nnx.state(made))):
         raise ConfigurationError(
             f"{type(made).__name__} holds random state, which a restart could not repeat; keep no nnx.Rngs in it, and "
             "let its call take `dropout`, as that of jaxrnn.Stack does"

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrnn.models.structure import params_of, variables_of
+from jaxrnn.models.structure import params_of, variables_of, with_leaves_of
 from jaxrnn.random_streams import run_key
 from jaxrnn.training.early_stopping import EarlyStopping, initial_early_stopping
 from jaxrnn.training.values import TracedValues
@@ -138,11 +138,12 @@ def initial_train_state(
       passes_carry: whether the carry of one update enters the next, `Objective.passes_carry`.
       measures_accuracy: whether the accuracies of the latest updates are kept, `StepSettings.accuracy`.
       shuffled: N, `Objective.shuffled`.
-      given: parameters in place of the model's.
+      given: parameters in place of the model's, and other variables if they are there.
     """
     params, variables = params_of(model), variables_of(model)
     if given is not None:
-        params = jax.tree.map(jnp.copy, given)  # the caller's own stay alive
+        params, variables = with_leaves_of(given, params), variables and with_leaves_of(given, variables)
+        params = jax.tree.map(jnp.copy, params)  # the caller's own stay alive
     dtype = jax.tree.leaves(params)[0].dtype
     # Each its own array: a donated buffer may stand in the state only once.
     counts: dict[str, Any] = {name: jnp.zeros((), jnp.int32) for name in COUNTS}

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxrnn.devices.mesh import BATCH_AXIS
 from jaxrnn.engines.platforms import platform
 from jaxrnn.models.dropout import Dropout
-from jaxrnn.models.structure import joined, variables_of
+from jaxrnn.models.structure import joined, variables_of, with_leaves_of
 from jaxrnn.random_streams import STREAM_DATA, STREAM_DROPOUT, stream_key
 from jaxrnn.training.batch_loss import all_finite, batch_loss, divided
 from jaxrnn.training.packing import Packing
@@ -124,7 +124,7 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
         loss, (mean, *measured) = batch_loss(
             task, model, carry, batch, settings.loss_reduction, settings.accuracy, settings.devices > 1, **options
         )
-        return loss, (mean, *measured, variables_of(model))
+        return loss, (mean, *measured, state.variables and with_leaves_of(variables_of(model), state.variables))
 
     gradients, (loss, carry, accuracy, weights, variables) = jax.grad(objective, has_aux=True)(state.params)
     if settings.devices > 1:  # XLA makes one exchange of it

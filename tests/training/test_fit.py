@@ -21,7 +21,7 @@ from flax import nnx
 
 import jaxrnn
 from jaxrnn.data.corpus import corpus_from_text
-from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
+from jaxrnn.errors import CheckpointError, ConfigurationError, DataError, NumericError
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.job import make_job
@@ -346,6 +346,12 @@ def test_a_stream_keeps_batches_whose_buffers_are_filled_again() -> None:
 # ---- what is refused ----
 
 
+class KeyHolding(MeanTaking):
+    def __init__(self, *, rngs: nnx.Rngs):
+        super().__init__(3, 2, rngs=rngs)
+        self.key = nnx.Variable(jax.random.key(0))
+
+
 class Dropping(MeanTaking):
     def __init__(self, *, rngs: nnx.Rngs):
         super().__init__(3, 2, rngs=rngs)
@@ -358,6 +364,7 @@ def a_classifier(rngs: nnx.Rngs) -> SequenceClassifier:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": lambda rngs: Dropping(rngs=rngs)}, "holds random state"),
+    ({"model": lambda rngs: KeyHolding(rngs=rngs)}, "holds random state"),
     ({"model": lambda rngs: nnx.Linear(3, 2, rngs=rngs)}, "initial_carry"),
     ({"model": MinimalGatedCell(3, 4, rngs=nnx.Rngs(0))}, "is a cell: put it into a stack"),
     ({"model": nnx.GRUCell(3, 4, rngs=nnx.Rngs(0))}, "is a cell: put it into a stack"),
@@ -381,6 +388,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"model": MeanTaking(3, 2, rngs=nnx.Rngs(0)), "members": [{"seed": 1}]}, "rngs -> model"),
     ({"init_from": {"W": np.zeros(3)}}, "same names, shapes"),
+    ({"init_from": [0.5]}, "same names, shapes"),
     ({"dtype": "float64"}, "dtype float64"),
     ({"model": lambda rngs: MeanTaking(3, 3, rngs=rngs)}, "asks for 2 numbers an answer"),
 ]
@@ -463,6 +471,10 @@ def test_a_run_opens_with_its_model_and_without_it_shows_its_numbers(tmp_path: P
             expected = result.trainer.predict(of["inputs"], of["lengths"])
             np.testing.assert_array_equal(run.predict(of["inputs"], of["lengths"]).values, expected.values)
             assert run.evaluate(array_task()) == result.trainer.evaluate(array_task())
+            for source in (run, result.trainer):  # what was learned, with the running means
+                begun = jaxrnn.Trainer(mean_taking, array_task(), ADAM, updates=5, init_from=source).initial_state()
+                state = result.trainer.state()
+                assert_trees_equal((begun.params, begun.variables), (state.best_params, state.best_variables))
 
 
 def test_training_begins_from_given_parameters_and_leaves_them_alone() -> None:
@@ -477,6 +489,31 @@ def test_training_begins_from_given_parameters_and_leaves_them_alone() -> None:
     begun = jaxrnn.Trainer(mean_taking, array_task(), sgd, updates=5, init_from=before)
     begun.advance(5)
     assert_trees_equal(begun.state().params, trainer.state().params)
+    latest, state = trainer.params(checkpoint="latest"), trainer.state()
+    given: list[tuple[Any, Any]] = [
+        (latest, state.variables),
+        (nnx.State(latest), state.variables),
+        (state.params, {"mean": np.zeros(3, np.float32)}),
+    ]
+    for source, variables in given:
+        first = jaxrnn.Trainer(mean_taking, array_task(), sgd, updates=5, init_from=source).initial_state()
+        assert_trees_equal((first.params, first.variables), (state.params, variables))
+    with pytest.raises(NumericError, match="mean of the model is not finite"):
+        jaxrnn.Trainer(mean_taking, array_task(), sgd, updates=5, init_from=latest | {"mean": np.full(3, np.nan, "f")})
+
+
+def test_what_a_call_alone_makes_is_not_kept() -> None:
+    class Seeing(Linear):
+        def __call__(self, xs: jax.Array, carry: tuple) -> tuple[jax.Array, tuple]:
+            self.seen = nnx.Intermediate(xs)
+            return super().__call__(xs, carry)
+
+    W = np.ones((3, 2))
+    seeing, other = (
+        jaxrnn.Trainer(make, array_task(), STILL, updates=1) for make in (lambda rngs: Seeing(W), logits_of(W))
+    )
+    np.testing.assert_array_equal(seeing.advance(1)[0].loss, other.advance(1)[0].loss)
+    assert seeing.state().variables == ()
 
 
 def test_own_cell_writes_text() -> None:
