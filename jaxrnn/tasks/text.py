@@ -251,12 +251,15 @@ class Text(Task):
         )
 
     def score(self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, part: str) -> Score:
-        """Scores every symbol of a part but its first, in several streams; for `FRESH` see `evaluate_pieces`."""
+        """Scores every symbol of a part but its first, in several streams; for `FRESH` see `evaluate_pieces`.
+
+        A text without a validation part, as `fit` may be given one to validate on, is scored whole.
+        """
         del key
         if part == FRESH:
             of = evaluate_pieces(graphdef, params, self.parts.train, document_end=self.objective.document_end)
             return Score(of.loss_nats, of.accuracy, f"{of.loss_nats:.3f} nats from fresh starts")
-        ids = self.parts.valid if part == "validation" else self.parts.test
+        ids = self.parts.test if part == "test" else self.parts.valid if self.validates else self.parts.train
         streams = max(min(VALIDATION_STREAMS, (len(ids) - 1) // self.objective.steps), 1)
         counted = {"characters": self.vocabulary.count_characters(ids[1:]), "batch_size": streams}
         of = evaluate_ids(graphdef, params, ids, document_end=self.objective.document_end, **counted)

@@ -57,13 +57,18 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
             | {"computes": _computes(job.task.objective.losses, outputs, batch.targets)},
         }
         if not isinstance(job.optimizer, NamedOptimizer):
-            record["optimizer"] = {
-                "computes": _computes(
-                    lambda g, s, p: optax.with_extra_args_support(job.optimizer).update(g, s, p, value=jnp.float32(0)),
+            update = optax.with_extra_args_support(job.optimizer).update
+            try:
+                computes = _computes(
+                    lambda g, s, p: update(g, s, p, value=jnp.float32(0)),
                     *(state.params, state.optimizer_state, state.params),
-                ),
-                "hyperparams": _first_hyperparams(job.optimizer, state),
-            }
+                )
+            except (AttributeError, KeyError, TypeError) as error:
+                raise ConfigurationError(
+                    "fit expects update(gradients, state, params, value=loss) of an optimizer, and one of "
+                    f"jaxrnn.named_optimizer has to stand alone; this one ended with {type(error).__name__}: {error}"
+                ) from error
+            record["optimizer"] = {"computes": computes, "hyperparams": _first_hyperparams(job.optimizer, state)}
     return record
 
 

@@ -90,6 +90,8 @@ def jobs_of_parts(
       ConfigurationError: if the parts do not fit together.
     """
     _refuse_what_is_no_part(model, task, optimizer, settings)
+    if isinstance(optimizer, optax.MultiSteps):  # as a transformation it is told the loss
+        optimizer = optax.GradientTransformationExtraArgs(optimizer.init, optimizer.update)
     named = isinstance(optimizer, NamedOptimizer)
     is_module = isinstance(model, nnx.Module)
     are_members = isinstance(members, Sequence) and all(isinstance(values, Mapping) for values in members)
@@ -100,7 +102,8 @@ def jobs_of_parts(
     given = dict(optimizer.given) if named else {"clip_value": 0.0}
     given |= {"batch_size": task.batch_size, "loss_reduction": "mean", "seed": seed, **length, **settings}
     start = params_of(model) if is_module else None
-    base = _config(given if start is None else {"dtype": jax.tree.leaves(start)[0].dtype.name, **given})
+    dtype = next((leaf.dtype.name for leaf in jax.tree.leaves(start)), None)
+    base = _config({"dtype": dtype} | given)
     if not base.updates and not base.epochs:
         raise ConfigurationError("fit expects `updates` or `epochs`, the length of training; got neither")
     if base.epochs and not task.windows_per_epoch:
@@ -108,8 +111,8 @@ def jobs_of_parts(
     validates = validation is not None or task.validates
     if validates and not (task.windows_per_epoch or base.validation_every):
         raise ConfigurationError("a validation of a task without epochs expects `validation_every`, in updates")
-    if isinstance(validation, Arrays):
-        refuse_other_arrays("validation", task.objective, validation)
+    if validation is not None:
+        _refuse_other_validation(validation, task)
     if base.early_stopping != "none" and not validates:
         raise ConfigurationError("early_stopping expects a `validation` to look at; got none")
     make_model = _factory_of(model)
@@ -208,7 +211,10 @@ def _made(make_model: Callable[[nnx.Rngs], Any], dtype: str) -> Any:
             f"{type(made).__name__} holds random state, which a restart could not repeat; keep no nnx.Rngs in it, and "
             "let its call take `dropout`, as that of jaxrnn.Stack does"
         )
-    wrong = [leaf.dtype.name for leaf in jax.tree.leaves(params_of(made)) if leaf.dtype != jnp.dtype(dtype)]
+    leaves = jax.tree.leaves(params_of(made))
+    if not leaves:
+        raise ConfigurationError(f"fit expects a model with parameters (nnx.Param); {type(made).__name__} has none")
+    wrong = [leaf.dtype.name for leaf in leaves if leaf.dtype != jnp.dtype(dtype)]
     if wrong:
         raise ConfigurationError(f"fit expects parameters of dtype {dtype}, the setting `dtype`; got {wrong[0]}")
     return made
@@ -224,6 +230,19 @@ def _refuse_what_the_model_cannot(made: Any, config: TrainConfig, task: Task, op
     for option, (what, asked) in needs.items():
         if asked and option not in options:
             raise ConfigurationError(f"{what} expects a model whose call takes `{option}`; that of {name} does not")
+
+
+def _refuse_other_validation(validation: Any, task: Task) -> None:
+    if not hasattr(validation, "objective") or validation.fed:
+        raise ConfigurationError(
+            f"validation expects a task with an end: Text, Sequences or Arrays; got {type(validation).__name__}"
+        )
+    if isinstance(validation, Arrays):
+        refuse_other_arrays("validation", task.objective, validation)
+    elif validation.vocabulary != task.vocabulary:
+        raise ConfigurationError(
+            "validation expects a text in the symbols of the one that is trained on; give Text symbols=text.vocabulary"
+        )
 
 
 def _member(job: TrainJob, values: Mapping[str, Any], named: bool, injected: Sequence[str]) -> TrainJob:

@@ -257,6 +257,37 @@ def test_arrays_that_do_not_fit_are_refused(changed: dict[str, Any], said: str) 
         jaxrnn.Arrays(**{"inputs": np.zeros((3, 4, 2)), "targets": np.array([0, 1, 0]), **changed})
 
 
+# ---- texts ----
+
+
+class Bigrams(nnx.Module):
+    """Logits of the next symbol by this one alone."""
+
+    def __init__(self, weights: np.ndarray) -> None:
+        self.W = nnx.Param(jnp.asarray(weights, jnp.float32))
+
+    def initial_carry(self, batch_size: int) -> tuple:
+        return ()
+
+    def __call__(self, ids: jax.Array, carry: tuple) -> tuple[jax.Array, tuple]:
+        return self.W[...][ids], carry
+
+
+def test_another_text_is_validated_on_whole_and_only_in_the_same_symbols() -> None:
+    W, text = np.random.default_rng(3).normal(size=(4, 4)), "ab ba cab " * 9
+    same = jaxrnn.Vocabulary.from_text(text)
+    windows: dict[str, Any] = {"bptt_length": 5, "batch_size": 2}
+    train, other = (jaxrnn.Text(corpus_from_text(of), **windows) for of in (text, "bd db dab " * 9))
+    held_out = jaxrnn.Text(corpus_from_text(text.replace("c", "b")), symbols=same, **windows)
+    options: dict[str, Any] = {"updates": 2, "validation_every": 1, **QUIET}
+    fitted = jaxrnn.fit(lambda rngs: Bigrams(W), train, STILL, validation=held_out, **options)
+    ids = np.array([train.vocabulary.symbols.index(symbol) for symbol in text.replace("c", "b")])
+    expected = -log_odds(W[ids[:-1]])[np.arange(len(ids) - 1), ids[1:]].mean()
+    assert [row["valid/loss_nats"] for row in fitted.rows[0]] == pytest.approx([expected] * 2, rel=1e-5)
+    with pytest.raises(ConfigurationError, match="symbols of the one"):
+        jaxrnn.fit(lambda rngs: Bigrams(W), train, STILL, validation=other, **options)
+
+
 # ---- streams ----
 
 
@@ -358,6 +389,14 @@ class Dropping(MeanTaking):
         self.dropout = nnx.Dropout(0.5, rngs=rngs)
 
 
+class Still(nnx.Module):
+    def initial_carry(self, batch_size: int) -> tuple:
+        return ()
+
+    def __call__(self, xs: jax.Array, carry: tuple) -> tuple[jax.Array, tuple]:
+        return xs, carry
+
+
 def a_classifier(rngs: nnx.Rngs) -> SequenceClassifier:
     return SequenceClassifier(3, 2, 4, rngs=rngs)
 
@@ -369,8 +408,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": MinimalGatedCell(3, 4, rngs=nnx.Rngs(0))}, "is a cell: put it into a stack"),
     ({"model": nnx.GRUCell(3, 4, rngs=nnx.Rngs(0))}, "is a cell: put it into a stack"),
     ({"model": 5}, "expects a model"),
+    ({"model": lambda rngs: Still()}, "a model with parameters"),
+    ({"model": Still()}, "a model with parameters"),
     ({"task": np.zeros(3)}, "expects a task"),
     ({"optimizer": "adam"}, "Optax optimizer"),
+    ({"optimizer": optax.lbfgs()}, "expects update(gradients, state, params, value=loss)"),
+    ({"optimizer": optax.chain(jaxrnn.named_optimizer("sgd", 0.1))}, "has to stand alone"),
     ({"hidden": 5}, "fit takes no hidden"),
     ({"updates": None}, "updates` or `epochs"),
     ({"dropout_between": 0.5}, "takes `dropout`"),
@@ -386,6 +429,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"validation": jaxrnn.Arrays(np.zeros((2, 4, 3)), np.zeros(2))},
         "validation expects targets like those of training",
     ),
+    ({"validation": (np.zeros((2, 4, 3)), np.zeros(2))}, "a task with an end"),
+    ({"validation": jaxrnn.Stream(lambda update: batch_of(update), classes=2)}, "a task with an end"),
+    ({"validation": jaxrnn.Text(corpus_from_text("abc" * 99), bptt_length=5)}, "in the symbols of the one"),
     ({"model": MeanTaking(3, 2, rngs=nnx.Rngs(0)), "members": [{"seed": 1}]}, "rngs -> model"),
     ({"init_from": {"W": np.zeros(3)}}, "same names, shapes"),
     ({"init_from": [0.5]}, "same names, shapes"),
@@ -449,6 +495,17 @@ def test_injected_numbers_are_a_part_that_a_run_goes_on_with(tmp_path: Path) -> 
         fitted(optax.cosine_decay_schedule(1.0, 10), 2, members=rates)
     with pytest.raises(ConfigurationError, match="finite number"):
         fitted(0.1, 2, members=[{"learning_rate": None}])
+
+
+def test_accumulation_by_optax_is_told_the_loss() -> None:
+    falling = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau())
+    jaxrnn.Trainer(mean_taking, array_task(), optax.MultiSteps(falling, 2), updates=1)
+    steps = optax.MultiSteps(ADAM, 2)
+    parts = [
+        jaxrnn.Trainer(mean_taking, array_task(), of, updates=1).jobs[0].parts
+        for of in (steps, steps.gradient_transformation())
+    ]
+    assert parts[0] == parts[1]  # a run that was begun with one of them goes on
 
 
 def test_a_run_opens_with_its_model_and_without_it_shows_its_numbers(tmp_path: Path) -> None:
