@@ -7,6 +7,8 @@ also `jaxrnn.devices.numerics`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +38,21 @@ def run_key(seed: int | np.integer | jax.Array) -> jax.Array:
 def run_key_from_data(data: jax.Array) -> jax.Array:
     """The key whose `jax.random.key_data` this is."""
     return jax.random.wrap_key_data(data, impl=KIND)
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether an array holds random keys."""
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def as_data(tree: Any) -> Any:
+    """A tree with the integers of its random keys in their place."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree)
+
+
+def as_keys(tree: Any, are_keys: Any) -> Any:
+    """What `as_data` was given; `are_keys` is a tree of what `is_key` says of its leaves."""
+    return jax.tree.map(lambda leaf, key: run_key_from_data(jnp.asarray(leaf)) if key else leaf, tree, are_keys)
 
 
 def stream_key(key: jax.Array, stream: int, update: int | jax.Array | None = None) -> jax.Array:

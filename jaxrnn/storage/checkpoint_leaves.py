@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxrnn.errors import NumericError
-from jaxrnn.random_streams import run_key_from_data
+from jaxrnn.random_streams import is_key, run_key_from_data
 
 
 def to_leaves(state: Any) -> dict[str, np.ndarray]:
@@ -29,13 +29,13 @@ def leaf_digest(value: np.ndarray) -> str:
 
 def _to_host(value: Any) -> np.ndarray:
     # A copy: on a CPU np.asarray would be a view of a buffer that the next compiled call takes over.
-    return np.array(jax.random.key_data(value) if _is_key(value) else value)
+    return np.array(jax.random.key_data(value) if is_key(value) else value)
 
 
 def leaf_shapes(template: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Shape and dtype of each leaf that `to_leaves` gives of such a state."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(template)
-    as_data = [(path, jax.eval_shape(jax.random.key_data, v) if _is_key(v) else v) for path, v in leaves]
+    as_data = [(path, jax.eval_shape(jax.random.key_data, v) if is_key(v) else v) for path, v in leaves]
     return {_path_name(path): (tuple(value.shape), np.dtype(value.dtype)) for path, value in as_data}
 
 
@@ -44,17 +44,13 @@ def from_leaves(leaves: dict[str, np.ndarray], template: Any, put: Callable = ja
 
     def restore(path, like):
         value = put(leaves[_path_name(path)])
-        return run_key_from_data(value) if _is_key(like) else value
+        return run_key_from_data(value) if is_key(like) else value
 
     return jax.tree_util.tree_map_with_path(restore, template)
 
 
 def _path_name(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
-
-
-def _is_key(value: Any) -> bool:
-    return jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def has_nan(leaf: np.ndarray) -> bool:

@@ -18,7 +18,7 @@ from jaxrnn.checks import parse_interval
 from jaxrnn.devices.hosts import any_process, arrays_of_writer, is_writer, of_writer
 from jaxrnn.devices.mesh import like
 from jaxrnn.errors import NumericError, StorageError
-from jaxrnn.random_streams import run_key_from_data
+from jaxrnn.random_streams import as_data, as_keys, is_key
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
@@ -191,10 +191,9 @@ class Loop:
         if jax.process_count() == 1 or not of_writer(state is not None):
             return state
         state = state if state is not None else self.trainer.initial_state(number)
-        keyed = state._replace(seed=jax.random.key_data(state.seed))
-        sent = arrays_of_writer(jax.tree.map(np.asarray, keyed))
+        sent = arrays_of_writer(jax.tree.map(np.asarray, as_data(state)))
         self.files[number].saved_update = int(sent.update)
-        return sent._replace(seed=run_key_from_data(jax.numpy.asarray(sent.seed)))
+        return as_keys(sent, jax.tree.map(is_key, state))
 
     def _running(self) -> np.ndarray:
         return np.array([end is None for end in self.ends])

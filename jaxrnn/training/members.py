@@ -18,7 +18,7 @@ from jaxrnn.devices.compile_cache import compiled
 from jaxrnn.devices.hosts import on_this_host
 from jaxrnn.devices.mesh import BATCH_AXIS, MEMBER_AXIS, Layout, jit_on, place
 from jaxrnn.engines.platforms import tracing_members
-from jaxrnn.random_streams import run_key_from_data
+from jaxrnn.random_streams import as_data, as_keys, is_key
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import ChunkMetrics
 
@@ -115,7 +115,7 @@ class Members:
       layout: how members and their batches are spread.
       streams: of each fold, on the host.
       folds: the fold that each member reads.
-      states: stacked, as NumPy arrays, with the keys as their integers.
+      states: of each, which are held stacked, as NumPy arrays, with random keys as their integers.
       split, feed: as for `Alone`.
     """
 
@@ -125,11 +125,13 @@ class Members:
         layout: Layout,
         streams: list[Any],
         folds: list[int],
-        states: TrainState,
+        states: list[TrainState],
         split: Any = True,
         feed: Feed | None = None,
     ):
-        self.layout, self.folds, self._full, self._feed = layout, np.asarray(folds, np.int32), states, feed
+        self.layout, self.folds, self._feed = layout, np.asarray(folds, np.int32), feed
+        self._are_keys = jax.tree.map(is_key, states[0])
+        self._full = jax.tree.map(lambda *of: np.stack([np.asarray(leaf) for leaf in of]), *map(as_data, states))
         self._specs, self._along = _state_specs(MEMBER_AXIS), PartitionSpec(MEMBER_AXIS)
         several = len(streams) > 1
         in_specs = (self._specs, stream_specs(split, several), self._along, self._along)
@@ -146,15 +148,13 @@ class Members:
         """Replaces the state of one member."""
         self._fetch_all()
         self._placed = None
-        state = state._replace(seed=jax.random.key_data(state.seed))
-        for leaf, new in zip(jax.tree.leaves(self._full), jax.tree.leaves(state), strict=True):
+        for leaf, new in zip(jax.tree.leaves(self._full), jax.tree.leaves(as_data(state)), strict=True):
             leaf[member] = np.asarray(new)
 
     def state(self, member: int) -> TrainState:
-        """The state of one member, on the host but for its key."""
+        """The state of one member, on the host but for its keys."""
         self._fetch_all()
-        state = jax.tree.map(lambda leaf: leaf[member], self._full)
-        return state._replace(seed=run_key_from_data(jax.numpy.asarray(state.seed)))
+        return as_keys(jax.tree.map(lambda leaf: leaf[member], self._full), self._are_keys)
 
     def glance(self, member: int) -> TrainState:
         """The state of one member without its large parts, which are left where they are."""
@@ -194,8 +194,7 @@ class Members:
     def _place(self, slots: list[int]) -> None:
         self._fetch_all()
         chosen = jax.tree.map(lambda leaf: leaf[np.maximum(slots, 0)], self._full)
-        placed = place(self.layout, self._specs, chosen)
-        self._placed, self._slots = placed._replace(seed=run_key_from_data(placed.seed)), slots
+        self._placed, self._slots = as_keys(place(self.layout, self._specs, chosen), self._are_keys), slots
 
     def _fetch_all(self) -> None:
         # Once after each call: several processes fetch together, but only one of them may ask again.
@@ -206,7 +205,7 @@ class Members:
     def _fetch(self, part: Callable[[TrainState], TrainState]) -> None:
         # What lies on the devices, in the place of its older self on the host. What is placed stays valid.
         assert self._placed is not None
-        state = part(self._placed._replace(seed=jax.random.key_data(self._placed.seed)))
+        state = part(as_data(self._placed))
         real = [slot for slot, member in enumerate(self._slots) if member >= 0]
         members = [self._slots[slot] for slot in real]
         for leaf, new in zip(jax.tree.leaves(part(self._full)), jax.tree.leaves(on_this_host(state)), strict=True):

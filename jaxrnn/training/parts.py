@@ -19,6 +19,7 @@ from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import call_takes, params_of
 from jaxrnn.optim.optimizer import NamedOptimizer
+from jaxrnn.random_streams import is_key
 from jaxrnn.tasks.arrays import Arrays, refuse_other_arrays
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
@@ -206,7 +207,7 @@ def _made(make_model: Callable[[nnx.Rngs], Any], dtype: str) -> Any:
         raise ConfigurationError(
             f"fit expects a Flax module (nnx) with `initial_carry(batch_size)`; the model is a {type(made).__name__}"
         )
-    if any(jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(nnx.state(made))):
+    if any(map(is_key, jax.tree.leaves(nnx.state(made)))):
         raise ConfigurationError(
             f"{type(made).__name__} holds random state, which a restart could not repeat; keep no nnx.Rngs in it, and "
             "let its call take `dropout`, as that of jaxrnn.Stack does"

@@ -135,10 +135,8 @@ class Trainer:
                 return
             folds = [next(i for i, task in enumerate(tasks) if task is job.task) for job in self.jobs]
             started = [self.initial_state(k) if state is None else state for k, state in enumerate(given)]
-            keyed = [state._replace(seed=jax.random.key_data(state.seed)) for state in started]
-            stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *keyed)
-            streams = [task.streams(int(stacked.update.min())) for task in tasks]
-            self._states = Members(chunk, self.layout, streams, folds, stacked, **fed)
+            streams = [task.streams(min(int(state.update) for state in started)) for task in tasks]
+            self._states = Members(chunk, self.layout, streams, folds, started, **fed)
 
     def hold(self, states: Sequence[TrainState | None]) -> None:
         """Keeps states to look at, or to go on from; the program is compiled when it is first needed."""

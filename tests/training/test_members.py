@@ -47,6 +47,7 @@ def state_of(member: int) -> Any:
     state: Any = TrainState(**nothing)
     return state._replace(
         params=np.arange(3, dtype=np.float32) + 10 * member,
+        optimizer_state=(run_key(member + 20),),  # as that of `optax.add_noise`
         carry=np.full((4, 2), member, np.float32),
         seed=run_key(member),
         update=np.int32(member % 2),
@@ -55,10 +56,7 @@ def state_of(member: int) -> Any:
 
 
 def population(layout: Layout, count: int = 5, folds: list[int] | None = None) -> Members:
-    states = [state_of(member) for member in range(count)]
-    keyed = [state._replace(seed=jax.random.key_data(state.seed)) for state in states]
-    stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *keyed)
-    return Members(chunk, layout, STREAMS, folds or FOLDS[:count], stacked)
+    return Members(chunk, layout, STREAMS, folds or FOLDS[:count], [state_of(member) for member in range(count)])
 
 
 def after(state: Any, updates: int, fold: int) -> Any:
