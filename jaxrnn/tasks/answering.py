@@ -198,3 +198,15 @@ def refuse_other_answers(objective: Any, name: str, outputs: Any) -> None:
     if given != steps and (objective.each_step or given != 1):
         wanted = f"{steps} answers, one a step" if objective.each_step else f"1 answer, or one at each of {steps} steps"
         raise ConfigurationError(f"the task asks for {wanted}; {name} gives {given}, see its `answers`")
+
+
+def refuse_other_losses(name: str, losses: Any, targets: Any) -> None:
+    """Refuses a loss, or a metric, that does not give one number a target, (K, B).
+
+    Raises:
+      ConfigurationError: with its shape.
+    """
+    if jnp.shape(losses) != targets.shape[:2]:
+        raise ConfigurationError(
+            f"{name} is expected to give one number a target, {list(targets.shape[:2])}; got {list(jnp.shape(losses))}"
+        )

@@ -22,6 +22,9 @@ def as_array(what: str, given: Any) -> np.ndarray:
         array = np.array(given)
     except ValueError:
         raise DataError(f"{what} are expected as one array; got parts of different shapes") from None
+    if np.ma.is_masked(given):
+        raise DataError(f"{what} are expected without a mask; say by lengths, or a class below 0, what does not count")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind not in "iufb":
         raise DataError(f"{what} are expected as numbers; got {kind_of(array)}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -17,7 +17,7 @@ from flax import nnx
 from jaxrnn.checks import check_count
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.models.structure import call_takes, model_with
-from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss
+from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss, refuse_other_losses
 from jaxrnn.tasks.array_checks import as_inputs, as_lengths, as_targets, filled_up, kind_of
 from jaxrnn.tasks.protocol import Score, Task, row_numbers
 
@@ -87,7 +87,9 @@ class Arrays(Task):
         self.classes = int(self.targets[scored].max(initial=-1)) + 1 if is_classes else 0
         if is_classes and self.classes < 1:
             raise DataError("Arrays expects a class of at least 0 for some target; all are negative")
-        self.symbols = symbols or (int(self.inputs.max()) + 1 if self.inputs.ndim == 2 else self.inputs.shape[2])
+        if symbols:
+            refuse_ids_above("Arrays", self.inputs, symbols)
+        self.symbols = int(symbols or (self.inputs.max() + 1 if self.inputs.ndim == 2 else self.inputs.shape[2]))
         self.batch_size, self.metrics, self.loss = batch_size, dict(metrics or {}), loss
         self.weights = self._class_weights(class_weights, scored)
         self.objective = Answering(
@@ -102,6 +104,12 @@ class Arrays(Task):
             padded=lengths is not None,
             loss=loss,
         )
+        taken = {"accuracy", "sequences", self.objective.loss_name}.intersection(self.metrics)
+        if taken or not all(map(callable, [*self.metrics.values(), *([] if loss is None else [loss])])):
+            raise ConfigurationError(
+                "loss and metrics are functions of (outputs, targets), and no metric is called accuracy, sequences or "
+                f"{self.objective.loss_name}; got {loss!r:.40} and {self.metrics!r:.80}"
+            )
         self.name, self.windows_per_epoch = f"{N:,} sequences of {T} steps", -(-N // batch_size)
 
     @classmethod
@@ -190,6 +198,7 @@ class Arrays(Task):
             answers = objective.answers(outputs, batch.targets.last)
             of |= {name: metric(answers, batch.targets.values) for name, metric in self.metrics.items()}
             for name, values in of.items():
+                refuse_other_losses(name, values, scored)
                 found = np.asarray(values, np.float64)[scored]
                 found = found * weights[scored] if name == objective.loss_name else found
                 sums[name] = sums.get(name, 0.0) + float(found.sum())
@@ -263,9 +272,13 @@ def _refuse_other_inputs(caller: str, trained: Answering, inputs: np.ndarray) ->
     if inputs.shape[2:] != trained.features:
         kind = f"features (N, T, {trained.features[0]})" if trained.features else "ids (N, T)"
         raise DataError(f"{caller} expects {kind}; got {kind_of(inputs)}")
-    known = trained.symbols - trained.classes
-    if not trained.features and inputs.max() >= known:
-        raise DataError(f"{caller} expects ids below {known}, the symbols of training; got {inputs.max()}")
+    refuse_ids_above(caller, inputs, trained.symbols - trained.classes)
+
+
+def refuse_ids_above(caller: str, inputs: np.ndarray, symbols: int) -> None:
+    """Refuses ids that are no symbols, which a model would read as others; features are let be."""
+    if inputs.ndim == 2 and inputs.max() >= symbols:
+        raise DataError(f"{caller} expects ids below {symbols}, the symbols that there are; got {inputs.max()}")
 
 
 def batches(streams: ArrayStreams, batch_size: int) -> Iterator[tuple[ArrayStreams, np.ndarray]]:

@@ -20,7 +20,7 @@ from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.models.foreign_cells import fresh_carry
 from jaxrnn.models.structure import joined, variables_of
 from jaxrnn.optim.optimizer import NamedOptimizer
-from jaxrnn.tasks.answering import refuse_other_answers
+from jaxrnn.tasks.answering import refuse_other_answers, refuse_other_losses
 from jaxrnn.tasks.users_cells import is_own
 from jaxrnn.training.job import TrainJob, start_state
 
@@ -49,6 +49,9 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
                 f"{outputs.shape[-1]}"
             )
         refuse_other_answers(job.task.objective, type(made).__name__, outputs)
+        if getattr(job.task.objective, "loss", None) is not None:
+            losses = jax.eval_shape(job.task.objective.losses, outputs, batch.targets)
+            refuse_other_losses("the loss", losses, batch.targets.values)
         record: dict[str, Any] = {
             "model": _named(made if isinstance(model, nnx.Module) else model)
             | {"type": type(made).__qualname__, "parameters": _digest(str(jax.tree.map(_shape, state.params)))}

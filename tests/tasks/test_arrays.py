@@ -1,6 +1,8 @@
 """Arrays whose sequences are of different lengths: what past their ends counts for nothing, and what does not fit."""
 
+import json
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,13 +88,26 @@ def test_what_a_model_was_not_trained_for_is_neither_predicted_nor_scored():
     ]:
         with pytest.raises(DataError, match=said):
             trainer.evaluate(jaxrnn.Arrays(INPUTS, targets))
+    metrics = {"wide": lambda outputs, targets: outputs}
+    with pytest.raises(ConfigurationError, match=re.escape("wide is expected to give one number a target, [1, 4]")):
+        trainer.evaluate(jaxrnn.Arrays(INPUTS, CLASSES[:, 0], batch_size=4, metrics=metrics))
     with pytest.raises(ConfigurationError, match="expects Arrays; got str"):
         trainer.evaluate("book.txt")
 
 
+def test_numbers_in_another_order_of_bytes_are_those_numbers():
+    given = INPUTS.astype(">f8"), INPUTS[:, 0, 0].astype(">f4"), LENGTHS.astype(">i2")
+    task = jaxrnn.Arrays(*given[:2], lengths=given[2])
+    assert [part.dtype for part in (task.inputs, task.targets, task.lengths)] == [np.float64, np.float32, np.int32]
+    assert all(part.dtype.isnative for part in (task.inputs, task.targets))
+    np.testing.assert_array_equal(task.inputs, INPUTS)
+
+
 def test_ids_are_below_the_symbols_of_training():
     ids = np.random.default_rng(0).integers(0, F, (N, T))
-    trainer = trained(jaxrnn.Arrays(ids, CLASSES[:, 0], symbols=F, batch_size=4), 2)
+    symbols: Any = ids.max() + 1
+    trainer = trained(jaxrnn.Arrays(ids, CLASSES[:, 0], symbols=symbols, batch_size=4), 2)
+    json.dumps(trainer.jobs[0].task.identity())
     trainer.predict(ids)
     with pytest.raises(DataError, match="ids below 3"):
         trainer.predict(ids + 3)

@@ -248,6 +248,10 @@ BAD_ARRAYS = [
     ({"class_weights": [0.0, 0.0]}, "one above it"),
     ({"class_weights": "balance"}, "or balanced"),
     ({"class_weights": [1.0], "targets": np.zeros(3)}, "are for classes"),
+    ({"inputs": np.full((3, 4), 2), "symbols": 2}, "ids below 2"),
+    ({"inputs": np.ma.masked_less(np.zeros((3, 4, 2)), 1)}, "without a mask"),
+    ({"loss": "mse"}, "are functions"),
+    ({"metrics": {"accuracy": max}}, "no metric is called"),
 ]
 
 
@@ -436,6 +440,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"init_from": {"W": np.zeros(3)}}, "same names, shapes"),
     ({"init_from": [0.5]}, "same names, shapes"),
     ({"dtype": "float64"}, "dtype float64"),
+    (
+        {"task": array_task(loss=lambda outputs, targets: (outputs[..., 0] - targets).T)},
+        "one number a target, [1, 8]; got [8, 1]",
+    ),
     ({"model": lambda rngs: MeanTaking(3, 3, rngs=rngs)}, "asks for 2 numbers an answer"),
 ]
 
