@@ -99,7 +99,11 @@ def _first_hyperparams(optimizer: Any, state: Any) -> dict[str, Any]:
         params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state.params)
         return [own_hyperparams(node) for node in injected_nodes(optimizer.init(params))]
 
-    return {name: np.asarray(value).tolist() for found in jax.jit(begun)() for name, value in found.items()}
+    values = dict[str, list[Any]]()
+    for found in jax.jit(begun)():
+        for name, value in found.items():
+            values.setdefault(name, []).append(np.asarray(value).tolist())
+    return {name: of if any(value != of[0] for value in of) else of[0] for name, of in values.items()}
 
 
 def record_of_cell(name: str) -> dict[str, Any] | None:

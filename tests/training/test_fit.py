@@ -499,6 +499,10 @@ def test_injected_numbers_are_a_part_that_a_run_goes_on_with(tmp_path: Path) -> 
         fitted(0.3, 4, run=tmp_path / "both", members=[rates[0], {"learning_rate": 0.5}])
     assert fitted(0.1, 4, run=alone).updates == [4]
     assert fitted(0.3, 4, run=tmp_path / "both", members=rates).updates == [4, 4]
+    for rates_of_two, begun in (((0.5, 0.25), [0.5, 0.25]), ((0.5, 0.5), 0.5)):
+        two = optax.chain(*map(optax.inject_hyperparams(optax.scale), rates_of_two))
+        recorded = jaxrnn.Trainer(mean_taking, array_task(), two, updates=2).jobs[0].parts
+        assert recorded is not None and recorded["optimizer"]["hyperparams"] == {"step_size": begun}
     with pytest.raises(ConfigurationError, match="got learning_rate"):  # the schedule would compute it anew
         fitted(optax.cosine_decay_schedule(1.0, 10), 2, members=rates)
     with pytest.raises(ConfigurationError, match="finite number"):
