@@ -38,10 +38,17 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
 
         def call(params: Any, variables: Any, inputs: Any) -> Any:
             model = nnx.merge(graphdef, nnx.State(joined(params, variables)))
-            outputs, _ = model(inputs, model.initial_carry(job.task.batch_size))
-            return outputs, variables_of(model)
+            before = model.initial_carry(job.task.batch_size)
+            outputs, after = model(inputs, before)
+            return (outputs, variables_of(model)), (before, after)
 
-        outputs = jax.eval_shape(call, state.params, state.variables, batch.inputs)[0]
+        (outputs, _), carries = jax.eval_shape(call, state.params, state.variables, batch.inputs)
+        before, after = (jax.tree.map(_shape, carry) for carry in carries)
+        if job.task.objective.passes_carry and before != after:
+            raise ConfigurationError(
+                f"{type(made).__name__} is expected to give a carry like that of its `initial_carry`, {before!s:.200}; "
+                f"got {after!s:.200}"
+            )
         wanted = job.task.objective.out_features
         if wanted is not None and outputs.shape[-1] != wanted:
             raise ConfigurationError(
@@ -55,7 +62,7 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
         record: dict[str, Any] = {
             "model": _named(made if isinstance(model, nnx.Module) else model)
             | {"type": type(made).__qualname__, "parameters": _digest(str(jax.tree.map(_shape, state.params)))}
-            | {"computes": _computes(call, state.params, state.variables, batch.inputs)},
+            | {"computes": _computes(lambda *of: call(*of)[0], state.params, state.variables, batch.inputs)},
             "task": {"type": type(job.task).__qualname__}
             | {"computes": _computes(job.task.objective.losses, outputs, batch.targets)},
         }

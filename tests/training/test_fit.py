@@ -292,6 +292,16 @@ def test_another_text_is_validated_on_whole_and_only_in_the_same_symbols() -> No
         jaxrnn.fit(lambda rngs: Bigrams(W), train, STILL, validation=other, **options)
 
 
+def test_a_carry_of_another_kind_than_the_first_is_refused() -> None:
+    class Remembering(Bigrams):
+        def __call__(self, ids: jax.Array, carry: tuple) -> tuple[jax.Array, tuple]:
+            return super().__call__(ids, carry)[0], (ids[-1],)
+
+    text = jaxrnn.Text(corpus_from_text("ab ba cab " * 9), bptt_length=5, batch_size=2)
+    with pytest.raises(ConfigurationError, match=re.escape("like that of its `initial_carry`, (); got ('uint8[2]',)")):
+        jaxrnn.Trainer(lambda rngs: Remembering(np.zeros((4, 4))), text, STILL, updates=1)
+
+
 # ---- streams ----
 
 
