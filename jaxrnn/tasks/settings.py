@@ -46,7 +46,13 @@ def is_reports_recipe(config: Any) -> bool:
 
 
 def with_settings_of_then(values: dict[str, Any]) -> dict[str, Any]:
-    """Stored settings with `best_by`, which is younger: the versions before it did what is now "smoothed"."""
+    """Stored settings as they are meant now.
+
+    `best_by` is younger: the versions before it did what is now "smoothed". Of bytes an encoding and a byte order mark
+    were taken, and had no effect.
+    """
+    if values.get("bytes"):
+        values = {**values, "encoding": None, "byte_order_mark": None}
     validates = values.get("validation_fraction") and not values.get("retrain")
     is_young = "best_by" in values or values.get("task", "text") != "text" or validates
     return values if is_young else {**values, "best_by": "smoothed"}
