@@ -196,6 +196,13 @@ def test_an_epsilon_that_could_vanish_is_refused(value: float) -> None:
         TrainConfig(epsilon=value)
 
 
+def test_settings_stored_before_an_encoding_of_bytes_was_refused_go_on() -> None:
+    stored = TrainConfig(bytes=True).to_json() | {"encoding": "utf-8", "byte_order_mark": "keep"}
+    assert TrainConfig.from_json(stored) == TrainConfig(bytes=True)
+    with pytest.raises(ConfigurationError, match="--bytes reads every byte as it is"):
+        TrainConfig(bytes=True, encoding="utf-8")
+
+
 def test_every_optimizer_setting_reaches_the_optimizer() -> None:
     from jaxrnn.optim.settings import OptimizerSettings
 
