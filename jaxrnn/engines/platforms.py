@@ -54,11 +54,11 @@ class Platform(NamedTuple):
 # of 128, batch 100, ran 1.1 times as fast. With blocks of ten steps an LSTM of 128 ran 1.17 times as fast as with the
 # whole window of 100. Products of several members at once are poor there. XLA's own tanh and exp in place of the
 # platform's: the book recipe ran 1.18 times as fast, an LSTM or GRU with a batch no faster, and fewer things outside
-# the program decide its bits. With copies only where two live ranges meet, 10 in place of 23 in the book recipe's
-# update, that ran 1.06 times as fast, others up to 1.07 times or as fast, all to the same bits. What draws a state runs
-# once: compiled with less care for its speed it takes 0.6 s of processor time in place of 0.95, and drew 50 million
-# parameters as fast, to the same bits.
-_CPU_OPTIONS = {"xla_cpu_enable_platform_dependent_math": False, "xla_cpu_copy_insertion_use_region_analysis": True}
+# the program decide its bits. What draws a state runs once: compiled with less care for its speed it takes 0.6 s of
+# processor time in place of 0.95, and drew 50 million parameters as fast, to the same bits. Not taken: fewer copies
+# (`xla_cpu_copy_insertion_use_region_analysis`): the book recipe ran 1.06 times as fast, to the same bits, but a
+# population that was killed did not end with the bits of one that was not.
+_CPU_OPTIONS = {"xla_cpu_enable_platform_dependent_math": False}
 _CPU_START = {"xla_backend_optimization_level": 1}
 # An H100: a layer of 128 LSTM units, batch 64, 512 steps, TF32, forward and gradients, with `recompute` 11.9 ms with a
 # step a turn, 5.2 with 8, 5.0 with 16, 4.7 with 32, 4.9 with 64. The loop as a graph of the device
