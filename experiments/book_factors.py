@@ -27,7 +27,9 @@ import cyclopts
 import numpy as np
 
 from experiments.book_rnn import PRESETS
+from experiments.tables.read import told
 from jaxrnn import Corpus, TrainConfig, Trainer, load_corpus
+from jaxrnn.checks import check_choice, check_count
 from jaxrnn.scoring import evaluate_pieces
 from jaxrnn.tasks.text import NextSymbol
 from jaxrnn.terminal import run_app
@@ -102,11 +104,15 @@ def main(
       epochs: passes over the book.
       csv_file: where the numbers of every seed go; rows of other variants that it has stay.
     """
+    for variant in variants:
+        check_choice("variants", variant, VARIANTS)
+    check_count("seeds", seeds, 1)
+    check_count("epochs", epochs, 1)
     corpus, rows = load_corpus(text), []
     for variant in variants:
         rows += measure(variant, corpus, list(range(seeds)), epochs)
         lowest = [row[3] for row in rows if row[0] == variant]
-        print(f"{variant}: lowest {np.mean(lowest):.2f} +- {np.std(lowest, ddof=1) if seeds > 1 else 0:.2f}: {lowest}")
+        print(f"{variant}: lowest {told(lowest, 2)}: {lowest}")
     if csv_file is not None:
         kept: list[list[Any]] = []
         if csv_file.exists():

@@ -36,11 +36,8 @@ def recurrent_matrix(
 
 def gate_biases(hidden_features: int, gates: int, start: float, param_dtype: Any) -> jax.Array:
     """Starting biases of the gates' blocks, (gates * H,): of the second one `start`, of the others 0."""
-    zeros = jnp.zeros((gates * hidden_features,), param_dtype)
-    if not start:
-        return zeros
-    at_start = jnp.asarray([[start if gate == 1 else 0.0] for gate in range(gates)], param_dtype)
-    return (zeros.reshape(gates, -1) + at_start).reshape(-1)
+    at_start = [start + 0.0 if gate == 1 else 0.0 for gate in range(gates)]  # + 0.0: of -0.0 it is 0.0
+    return jnp.repeat(jnp.asarray(at_start, param_dtype), hidden_features)
 
 
 class Cell(nnx.RNNCellBase, abc.ABC):
