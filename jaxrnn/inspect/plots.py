@@ -33,10 +33,14 @@ MARKS_A_LINE = 12
 class Figure(MatplotlibFigure):
     """A figure that belongs to no window and shows itself in a notebook."""
 
-    def _repr_png_(self) -> bytes:
+    def drawn(self, ending: str = "png", dpi: int = 120) -> bytes:
+        """A file of it, one of `PICTURES`."""
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=90)
+        self.savefig(buffer, format=ending, dpi=dpi)
         return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.drawn(dpi=90)
 
 
 def titled_figure(title: str, width: float, height: float) -> Figure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Sequence
@@ -60,9 +59,8 @@ def draw(runs: Sequence[StoredRun], path: Path) -> Path:
     curves = {name: columns_of(run.rows) for name, run in zip(names_of(runs), runs, strict=True)}
     is_text = all(run.record["data"].get("windows_per_epoch") for run in runs)
     title = " and ".join(dict.fromkeys(f"{run.record['data']['name']}: {run.model}" for run in runs))
-    picture = io.BytesIO()
-    learning_curves(curves, runs[0].loss_name, is_text, title).savefig(picture, format=path.suffix[1:], dpi=120)
-    write_atomically(path.resolve(), picture.getvalue())
+    figure = learning_curves(curves, runs[0].loss_name, is_text, title)
+    write_atomically(path.resolve(), figure.drawn(path.suffix[1:]))
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from pathlib import Path
@@ -197,13 +196,10 @@ class Run(TrainedModel):
 
     def save_plot(self, path: Path | None = None) -> Path:
         """Draws the learning curve into a file; plots/learning_curve.png in the run directory if none is given."""
-        if path is not None:
-            from jaxrnn.inspect.plots import picture_name
-
-            check_output(picture_name(path))
-        picture = io.BytesIO()
-        self.plot().savefig(picture, format="png" if path is None else path.suffix[1:], dpi=120)
         if path is None:
-            return self.directory.write_plot("learning_curve.png", picture.getvalue())
-        write_atomically(path.resolve(), picture.getvalue())
+            return self.directory.write_plot("learning_curve.png", self.plot().drawn())
+        from jaxrnn.inspect.plots import picture_name
+
+        check_output(picture_name(path))
+        write_atomically(path.resolve(), self.plot().drawn(path.suffix[1:]))
         return path
