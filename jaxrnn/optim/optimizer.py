@@ -150,6 +150,11 @@ class NamedOptimizer(optax.GradientTransformationExtraArgs):
     settings: OptimizerSettings
     given: Mapping[str, Any]
 
+    @property
+    def rests_at_zero(self) -> bool:
+        """Whether gradients of 0 leave its state as it is, to the last bit, as they do sums of squares."""
+        return self.settings.name == "adagrad" and self.settings.accumulate == 1
+
     def __new__(cls, settings: OptimizerSettings, given: Mapping[str, Any] | None = None) -> NamedOptimizer:
         def init(params: Any) -> Any:
             return make_optimizer(settings, make_hyperparameters(1.0, clip_value=1.0, clip_global_norm=1.0)).init(

@@ -1,4 +1,4 @@
-"""What one update minimizes, and whether its gradient can be used."""
+"""What one update minimizes, whether its gradient can be used, and how large it is layer by layer."""
 
 from __future__ import annotations
 
@@ -72,3 +72,18 @@ def all_finite(tree: Any) -> jax.Array:
     if platform().counts_kernels:
         return jnp.isfinite(jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(tree)])).all()
     return jnp.isfinite(jnp.concatenate([column_sums(leaf) for leaf in jax.tree.leaves(tree)])).all()
+
+
+def norms_by_layer(gradients: Any, params: Any, steps: Any) -> dict[str, jax.Array]:
+    """The L2 norms of the gradient before clipping, of the parameters before the update, and of what is added to them.
+
+    Named "gradient/stack.layers.0", "parameters/...", "step/...": a layer is what holds parameters in the model; those
+    beside all layers, such as W_y, are one each. Of an update that is left out the gradient's are not finite, or its
+    loss was not.
+    """
+    norms: dict[str, jax.Array] = {}
+    for what, tree in (("gradient", gradients), ("parameters", params), ("step", steps)):
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+            name = f"{what}/{jax.tree_util.keystr(path[:-1] or path, simple=True, separator='.')}"
+            norms[name] = jnp.hypot(norms.get(name, 0), jnp.linalg.norm(leaf.reshape(-1)))
+    return norms
