@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -27,6 +27,11 @@ ENGINES: dict[str, Engine] = {
     "cudnn": unroll_cudnn,
     "reference": unroll_reference,
 }
+
+
+def is_reverse_only(engine: Any) -> bool:
+    """Whether an engine by name has no forward mode. `auto` promises none; that of an engine of your own is its own."""
+    return isinstance(engine, str) and engine not in ("scan", "reference")
 
 
 class EngineChoice(NamedTuple):
@@ -128,7 +133,7 @@ def unroll(
       carry: the carry before the first step.
       engine: a name of `ENGINES`, or "auto" for the one `choose_engine` names. All give the same values and gradients,
         to the order in which sums are taken. Or an engine of your own, a function called as those of `ENGINES` are,
-        such as `jaxrnn.inspect.observing` makes.
+        such as `jaxrnn.inspect.observing` makes. Forward mode has "scan", "reference" and what one of your own has.
       resets: true where a stream starts afresh: the carry before that step is `fresh`. Shape (T, B), bool.
       fresh: the carry of a fresh start, (B, ...) like `carry`; zeros if None.
       lengths: length of each sequence, (B,). From there on the carry stays as it is, resets or not, and outputs are 0.

@@ -18,47 +18,53 @@ import jax
 import jax.numpy as jnp
 
 
-def product(a: jax.Array, b: jax.Array) -> jax.Array:
+def product(a: jax.Array, b: jax.Array, reverse_only: bool = False) -> jax.Array:
     """a b for a of shape (..., K) and b of shape (K, N), both float32 or float64; of their dtype.
+
+    Args:
+      a, b: the operands.
+      reverse_only: whether the gradient is one of its own, without forward mode, as it always is in bf16. By JAX's own
+        rule XLA multiplies a transposed copy of the cotangent for b's gradient on a CPU: an update of the book recipe
+        took 1.02 times as long, of LSTM 64 and 128 and GRU 128 with a batch of 100 1.03 to 1.08 times.
 
     Example:
       >>> with jax.default_matmul_precision("bfloat16"):
       ...     float(product(jnp.full((1, 1), 1.001), jnp.ones((1, 1)))[0, 0])
       1.0
     """
-    if not _is_bf16(a):
+    if not (reverse_only or _is_bf16(a)):
         return a @ b
     axes = string.ascii_lowercase[: a.ndim - 1]
-    return _rounded(f"{axes}y,yz->{axes}z", a, b)
+    return _by_einsum(f"{axes}y,yz->{axes}z", _is_bf16(a), a, b)
 
 
 def contract(axes: str, a: jax.Array, b: jax.Array) -> jax.Array:
     """`jnp.einsum` of two arrays: every axis stands in two of the three, such as "tbh,tbg->hg"."""
-    return _rounded(axes, a, b) if _is_bf16(a) else jnp.einsum(axes, a, b)
+    return _by_einsum(axes, True, a, b) if _is_bf16(a) else jnp.einsum(axes, a, b)
 
 
 def _is_bf16(a: jax.Array) -> bool:
     return a.dtype == jnp.float32 and jax.config.values["jax_default_matmul_precision"] == "bfloat16"
 
 
-# A gradient of its own, since JAX's would multiply a cotangent in float32 by a rounded operand. Reverse mode only.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _rounded(axes: str, a: jax.Array, b: jax.Array) -> jax.Array:
-    return _rounded_forward(axes, a, b)[0]
+# In bf16 JAX's own gradient would multiply a cotangent in float32 by a rounded operand.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _by_einsum(axes: str, rounds: bool, a: jax.Array, b: jax.Array) -> jax.Array:
+    return _forward(axes, rounds, a, b)[0]
 
 
-def _rounded_forward(axes: str, a: jax.Array, b: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    kept = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
-    return jnp.einsum(axes, *kept, preferred_element_type=jnp.float32), kept
+def _forward(axes: str, rounds: bool, a: jax.Array, b: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    kept = (a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)) if rounds else (a, b)
+    return jnp.einsum(axes, *kept, preferred_element_type=a.dtype), kept
 
 
-def _rounded_backward(axes: str, kept: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _backward(axes: str, rounds: bool, kept: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, jax.Array]:
     inputs, out = axes.split("->")
     of_a, of_b = inputs.split(",")
-    a, b = kept
-    d = d.astype(jnp.bfloat16)
-    d_a = jnp.einsum(f"{out},{of_b}->{of_a}", d, b, preferred_element_type=jnp.float32)
-    return d_a, jnp.einsum(f"{of_a},{out}->{of_b}", a, d, preferred_element_type=jnp.float32)
+    (a, b), dtype = kept, d.dtype
+    d = d.astype(jnp.bfloat16) if rounds else d
+    d_a = jnp.einsum(f"{out},{of_b}->{of_a}", d, b, preferred_element_type=dtype)
+    return d_a, jnp.einsum(f"{of_a},{out}->{of_b}", a, d, preferred_element_type=dtype)
 
 
-_rounded.defvjp(_rounded_forward, _rounded_backward)
+_by_einsum.defvjp(_forward, _backward)

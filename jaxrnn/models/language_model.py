@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer
+from jaxrnn.engines.choose import is_reverse_only
 from jaxrnn.engines.products import product
 from jaxrnn.models.stack import Stack, stack_below
 
@@ -97,4 +98,5 @@ class LanguageModel(nnx.Module):
         else:
             assert self.embedding is not None
             W_y = self.embedding[...].T
-        return product(h, W_y) + self.b_y[...][None, None, :], carries
+        engine = options.get("engine", "auto")
+        return product(h, W_y, is_reverse_only(engine)) + self.b_y[...][None, None, :], carries

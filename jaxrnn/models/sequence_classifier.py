@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer
+from jaxrnn.engines.choose import is_reverse_only
 from jaxrnn.engines.products import product
 from jaxrnn.models.stack import Stack, stack_below
 
@@ -87,7 +88,10 @@ class SequenceClassifier(nnx.Module):
         if xs.shape[0] < self.answers:
             raise ValueError(f"SequenceClassifier expects at least {self.answers} steps, one an answer; got {len(xs)}")
         h, carries = self.stack(xs, carries, lengths=lengths, **options)
-        return product(self._read(h, lengths), self.W_y[...]) + self.b_y[...][None, None, :], carries
+        engine = options.get("engine", "auto")
+        return product(self._read(h, lengths), self.W_y[...], is_reverse_only(engine)) + self.b_y[...][
+            None, None, :
+        ], carries
 
     def _read(self, h: jax.Array, lengths: jax.Array | None) -> jax.Array:
         ends = None if lengths is None else jnp.clip(lengths.astype(jnp.int32), 1, len(h))[None, :, None]

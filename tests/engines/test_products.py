@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrnn.engines.products import contract, product
+from tests.trees import assert_trees_close
 
 SHAPES = [((4, 5), (5, 3), "by,yz->bz"), ((2, 4, 5), (5, 3), "aby,yz->abz")]
 
@@ -31,6 +32,14 @@ def test_bf16_products_and_gradients_are_those_of_rounded_operands(rng, a_shape,
     np.testing.assert_allclose(d_a, rounded(d) @ rounded(b).T, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(d_b, flat.T @ d_flat, rtol=1e-5, atol=1e-6)
     assert np.abs(np.asarray(y) - a @ b).max() > 1e-3  # it is not float32
+
+
+@pytest.mark.parametrize(("a_shape", "b_shape", "axes"), SHAPES)
+def test_a_gradient_of_its_own_is_that_of_jax(rng, a_shape, b_shape, axes, float64):
+    a, b = (jnp.asarray(rng.normal(size=shape)) for shape in (a_shape, b_shape))
+    ours, back = jax.vjp(lambda a, b: product(a, b, reverse_only=True), a, b)
+    theirs, expected = jax.vjp(lambda a, b: a @ b, a, b)
+    assert_trees_close((ours, back(ours)), (theirs, expected(ours)), rtol=1e-12)
 
 
 def test_a_sum_of_many_products_is_added_up_in_float32():

@@ -38,6 +38,23 @@ def test_logits_equal_numpy(float64, rng):
     np.testing.assert_allclose(new_carries[0].h, hs[-1], rtol=1e-10)
 
 
+def test_forward_mode_is_there_with_an_engine_that_has_it(float64, rng):
+    """The tangents, against the slope of the logits; the others say that they have a gradient of their own."""
+    model = random_model(SYMBOLS, HIDDEN, rng)
+    ids, carries = jnp.asarray(rng.integers(0, SYMBOLS, (STEPS, 2))), random_carries(model, 2, rng)
+    params = params_of(model)
+    moves = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape)), params)
+
+    def logits(step, engine="scan"):
+        moved = model_with(nnx.graphdef(model), jax.tree.map(lambda p, move: p + step * move, params, moves))
+        return moved(ids, carries, engine=engine)[0]
+
+    tangents = jax.jvp(logits, (0.0,), (1.0,))[1]
+    np.testing.assert_allclose(tangents, (logits(1e-6) - logits(-1e-6)) / 2e-6, rtol=1e-6, atol=1e-8)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda step: logits(step, "hoisted"), (0.0,), (1.0,))
+
+
 def test_split_window_equals_whole(float64, rng):
     model = random_model(SYMBOLS, HIDDEN, rng, layers=2)
     ids, carries = jnp.asarray(rng.integers(0, SYMBOLS, (STEPS, 3))), random_carries(model, 3, rng)
