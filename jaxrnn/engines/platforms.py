@@ -32,6 +32,7 @@ class Platform(NamedTuple):
       counts_kernels: whether what a kernel costs to start counts: the training loop holds the scalars of its state as
         one vector, gradients are looked at as one array, and those of biases are rows of the products for the weights'.
       batches_members: whether members of a population run at once by `vmap`, or one after another.
+      flattens_sums: whether what is summed over steps and batch is a product of matrices, see `products.py`.
       compiler_options: of XLA, for training programs.
       start_options: of XLA, for what makes a state to begin with, and runs once.
       evidence: what was measured, or "compiled, not measured".
@@ -45,6 +46,7 @@ class Platform(NamedTuple):
     largest_one_hot: int
     counts_kernels: bool
     batches_members: bool
+    flattens_sums: bool
     compiler_options: dict[str, bool]
     start_options: dict[str, int]
     evidence: str
@@ -56,8 +58,8 @@ class Platform(NamedTuple):
 # platform's: the book recipe ran 1.18 times as fast, an LSTM or GRU with a batch no faster, and fewer things outside
 # the program decide its bits. What draws a state runs once: compiled with less care for its speed it takes 0.6 s of
 # processor time in place of 0.95, and drew 50 million parameters as fast, to the same bits. Not taken: fewer copies
-# (`xla_cpu_copy_insertion_use_region_analysis`): the book recipe ran 1.06 times as fast, to the same bits, but a
-# population that was killed did not end with the bits of one that was not.
+# (`xla_cpu_copy_insertion_use_region_analysis`, off in XLA on every platform): the book recipe ran 1.03 times as fast;
+# of two members compiled without XLA's optimizations the last bit of a bias depended on it.
 _CPU_OPTIONS = {"xla_cpu_enable_platform_dependent_math": False}
 _CPU_START = {"xla_backend_optimization_level": 1}
 # An H100: a layer of 128 LSTM units, batch 64, 512 steps, TF32, forward and gradients, with `recompute` 11.9 ms with a
@@ -69,14 +71,16 @@ _CPU_START = {"xla_backend_optimization_level": 1}
 _GPU_ENGINES = ("resident", "recompute", "scan")
 PLATFORMS = {
     "cpu": Platform(
-        *("cpu", False, 16, 1, (), 0, False, False, _CPU_OPTIONS, _CPU_START),
+        *("cpu", False, 16, 1, (), 0, False, False, True, _CPU_OPTIONS, _CPU_START),
         "measured on 2 cores of an AMD EPYC, jax 0.10.2",
     ),
     "gpu": Platform(
-        "gpu", True, None, 32, _GPU_ENGINES, 2048, True, True, {}, {}, "measured on an H100 and an H200, jax 0.11.2"
+        *("gpu", True, None, 32, _GPU_ENGINES, 2048, True, True, False, {}, {}),
+        "measured on an H100 and an H200, jax 0.11.2",
     ),
     "tpu": Platform(
-        "tpu", True, None, 1, ("recompute", "scan"), 2048, False, True, {}, {}, "compiled for a v5e, not measured"
+        *("tpu", True, None, 1, ("recompute", "scan"), 2048, False, True, False, {}, {}),
+        "compiled for a v5e, not measured",
     ),
 }
 _TRACED_FOR: ContextVar[str | None] = ContextVar("platform", default=None)
