@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import os
 import re
@@ -20,6 +21,7 @@ from cyclopts.exceptions import (
     CoercionError,
     MissingArgumentError,
     RepeatArgumentError,
+    UnknownCommandError,
     UnknownOptionError,
     UnusedCliTokensError,
 )
@@ -39,15 +41,20 @@ from jaxrnn.terminal.printable import printable
 EXIT_UNEXPECTED = 1
 INTERRUPTED = "interrupted; nothing was lost that had been saved"
 STDIN = "/dev/stdin"
-# What other programs call an option, and what it is called here.
-OTHER_OPTIONS = {
-    "--lr": "--learning-rate",
-    "--dropout": "--dropout-between, --dropout-output, --dropout-input or --dropout-recurrent",
-    "--rnn-size": "--hidden",
-    "--num-layers": "--layers",
-    "--seq-length": "--bptt-length",
-    "--max-epochs": "--epochs",
-    "--grad-clip": "--clip-value or --clip-global-norm",
+# What an option is called here, and what other programs call it. It is offered by the commands that have it.
+OTHER_NAMES = {
+    "--learning-rate": "--lr --step-size",
+    "--dropout-between, --dropout-output, --dropout-input or --dropout-recurrent": "--dropout",
+    "--hidden": "--rnn-size --hidden-size --units --size",
+    "--layers": "--num-layers --n-layers",
+    "--cell": "--rnn --rnn-type --model",
+    "--bptt-length": "--seq-length --seq-len",
+    "--epochs": "--max-epochs --num-epochs",
+    "--updates": "--steps --iterations --max-iters",
+    "--clip-value or --clip-global-norm": "--grad-clip --clip",
+    "--run": "--name --dir --output --output-dir --out-dir --checkpoint-dir",
+    "--prime": "--prompt --primetext --start-text",
+    "--samples": "--num-samples --count",
 }
 # How `FitResult.stopped` ends the process, for supervisors.
 EXIT_OF_STOP = {None: EXIT_DONE, "interrupted": EXIT_INTERRUPTED, "stopped": EXIT_STOPPED}
@@ -168,13 +175,28 @@ def _parser_message(error: CycloptsError, app: App) -> str:
         return f"{option} expects {expected}; got {printable(repr(error.token.value), keep='')[:60]}"
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"unexpected argument {printable(repr(error.unused_tokens[0]), keep='')[:60]}; {see}"
-    unknown = token.keyword or token.value if isinstance(error, UnknownOptionError) and token is not None else ""
-    if unknown in OTHER_OPTIONS:
-        return f"there is no {unknown}; did you mean {OTHER_OPTIONS[unknown]}? {see}"
+    if isinstance(error, UnknownOptionError):
+        names = [name for argument in error.argument_collection if argument.parse for name in argument.names]
+        return _no_such(error.token.keyword or error.token.value, names, see)
+    if isinstance(error, UnknownCommandError) and error.unused_tokens:
+        return _no_such(error.unused_tokens[0], list(app), see, what="command ")
     message = " ".join(printable(str(error)).split()).rstrip(".")
     if isinstance(error, CoercionError) and option not in message:  # of a converter that reads several values
         return f"{option} {message}"
     return f"{message}; {see}"
+
+
+def _no_such(given: str, names: Sequence[str], see: str, what: str = "") -> str:
+    # What is meant: what another program calls so, what begins so, or what is spelt alike.
+    given = given.partition("=")[0]
+    meant = [
+        ours for ours, theirs in OTHER_NAMES.items() if given in theirs.split() and re.split("[ ,]", ours)[0] in names
+    ]
+    meant = meant or sorted(name for name in names if name.startswith(given))[:3]
+    bare = {name.lstrip("-"): name for name in names}
+    meant = meant or [bare[like] for like in difflib.get_close_matches(given.lstrip("-"), bare, 1, 0.7)]
+    hint = f"did you mean {' or '.join(meant)}? " if meant else ""
+    return f"there is no {what}{printable(given, keep='')[:60]}; {hint}{see}"
 
 
 def _complain(message: str, details: Any, code: int, error: BaseException) -> int:

@@ -126,7 +126,18 @@ def test_names_of_other_programs_get_ours(capsys: pytest.CaptureFixture) -> None
         assert exit_code_of(app, ["train", option, "LSTM" if option == "--cell" else "0.1"]) == 2
         err = capsys.readouterr().err
         assert said in err and "did you mean" in err and err.count("\n") == 1
-    assert exit_code_of(app, ["train", "--dtype", "bfloat16"]) == 2
-    assert "did you mean" not in capsys.readouterr().err
+    for arguments, said in {
+        "train x --units 5": "did you mean --hidden?",
+        "train x --output y": "did you mean --run?",  # what `sample` has
+        "train x --epoch=5": "there is no --epoch; did you mean --epochs?",
+        "sample x --temp 0.5": "did you mean --temperature?",
+        "sample x --top 5": "did you mean --top-k or --top-p?",
+        "trian x": "there is no command trian; did you mean train? see jaxrnn --help",
+    }.items():
+        assert exit_code_of(app, arguments.split()) == 2
+        assert said in capsys.readouterr().err, arguments
+    for arguments in ("train x --gpu", "sample x --lr 1", "train --dtype bfloat16"):
+        assert exit_code_of(app, arguments.split()) == 2
+        assert "did you mean" not in capsys.readouterr().err
     assert exit_code_of(app, ["presets"]) == 0
     assert all(name in capsys.readouterr().out for name in ["minute"])
