@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import jaxrnn
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
 MOST_LINES = 40
@@ -40,7 +42,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 def test_an_own_cell_learns_an_own_text(run: Any) -> None:
     Path("book.txt").write_text("the rain in spain stays mainly in the plain. " * 600, encoding="utf-8")
-    written = run("own_cell", "book.txt").printed.splitlines()[-1]
+    ran = run("own_cell", "book.txt")
+    assert 'more: jaxrnn.open_run("runs/own-cell", model).sample()    learning' in ran.printed  # not `jaxrnn sample`
+    more = jaxrnn.open_run("runs/own-cell", ran.names["model"]).sample(length=20, temperature=0.5)
+    assert len(more) == 20
+    written = ran.printed.splitlines()[-1]
     assert sum(word in written for word in ("the", "rain", "in", "spain", "stays", "mainly", "plain.")) >= 5
 
 

@@ -111,6 +111,8 @@ def test_a_text_that_is_missing_is_refused_before_anything_is_made(tmp_path: Pat
     path = written(tmp_path, f'[base]\ntext = "{tmp_path}/none.txt"\n[grid]\nseed = [1, 2]')
     assert exit_code_of(app, ["sweep", str(path), "--run", str(tmp_path / "out")]) == 3
     assert "none.txt" in capsys.readouterr().err and os.listdir(tmp_path) == ["grid.toml"]
+    assert exit_code_of(app, ["sweep", str(tmp_path / "no.toml")]) == 2
+    assert "FILE: there is no file" in capsys.readouterr().err
 
 
 def test_where_a_sweep_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

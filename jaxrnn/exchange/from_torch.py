@@ -16,7 +16,7 @@ from jaxrnn.decode.sampling import require_finite
 from jaxrnn.devices.environment import fingerprint
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
-from jaxrnn.errors import ConfigurationError, DataError
+from jaxrnn.errors import CheckpointError, ConfigurationError, DataError
 from jaxrnn.exchange.symbols import Given, read_symbols, reading_of, symbols_of
 from jaxrnn.exchange.to_torch import ABOUT
 from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_shapes, to_leaves
@@ -29,6 +29,7 @@ from jaxrnn.training.job import make_model, model_structure, objective_of
 
 CELLS = {1: "vanilla", 3: "gru", 4: "lstm"}  # by the number of gates
 FLOATS = ("F32", "F64", "F16", "BF16")
+PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 _RECURRENT = re.compile(r"(.*?)((?:weight|bias)_[ih]h|weight_hr)_l(\d{1,4})(_reverse)?")
 _EMBEDDING = re.compile(r"emb|encoder|wte|lookup", re.IGNORECASE)
 Tensors = dict[str, np.ndarray]
@@ -72,6 +73,11 @@ def import_torch(path: str | Path, model: str | Path, vocabulary: str | None = N
     if os.path.lexists(model):
         raise ConfigurationError(f"{printable(str(model))} is there; remove it, or give another name")
     remedy = "what can be imported stands in the documentation, on the page of other programs"
+    if path.suffix in PICKLES and path.exists():
+        raise CheckpointError(
+            f"{printable(path.name, keep='')} is a pickle of PyTorch, and reading one can run a program; the "
+            "documentation, on the page of other programs, has the ten lines that make safetensors of it"
+        )
     with opened(path, "a state dict as safetensors", "cannot be imported", remedy) as (file, size):
         header = read_header(file, size)
         for name, (dtype, *_) in header.tensors.items():

@@ -18,6 +18,7 @@ from jaxrnn.terminal.printable import first_line, printable
 
 MAX_FILE_BYTES = 1 << 20
 DEFAULT_PRESET = "minute"  # of a text
+BOOK = "the defaults of `TrainConfig`: in `jaxrnn train --help` those after book:, else those that are shown"
 
 
 class Preset(NamedTuple):
@@ -155,6 +156,8 @@ def read_table(path: Path, option: str, other: str = "") -> Any:
         return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except ConfigurationError:
         raise
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{option}: there is no file {shown}; check the path") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"{option} expects a TOML file with lines such as hidden = 200{other}; {shown}: {first_line(error)}"
@@ -165,5 +168,5 @@ def presets() -> int:
     """The recipes that `jaxrnn train --preset` knows: their options, and what they reach."""
     for name, preset in PRESETS.items():
         options = " ".join(f"{flag(option)} {value}" for option, value in preset.settings.items())
-        write_output(f"{name}: {preset.reaches}\n    {options or 'the defaults'}\n")
+        write_output(f"{name}: {preset.reaches}\n    {options or BOOK}\n")
     return EXIT_DONE

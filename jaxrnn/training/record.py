@@ -105,7 +105,7 @@ def restore(
     refuse_other_run(latest.metadata, identity_of(job), job.task.former_digests())
     update = latest.metadata["update"]
     if update > job.updates:
-        raise ConfigurationError(f"the run is at update {update}, past {job.updates}; give a larger --updates")
+        raise ConfigurationError(f"the run is at update {update}, past {job.updates}; give more --updates or --epochs")
     record, changed = with_environment(stored, record, update)
     if changed:
         warnings.append(f"bit-exactness ends at update {update}: {'; '.join(changed)}")

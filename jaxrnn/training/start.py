@@ -121,7 +121,7 @@ def train_alone(
             _say_how_it_ended(loop, job, directory)
         else:
             loop.ends, loop.updates = ["finished"], loop.totals
-            progress.message(f"already finished at update {job.updates:,}; train longer with a larger --updates")
+            progress.message(f"already finished at update {job.updates:,}; more --updates or --epochs train longer")
         return result_of(loop)
 
 
@@ -228,8 +228,9 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
         return
     text = loop.trainer.write(0, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE, params=params)
     progress.message(f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{printable(text)}\n")
-    if directory:
-        progress.message(f"more: jaxrnn sample {path}    learning curve: jaxrnn plot {path}")
+    if directory:  # a model that no settings name has to be given
+        more = f"jaxrnn sample {path}" if job.parts is None else f'jaxrnn.open_run("{path}", model).sample()'
+        progress.message(f"more: {more}    learning curve: jaxrnn plot {path}")
 
 
 def _test(loop: Loop) -> None:

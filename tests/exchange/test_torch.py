@@ -287,6 +287,8 @@ def test_an_import_that_fails_says_why_and_leaves_nothing(tmp_path: Path, monkey
     wrong = command(capsys, "import", "torch.safetensors", "--vocabulary", "text.txt")
     assert_refused(wrong, 3, f"{V} symbols, the vocabulary {V + 1}")
     assert_refused(command(capsys, "import", "no.safetensors"), 2, "No such file")
+    Path("state.pt").write_bytes(b"PK\x03\x04")
+    assert_refused(command(capsys, "import", "state.pt"), 4, "state.pt is a pickle", "make safetensors of it")
     assert_refused(command(capsys, "import", "text.txt"), 4, "cannot be imported: a header of")
     there = command(capsys, "import", "torch.safetensors", "text.txt", "--vocabulary", "list.json")
     assert_refused(there, 2, "text.txt is there", "another name")

@@ -377,7 +377,7 @@ def test_other_settings_are_refused_with_a_table(
 
 def test_a_smaller_total_is_refused_and_changes_nothing(half: Path, capsys: Any) -> None:
     before = tree(half)
-    assert_refused(command(capsys, "resume", half, "--updates", 50), 2, "60", "50", "larger --updates")
+    assert_refused(command(capsys, "resume", half, "--updates", 50), 2, "60", "50", "more --updates or --epochs")
     assert tree(half) == before
     assert command(capsys, "resume", half).code == 0
 
