@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 from cyclopts import App, Parameter
 
 from jaxrnn.checks import parse_devices
-from jaxrnn.config import CHANGEABLE, CHOICES, DEFAULT_TEXT, TrainConfig
+from jaxrnn.config import CHOICES, DEFAULT_TEXT, TrainConfig
 from jaxrnn.decode.settings import STARTS
 from jaxrnn.devices.doctor_command import PLATFORM_NAMES, doctor
 from jaxrnn.devices.joining import ALONE, Hosts
@@ -23,7 +23,7 @@ from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS, presets, read_settings
 from jaxrnn.terminal.command import EXIT_OF_STOP, run_app, write_output
 from jaxrnn.terminal.options import given_of
 from jaxrnn.trained.commands import OwnCell, evaluate, inspect, opened_of, plot, sample, use_own
-from jaxrnn.training.options import with_settings
+from jaxrnn.training.options import with_changeable, with_settings
 from jaxrnn.writer.command import write
 
 app = App(
@@ -87,7 +87,7 @@ def train(
 
 
 @app.command
-@with_settings(lambda name: name in CHANGEABLE)
+@with_changeable
 def resume(
     directory: Path,
     /,

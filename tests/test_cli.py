@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -75,7 +76,14 @@ def test_the_console_script_is_the_same() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help(capsys: Any, command: str) -> None:
     assert exit_code_of(app, [command, "--help"]) == 0
-    assert command in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert command in shown and "--empty-" not in shown
+
+
+def test_the_defaults_of_resume_are_the_runs_own(capsys: Any) -> None:
+    assert exit_code_of(app, ["resume", "--help"]) == 0
+    shown = " ".join(re.sub("[│\\s]+", " ", capsys.readouterr().out).split())
+    assert "in place of updates [default: as in the run]" in shown and "book:" not in shown
 
 
 def test_version(capsys: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jaxrnn.terminal.command import CountIfAny
+from jaxrnn.terminal.command import CountIfAny, Switch
 
 SHOWN_IN_TERMINAL, SHOWN_ON_PAGE = 2000, 20_000
 
@@ -30,7 +30,7 @@ class Look:
     text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None  # a lone dash
     characters: CountIfAny = None
     start: str = "warm"
-    beneath: bool = False
+    beneath: Switch = False
     orders: CountIfAny = None
     html: Path | None = None
     checkpoint: str | None = None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from jaxrnn.checks import check_count, check_number, flag
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.terminal.command import Count, Real
+from jaxrnn.terminal.command import Count, Real, Switch
 
 MOST_SYMBOLS = 10_000
 LARGEST_RATE = 3.4e38  # of a float32
@@ -54,8 +56,8 @@ class Scoring:
     """
 
     unknown: Literal["refuse", "skip"] = "refuse"
-    ensemble: tuple[Path, ...] = ()
-    adapt: bool = False
+    ensemble: Annotated[tuple[Path, ...], Parameter(negative="", show_default=False)] = ()
+    adapt: Switch = False
     adapt_rate: Real = Adaptation.rate
     adapt_decay: Real = Adaptation.decay
     adapt_segment: Count = Adaptation.segment

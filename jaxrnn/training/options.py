@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from jaxrnn.config import TrainConfig
+from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.tasks.presets import DEFAULT_PRESET, PRESETS
 from jaxrnn.terminal.options import with_options
 
@@ -27,3 +27,7 @@ SHOWN = {
     if value != getattr(TrainConfig, name)
 }
 with_settings = functools.partial(with_options, TrainConfig, HEADINGS, SHOWN)
+# Of a run that goes on they are its own.
+with_changeable = with_options(
+    TrainConfig, HEADINGS, dict.fromkeys(CHANGEABLE - {"profile"}, "as in the run"), CHANGEABLE.__contains__
+)
