@@ -38,6 +38,8 @@ class JaxrnnError(ValueError):
             left_out = len(details) - MAX_DETAIL_LINES + 1
             details = (*details[: MAX_DETAIL_LINES - 1], f"... and {left_out} more")
         self.details = details
+        for line in details:  # which a traceback shows below the message
+            self.add_note("  " + line)
 
 
 class ConfigurationError(JaxrnnError):

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,9 @@ def test_details_are_at_most_nineteen_lines(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 + min(count, MAX_DETAIL_LINES)
     assert count <= MAX_DETAIL_LINES or lines[-1] == f"  ... and {count - MAX_DETAIL_LINES + 1} more"
+    with pytest.raises(ConfigurationError) as caught:
+        fails()
+    assert "".join(traceback.format_exception(caught.value)).splitlines()[-len(lines) + 1 :] == lines[1:] or count == 0
 
 
 @pytest.mark.parametrize(
