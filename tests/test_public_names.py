@@ -76,6 +76,7 @@ def documented() -> dict[str, set[str]]:
 
 
 REFERENCE = documented()
+PUBLIC = {f"{module}.{name}" for module, names in REFERENCE.items() for name in names} | set(REFERENCE)
 
 
 def imported(source: str) -> set[str]:
@@ -107,9 +108,18 @@ def test_a_module_has_what_the_reference_lists(name: str) -> None:
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_program_uses_public_names_only(path: Path) -> None:
-    public = {f"{module}.{name}" for module, names in REFERENCE.items() for name in names} | set(REFERENCE)
-    inner = imported(path.read_text("utf-8")) - public
+    inner = imported(path.read_text("utf-8")) - PUBLIC
     assert inner == INNER.get(path.relative_to(ROOT).as_posix(), set())
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))], ids=lambda page: page.name)
+def test_a_page_shows_public_names_only(page: Path) -> None:
+    text = page.read_text("utf-8")
+    shown = {name for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) for name in imported(block)}
+    shown |= set(re.findall(r"`(jaxrnn\.(?:\w+\.)*\w+)(?:\(.*?\))?`", text))
+    of_classes = {f"jaxrnn.{name}.{part}" for name in AT_THE_TOP for part in dir(getattr(jaxrnn, name))}
+    no_names = {"jaxrnn.NAME", "jaxrnn.torch"}  # a key of a file's metadata
+    assert not shown - PUBLIC - of_classes - no_names
 
 
 def test_the_imports_are_really_read() -> None:
