@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
 import jaxrnn
@@ -75,6 +77,39 @@ def test_a_sweep_of_six(run: Any) -> None:
     scores = [float(number) for number in re.findall(r"^([\d.]+) nats", ran.printed, re.MULTILINE)]
     assert len(scores) == 6 and scores == sorted(scores) and scores[0] < 2.9 < scores[-1]
     assert {path.name for path in Path("runs/sweep/members").iterdir()} == set("012345")
+
+
+def test_a_model_is_read_step_by_step_and_its_weights_are_arrays(run: Any) -> None:
+    path = ROOT / "notebooks" / "models" / "warpeace_lstm_128x2.safetensors"
+    ran = run("use_model", str(path))
+    assert "logits (9, 1, 83) states (9, 1, 128) carry ('c', 'h')" in ran.printed
+    np.testing.assert_allclose(ran.names["probabilities"], jax.nn.softmax(ran.names["logits"][-1, 0]), rtol=1e-5)
+    weights, params = np.load("weights.npz"), jaxrnn.open_run(path).params()
+    np.testing.assert_array_equal(weights["stack.layers.1.W_h"], params["stack"]["layers"][1]["W_h"])
+
+
+def test_frozen_layers_stay_and_weights_come_back_from_a_file(run: Any) -> None:
+    ran = run("frozen")
+    assert "layers untouched: True" in ran.printed
+    assert ran.number("\naccuracy") > 0.9 and abs(ran.number("from the file") - ran.number("\naccuracy")) < 1e-4
+
+
+def test_a_forecast_goes_on_with_what_it_said(run: Any) -> None:
+    assert run("forecast").number("mean error") < 0.05  # 0.64 for the mean of the series
+
+
+def test_losses_of_ones_own(run: Any) -> None:
+    ran = run("own_loss")
+    assert ran.number("'accuracy':") > 0.9 and ran.number("'right':") > 0.9
+
+
+def test_attention_finds_the_marked_step(run: Any) -> None:
+    ran = run("attention")
+    assert ran.number("\naccuracy") > 0.95
+    model, task = ran.names["result"].trainer.model(), ran.names["task"]
+    h, _ = model.stack(jax.numpy.asarray(task.inputs).swapaxes(0, 1), model.initial_carry(1000), lengths=task.lengths)
+    looked_at = np.asarray(model.weights(h, task.lengths))[:, :, 0].argmax(axis=0)
+    assert (abs(looked_at - task.inputs[:, :, 2].argmax(axis=1)) <= 1).mean() > 0.9
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ class FitResult(NamedTuple):
     """How a call of `fit` or `train` ended.
 
     Attributes:
-      trainer: holds the states as they are now: `params`, `predict`, `evaluate`, `write`.
+      trainer: holds the states as they are now: `model`, `params`, `predict`, `evaluate`, `write`.
       directories: the run directory of each member; none where it trained in memory.
       updates: done, by member.
       ends: how each has ended, "finished", "solved", "stopped early" or "diverged"; None where it goes on when called

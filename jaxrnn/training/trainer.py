@@ -17,7 +17,7 @@ from jaxrnn.devices.memory import free_memory
 from jaxrnn.devices.mesh import on_first_device
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.engines.platforms import platform
-from jaxrnn.models.structure import joined
+from jaxrnn.models.structure import joined, model_with
 from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict, refuse_other_arrays
 from jaxrnn.tasks.protocol import FRESH, Score, Task
@@ -44,13 +44,11 @@ class Trainer:
     Example:
       >>> import numpy as np
       >>> import optax
-      >>> from flax import nnx
       >>> from jaxrnn.models.sequence_classifier import SequenceClassifier
       >>> from jaxrnn.tasks.arrays import Arrays
       >>> rng = np.random.default_rng(0)
       >>> task = Arrays(rng.normal(size=(64, 5, 3)), rng.integers(0, 2, 64), batch_size=8)
-      >>> model = SequenceClassifier(3, 2, 4, rngs=nnx.Rngs(0))
-      >>> trainer = Trainer(model, task, optax.adam(1e-3), updates=20)
+      >>> trainer = Trainer(lambda rngs: SequenceClassifier(3, 2, 4, rngs=rngs), task, optax.adam(1e-3), updates=20)
       >>> trainer.advance(20)[0].loss.shape, int(trainer.updates[0])
       ((20,), 20)
     """
@@ -185,6 +183,11 @@ class Trainer:
         with numerics(*self.numbers):
             return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), self._params(state, checkpoint))
 
+    def model(self, member: int = 0, checkpoint: str = "best") -> Any:
+        """A copy of the trained model, a Flax module, to be called, looked into or kept; see `params`."""
+        with numerics(*self.numbers):
+            return model_with(self.graphdef, self.params(member, checkpoint))
+
     def score(self, members: Sequence[int], part: str = "validation", checkpoint: str = "latest") -> list[Score]:
         """Scores members on data that is not trained on; those of a population side by side on the devices.
 
@@ -200,8 +203,7 @@ class Trainer:
             task = job.task if part == "test" or job.validation is None else job.validation
             device = jax.local_devices()[place % min(self.layout.devices, jax.local_device_count())]
             with numerics(*self.numbers), jax.default_device(device):
-                seed, params = jax.random.key_data(state.seed), self._params(state, checkpoint)
-                seed, params = on_this_host((seed, params))
+                seed, params = on_this_host((jax.random.key_data(state.seed), self._params(state, checkpoint)))
                 key = stream_key(run_key_from_data(jnp.asarray(seed)), STREAM_VALIDATION, int(state.update))
                 return task.score(self.graphdef, jax.device_put(params, device), key, part)
 
