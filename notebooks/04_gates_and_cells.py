@@ -35,6 +35,7 @@ ids = vocabulary.encode(text)
 #
 # A gate below 0.1 is shut, above 0.9 open. A unit whose forget gate is nearly always open keeps what it has; one whose
 # input gate is nearly always open takes everything in. Each unit is a mark: how often open, against how often shut.
+# Layers are counted from 0, as Python does; `jaxrnn inspect`, which finds the same unit, counts them from 1.
 
 # %%
 layers = inspect.summarise_layers(model, ids)

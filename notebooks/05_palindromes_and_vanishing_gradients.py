@@ -28,7 +28,6 @@ from jaxrnn.inspect import (
     spectral_radius,
     with_spectral_radius,
 )
-from jaxrnn.models import model_with
 from jaxrnn.terminal import Progress
 
 SEED, HIDDEN = 0, 64
@@ -244,7 +243,7 @@ draw_accuracy()
 # %% tags=["volatile"]
 models = {"untrained": untrained["vanilla"]}
 for name, result in trained.items():
-    models[name] = model_with(result.trainer.graphdef, result.trainer.params())
+    models[name] = result.trainer.model(checkpoint="latest")
 spectra = {name: models[name].stack.layers[0] for name in ("untrained", *list(trained)[:2])}
 for name, of in spectra.items():
     outside = int((np.abs(eigenvalues(of)) > 1).sum())

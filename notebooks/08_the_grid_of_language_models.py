@@ -94,8 +94,8 @@ print(thesis_table(rows))
 
 # %% [markdown]
 # The same as pictures: depth along the axis, a panel a cell, without the LSTMs with peepholes, of which there is one
-# layer. One layer of size 64 had three rates and three seeds, all others one of each; three layers of size 128 were
-# not trained.
+# layer. One and two layers of size 64 had three rates and three seeds, all others one of each; three layers of size 128
+# were not trained.
 
 # %%
 plain = [row for row in rows if row["cell"] in ("lstm", "gru-reset-before")]
