@@ -59,13 +59,14 @@ def as_targets(given: Any, inputs: np.ndarray) -> np.ndarray:
     """
     targets, (N, T) = as_array("targets", given), inputs.shape[:2]
     if targets.ndim < 1 or len(targets) != N:
-        raise DataError(f"expected a target for each of {N} sequences; got {kind_of(targets)}")
+        raise DataError(f"expected a target for each of {N} sequences, which are (N, T, ...); got {kind_of(targets)}")
     is_classes = targets.dtype.kind in "iub"
     if targets.ndim > (2 if is_classes else 3) or 0 in targets.shape:
         kinds = "classes (N,) or (N, T)" if is_classes else "numbers (N,), (N, T), (N, 1, D) or (N, T, D)"
         raise DataError(f"expected {kinds}; got {kind_of(targets)}")
     if targets.ndim > 1 and targets.shape[1] not in (1, T):
-        raise DataError(f"expected targets (N,) or (N, {T}), a target a step; got {kind_of(targets)}")
+        one_hot = "; of rows that are one-hot give the class, argmax(axis=-1)" if targets.ndim == 2 else ""
+        raise DataError(f"expected targets (N,) or (N, {T}), a target a step; got {kind_of(targets)}{one_hot}")
     targets = targets[:, None] if targets.ndim == 1 else targets
     return targets.astype(np.int32, copy=False) if is_classes else targets
 

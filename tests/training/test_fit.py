@@ -233,8 +233,8 @@ def test_a_batch_split_over_devices_is_the_batch_on_one() -> None:
 BAD_ARRAYS = [
     ({"inputs": np.zeros((3, 4))}, "whole numbers as ids"),
     ({"inputs": np.full((3, 4), -1)}, "at least 0"),
-    ({"targets": np.zeros(2, int)}, "a target for each of 3"),
-    ({"targets": np.zeros((3, 2), int)}, "a target a step"),
+    ({"targets": np.zeros(2, int)}, "a target for each of 3 sequences, which are"),
+    ({"targets": np.zeros((3, 2), int)}, "give the class, argmax"),
     ({"targets": np.full(3, np.nan)}, "targets are expected to be finite"),
     ({"inputs": np.full((3, 4, 2), np.inf)}, "inputs are expected to be finite"),
     ({"inputs": [np.zeros((4, 2)), np.zeros((3, 2)), np.zeros((4, 2))]}, "parts of different shapes"),
