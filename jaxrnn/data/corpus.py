@@ -101,6 +101,9 @@ def load_corpus(
         name = f"{Path(source[0]).name} and {len(source) - 1} more"
         return _load_several(list(source), name, reading, vocabulary, stream_from)
     source, notes = os.fspath(source), tuple[str, ...]()
+    if "\n" in source and not os.path.lexists(source):
+        given = f"a text of {len(source):,} characters; give that to jaxrnn.data.corpus_from_text"
+        raise DataError(f"expected the name of a file or a known text, got {given}")
     if source in several.STDIN:
         options = _options(reading, None, vocabulary)
         return _corpus("stdin", read_stream(several.read_stdin(), "standard input", options, vocabulary), options)

@@ -96,6 +96,8 @@ def test_an_unknown_name_is_refused_with_the_nearest():
         assert name in str(caught.value)
     with pytest.raises(DataError, match="give a path"):
         load_corpus("qqq\x1b")
+    with pytest.raises(DataError, match="got a text of 1,638 characters; give that to jaxrnn.data.corpus_from_text"):
+        load_corpus("First\n/b." * 182)
 
 
 def test_a_missing_file_is_refused_with_a_name_like_it():
