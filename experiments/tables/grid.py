@@ -61,7 +61,7 @@ def rates() -> str:
 
 
 def dropout() -> str:
-    """With dropout, at size 128: training, validation and test loss, one seed."""
+    """With dropout, at size 128: training, validation and test loss, of the rate and seed that have both."""
     rows = [
         [
             f"{CELLS[row['cell']]} x{row['layers']}",
@@ -70,6 +70,7 @@ def dropout() -> str:
         ]
         for row in read_csv("language_model_grid_warpeace")
         if row["size"] == 128 and row["cell"] in ("lstm", "gru-reset-before")
+        if rate_name(row["learning_rate"]) == "2e-2.5" and row["seed"] == 0
     ]
     return markdown(["network", "dropout", "training", "validation", "test"], rows)
 
