@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from flax import nnx
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.cudnn import unroll_cudnn, why_not_cudnn
@@ -161,4 +163,31 @@ def unroll(
         raise ConfigurationError(f"unroll cannot use the engine {engine!r}: {why}; leave the engine out")
     if not isinstance(cell, Cell) and (recurrent_mask is not None or clip_backward is not None):
         raise ValueError(f"unroll cannot mask or clip inside {type(cell).__name__}: it is not a jaxrnn Cell")
-    return ENGINES[engine](cell, window, carry, fresh, clip_backward)
+    given = (window, carry, fresh, clip_backward)
+    compiled = _compiled_for(engine, cell, given)
+    return ENGINES[engine](cell, *given) if compiled is None else compiled(*given)
+
+
+def _compiled_for(engine: str, cell, given: Any) -> Callable[..., Any] | None:
+    # JAX compiles a loop anew at each call that is not itself inside `jit`: 0.3 s a layer, for a step by hand as well.
+    # Compiled once by the cell's structure instead, where nothing but its parameters can play a part.
+    if not isinstance(cell, nnx.Module) or _has_tracer(given):
+        return None
+    split: Any = nnx.split(cell, nnx.Param, ...)
+    graphdef, params, rest = split
+    if jax.tree.leaves(rest) or _has_tracer(params):
+        return None
+    try:
+        hash(graphdef)
+    except TypeError:  # an array among the cell's attributes
+        return None
+    return functools.partial(_unroll_compiled, engine, platform().name, graphdef, params)
+
+
+def _has_tracer(tree: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _unroll_compiled(engine: str, platform_name: str, graphdef: Any, params: Any, *given: Any) -> Any:
+    return ENGINES[engine](nnx.merge(graphdef, params), *given)

@@ -1,6 +1,7 @@
 """Every engine against the plain reference, and the reference against NumPy."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from flax import nnx
 
 from jaxrnn.cells import GRUCell, LSTMCell, ResetBeforeGRUCell, VanillaCarry, VanillaCell
 from jaxrnn.engines import ENGINES, choose_engine, engines_of, unroll
+from jaxrnn.engines.choose import _unroll_compiled
 from jaxrnn.engines.platforms import tracing_for
 from tests.reference.peephole import OtherOutputCell, PeepholeCell, unroll_peephole
 from tests.reference.random_cell import (
@@ -319,3 +321,39 @@ def test_what_does_not_fit_is_refused_in_one_line(changes, message):
     arguments = {"xs": np.zeros((6, 2), np.uint8), "carry": cell.initial_carry(2), **changes}
     with pytest.raises(ValueError, match=message):
         unroll(cell, **arguments)
+
+
+# ---- calls that are not inside jit ----
+
+
+class ScaledCell(VanillaCell):
+    """A cell with a number that is no parameter."""
+
+    def __init__(self, *sizes, **options):
+        super().__init__(*sizes, **options)
+        self.scale = nnx.BatchStat(jnp.ones(()))
+
+    def update(self, p, r, carry, pointwise, t):
+        return super().update(p * self.scale[...], r, carry, pointwise, t)
+
+
+@pytest.mark.parametrize(("cell_type", "compiled"), [(VanillaCell, 1), (ScaledCell, 0)])
+def test_a_loop_outside_of_jit_is_compiled_once_for_cells_of_one_structure(cell_type, compiled, float64):
+    """JAX alone compiles it anew at each call. What a cell holds is that of now, parameters and other variables."""
+    program: Any = _unroll_compiled
+    program.clear_cache()
+    rng = np.random.default_rng(7)
+    for factor in (1.0, 1.0, 0.5):
+        cell = random_cell(cell_type, FEATURES, HIDDEN, rng, jnp.float64)
+        xs, carry = random_window(cell, "ids", STEPS, 3, rng), random_carry(cell, 3, rng)
+        weights = weights_of(cell)
+        unroll(cell, xs, carry, engine="scan")
+        for changed in (cell.W_x, cell.W_h, cell.b) if compiled else (cell.scale,):
+            changed[...] = changed[...] * factor
+        weights = {name: weight * factor for name, weight in weights.items()}
+        np.testing.assert_allclose(
+            unroll(cell, xs, carry, engine="scan")[1],
+            unroll_vanilla(weights, np.asarray(xs), np.asarray(carry.h)),
+            rtol=1e-12,
+        )
+    assert program._cache_size() == compiled
