@@ -138,6 +138,7 @@ def sweep(
     *,
     run: Path | None = None,
     devices: str = "auto",
+    cell: OwnCell = None,
     hosts: Annotated[Hosts, Parameter(name="*")] = ALONE,
 ) -> int:
     """Train every combination of the values in a TOML file. The same command again goes on where it stopped.
@@ -147,6 +148,7 @@ def sweep(
       run: the directory of all runs; runs/NAME-OF-FILE if not given.
       devices: how many devices share the work: auto or a number.
     """
+    use_own(cell)
     from jaxrnn.training.sweep_file import corpus_of, read_sweep, sweep_path
 
     configs, path, number = read_sweep(file), sweep_path(file, run), parse_devices(devices)

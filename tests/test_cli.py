@@ -111,6 +111,9 @@ def test_version(capsys: Any) -> None:
         (["evaluate", "."], ["text"]),
         (["resume", "a", "b"], ["'b'"]),
         (["train", "--bytes=perhaps"], ["--bytes"]),
+        (["train", "--lr", "3"], ["did you mean --learning-rate? see jaxrnn train"]),
+        (["resume", ".", "--max-epochs", "3"], ["did you mean --epochs? see jaxrnn resume"]),
+        (["evaluate", ".", "x", "--lr", "3"], ["there is no --lr; see jaxrnn evaluate --help"]),
         (["train", "--\x1b[2J", "3"], ["\\x1b[2J"]),
         (["\u202ecommand"], ["\\u202ecommand"]),
     ],
@@ -162,7 +165,7 @@ def test_details_are_at_most_nineteen_lines(
     ("error", "code", "said"),
     [
         (RuntimeError("odd \x1b[2J thing"), 1, "unexpected RuntimeError: odd \\x1b[2J thing; please report it"),
-        (MemoryError(), 2, "out of memory; lower --hidden"),
+        (MemoryError(), 2, "out of memory; free some, or train with a smaller --hidden"),
         (
             PermissionError(13, "Permission denied", "/some\x07where"),
             6,

@@ -115,6 +115,14 @@ def test_a_text_that_is_missing_is_refused_before_anything_is_made(tmp_path: Pat
     assert "FILE: there is no file" in capsys.readouterr().err
 
 
+def test_a_cell_of_ones_own_is_named_beside_the_file(tmp_path: Path, capsys: Any) -> None:
+    path = written(tmp_path, '[base]\ncell = "no_module:Cell"\n[grid]\nseed = [1, 2]')
+    assert exit_code_of(app, ["sweep", str(path)]) == 2
+    assert "give --cell no_module:Cell" in capsys.readouterr().err
+    assert exit_code_of(app, ["sweep", str(path), "--cell", "no_module:Cell"]) == 2
+    assert "cannot be imported: ModuleNotFoundError" in capsys.readouterr().err
+
+
 def test_where_a_sweep_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert sweep_path(Path("up/my grid.toml"), None) == Path("runs/my-grid")

@@ -139,7 +139,8 @@ def _load_several(
     stream_from: str,
 ) -> Corpus:
     if packed := [path for path in paths if Path(path).suffix.lower() in documents.ENDINGS]:
-        raise DataError(f"several files are joined as one text, which {printable(str(packed[0]), keep='')} is not")
+        shown = printable(str(packed[0]), keep="")
+        raise DataError(f"several files are joined as one text, which {shown} is not; give it alone")
     options = _options(reading, None, vocabulary)
     marked = options.byte_order_mark == "strip" and options.encoding == "utf-8" and not options.bytes_mode
     files = several.JoinedFiles(paths, codecs.BOM_UTF8 if marked else b"")
@@ -165,7 +166,9 @@ def _options(
     if reading is None:
         return ReadingOptions(bytes_mode=vocabulary.bytes_mode)
     kinds = ["bytes" if mode else "characters" for mode in (vocabulary.bytes_mode, options.bytes_mode)]
-    raise ConfigurationError(f"the vocabulary holds {kinds[0]}, the reading options ask for {kinds[1]}; change --bytes")
+    raise ConfigurationError(
+        f"the vocabulary holds {kinds[0]}, the reading options ask for {kinds[1]}; give them the other bytes_mode"
+    )
 
 
 def _open(source: str) -> io.BufferedReader:

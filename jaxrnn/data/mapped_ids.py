@@ -67,7 +67,7 @@ def read_ids(
     except OSError as error:
         raise StorageError(
             f"cannot write the ids of {printable(name, keep='')} into {printable(str(folder), keep='')}: "
-            f"{error.strerror or error}; free some space there, set XDG_CACHE_HOME, or give --stream-from memory"
+            f"{error.strerror or error}; free some space there, set XDG_CACHE_HOME, or train with --stream-from memory"
         ) from None
 
 

@@ -115,9 +115,7 @@ def read_stream(
     if not count:
         raise DataError(f"expected a text, got an empty file: {shown}; give one with at least two characters")
     if seen[0xD800:0xE000].any():
-        raise DataError(
-            f"expected text, got encoded surrogates in {shown}; mend its --encoding or read it with --bytes"
-        )
+        raise DataError(f"expected text, got encoded surrogates in {shown}; mend it, or train with --bytes")
     digest, size = blocks.digest, blocks.bytes
     codes = np.flatnonzero(seen)
     symbols = tuple(map(chr, codes.tolist()))
@@ -235,13 +233,13 @@ class TextBlocks:
         around = self.file.read(16)
         # The encoding, other than UTF-8, whose byte order mark the file most likely begins with.
         mark = next((encoding for first_bytes, encoding in _MARKS if self.head.startswith(first_bytes)), "")
-        remedy = f"--encoding {mark}" if mark else "--encoding, such as latin-1, or read raw bytes with --bytes"
+        remedy = f"--encoding {mark}" if mark else "--encoding, such as latin-1, or on raw bytes with --bytes"
         found = f"a {mark.upper()} byte order mark" if mark else "other bytes"
         where = self.shown
         if hasattr(self.file, "place"):  # one of several files
             where, offset, line = self.file.place(offset, line)
         return DataError(
             f"expected {self.encoding} text, got {found} in {printable(where, keep='')}, byte offset {offset}, "
-            f"line {line}; give {remedy}",
+            f"line {line}; convert it to {self.encoding}, or train with {remedy}",
             details=[f"bytes from offset {first}: {around.hex(' ')}"] if where == self.shown else [],
         )

@@ -119,7 +119,9 @@ class Vocabulary:
     def require_characters(self, what: str) -> None:
         """Refuses symbols longer than one character for `what`. Raises ConfigurationError."""
         if self.spelt is not self:
-            raise ConfigurationError(f"{what} takes a text character by character; this model has {self.kind}")
+            raise ConfigurationError(
+                f"{what} takes a text character by character, this model has {self.kind}; give a model of characters"
+            )
 
     @property
     def id_dtype(self) -> type[np.unsignedinteger[Any]]:

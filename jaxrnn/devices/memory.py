@@ -60,7 +60,7 @@ def refuse_what_cannot_fit(config: TrainConfig, parameters: int, symbols: int, c
         )
         raise ConfigurationError(
             f"these sizes need about {_gib(needed)} ({parameters:,} parameters: {_gib(state)}; activations: "
-            f"{_gib(activations)}), {_gib(free)} are free; lower {option}"
+            f"{_gib(activations)}), {_gib(free)} are free; free more, or train with a smaller {option}"
         )
 
 

@@ -36,7 +36,7 @@ def open_to_append(path: Path) -> int:
       CheckpointError: if there is something else of that name: a link, also a hard one, a pipe, a directory.
       StorageError: if it cannot be opened.
     """
-    with writing(path, "make it writable, or choose another --run"):
+    with writing(path, "make it writable, or train in another --run"):
         return _open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
 
 

@@ -27,13 +27,13 @@ def run_lock(directory: Path) -> Iterator[None]:
 
     path = directory / "owner.json"
     with contextlib.ExitStack() as stack:
-        with writing(directory, "choose another --run", "locked"):
+        with writing(directory, "make it writable, or train in another --run", "locked"):
             try:
                 stack.enter_context(FileLock(directory / "lock", timeout=0))
             except Timeout:
                 raise ConfigurationError(
                     f"another process trains in {printable(str(directory))} ({_describe_owner(path)}); wait for it, "
-                    "stop it, or choose another --run"
+                    "stop it, or train in another --run"
                 ) from None
         owner = {"pid": os.getpid(), "host": platform.node(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
         remove_temporary_files(directory)

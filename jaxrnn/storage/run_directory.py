@@ -56,7 +56,7 @@ class RunDirectory:
           ConfigurationError: if the path cannot be a run directory.
           StorageError: if it cannot be made or written.
         """
-        with writing(self.path, "choose another --run"):
+        with writing(self.path, "make it writable, or train in another --run"):
             names = {name for name in names_in(self.path) if not TEMPORARY.fullmatch(name)}
             others = sorted(names - _OWN_FILES if "lock" in names else names)
             if others and not self.exists():
@@ -74,7 +74,7 @@ class RunDirectory:
           StorageError: if it cannot be made.
         """
         refuse_linked_directory(self.checkpoints)
-        with writing(self.checkpoints, "choose another --run", "made"):
+        with writing(self.checkpoints, "make it writable, or train in another --run", "made"):
             self.checkpoints.mkdir(exist_ok=True)
 
     def lock(self) -> contextlib.AbstractContextManager[None]:

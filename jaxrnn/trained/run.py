@@ -102,7 +102,7 @@ class Run(TrainedModel):
             if latest is None:
                 path = printable(str(self.directory.path))
                 raise CheckpointError(
-                    f"{path} holds no checkpoint yet; train it for longer, or lower --checkpoint-every"
+                    f"{path} holds no checkpoint yet; the command or program that began it goes on with it"
                 )
             former = self.objective.former_digests() if isinstance(self.objective, Sequences) else ()
             refuse_other_run(latest.metadata, self._identity(), former)
@@ -121,8 +121,8 @@ class Run(TrainedModel):
         if self._own is None:
             name = printable(str(self.record["parts"]["model"]["name"]), keep="")
             raise ConfigurationError(
-                f"{printable(str(self.path))} was made by jaxrnn.fit with a model of its own, {name}; give it: "
-                "open_run(path, model=...)"
+                f"{printable(str(self.path))} was made by jaxrnn.fit with a model of its own, {name}; give it in "
+                "Python: jaxrnn.open_run(path, model=...)"
             )
         return self._own
 
@@ -153,7 +153,9 @@ class Run(TrainedModel):
             )
         require_finite(params)
         if "parts" in self.record:
-            raise ConfigurationError(f"{printable(str(self.path))} has a model of its own, which no settings name")
+            raise ConfigurationError(
+                f"{printable(str(self.path))} has a model of its own, which no settings name; copy its directory"
+            )
         config, data, vocabulary = self.config, self.record["data"], self._vocabulary
         text = Path(config.text).resolve().name if isinstance(config.text, str) else data["name"]
         losses = {"best_smooth_loss": state.best_smooth_loss, "best_valid_loss": state.early_stopping.best}

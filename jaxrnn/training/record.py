@@ -130,8 +130,8 @@ def refuse_other_data(stored: dict[str, Any], job: TrainJob, directory: RunDirec
         if "characters" in now:
             counts = f": {now['characters']:,} characters, then {then.get('characters', 0):,}, and another checksum"
         raise CheckpointError(
-            f"{printable(now['name'])} is not the data this run was begun with{counts}; give that back, or use another "
-            "--run"
+            f"{printable(now['name'])} is not the data this run was begun with{counts}; give that back, or train "
+            "anew with another --run"
         )
     if job.task.vocabulary is None:
         return

@@ -109,7 +109,8 @@ def refuse_engine_that_cannot_run(job: TrainJob, members: int = 1) -> None:
         for cell in cells.values():
             if why := unable(cell, window, clip_backward).get(config.engine):
                 raise ConfigurationError(
-                    f"--engine {config.engine} cannot run here: {printable(why, keep='')}; leave --engine out"
+                    f"--engine {config.engine} cannot run here: {printable(why, keep='')}; train without it, or where "
+                    "it can"
                 )
 
     at_once = members > 1 and platform().batches_members

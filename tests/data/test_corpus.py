@@ -138,9 +138,9 @@ def test_a_byte_vocabulary_reads_bytes(tmp_path, known):
         assert corpus.ids.tobytes() == CRLF and corpus.reading.bytes_mode
     reference = load_corpus("python-reference", vocabulary=vocabulary)
     assert reference.ids.tobytes().decode("utf-8") == text_of(load_corpus("python-reference"))
-    with pytest.raises(ConfigurationError, match="--bytes"):
+    with pytest.raises(ConfigurationError, match="the other bytes_mode"):
         load_corpus(str(path), ReadingOptions(), vocabulary)
-    with pytest.raises(ConfigurationError, match="--bytes"):
+    with pytest.raises(ConfigurationError, match="the other bytes_mode"):
         load_corpus(str(path), ReadingOptions(bytes_mode=True), Vocabulary.from_text("abc"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -9,6 +10,11 @@ from typing import Any
 
 import pytest
 
+from jaxrnn.data import several
+from jaxrnn.data.corpus import load_corpus
+from jaxrnn.data.splits import split_text
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.scoring.adaptation import Adaptation
 from jaxrnn.scoring.evaluation import Evaluation
 from jaxrnn.trained.run import open_run
 from tests.faults.support import assert_refused, command
@@ -38,6 +44,8 @@ def test_unknown_characters_are_skipped_and_counted_or_refused(text: Path, capsy
     assert told(capsys, text, "--unknown", "skip")["skipped"] == 0
     assert_refused(command(capsys, "evaluate", MODEL, strange), 3, "U+2603", "--unknown skip")
     assert_refused(command(capsys, "evaluate", MODEL, text, "--unknown", "guess"), 2, "--unknown")
+    strange.write_bytes("\u2603".encode("utf-16"))
+    assert_refused(command(capsys, "evaluate", MODEL, strange), 3, "convert it to utf-8, or train with")
 
 
 def test_a_model_beside_itself_scores_as_alone(text: Path, capsys: Any) -> None:
@@ -56,6 +64,23 @@ def test_parameters_follow_a_text_that_is_no_other(text: Path, capsys: Any) -> N
     assert told(capsys, text, "--adapt", "--adapt-text", text)["loss_nats"] < still["loss_nats"]
     assert_refused(command(capsys, "evaluate", MODEL, text, "--adapt"), 3, "--adapt-text")
     assert_refused(command(capsys, "evaluate", MODEL, text, "--adapt", "--adapt-rate", -1), 2, "--adapt-rate")
+
+
+def test_the_text_of_the_run_is_its_training_part_and_never_standard_input(text: Path, monkeypatch: Any) -> None:
+    trained, adaptation = open_run(MODEL), Adaptation(rate=0.1, segment=5)
+    corpus = load_corpus(text, trained.reading, trained.vocabulary)
+    trained.record["data"]["sha256"] = corpus.digest
+    folded: dict[str, Any] = {"text": str(text), "validation_fraction": 0.25, "fold": 1, "folds": 4}
+    trained.config = dataclasses.replace(trained.config, **folded)
+    part = text.with_name("part.txt")
+    part.write_text(trained.vocabulary.decode(split_text(corpus.ids, 0.25, fold=1, folds=4).train), "utf-8")
+    assert trained.evaluate(str(text), adaptation=adaptation) == pytest.approx(
+        trained.evaluate(str(text), adaptation=adaptation, trained_on=str(part)), rel=1e-6
+    )
+    trained.config = dataclasses.replace(trained.config, text="-")
+    monkeypatch.setattr(several, "read_stdin", lambda: pytest.fail("standard input was read"))
+    with pytest.raises(ConfigurationError, match="does not say where its text is; give that as --adapt-text"):
+        trained.evaluate(str(text), adaptation=adaptation)
 
 
 @pytest.mark.parametrize(
