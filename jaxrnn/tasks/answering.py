@@ -101,6 +101,10 @@ class Answering(Objective):
         return self.sequences
 
     @property
+    def ids(self) -> int:
+        return self.symbols - self.classes
+
+    @property
     def out_features(self) -> int | None:
         return None if self.loss is not None else self.classes or self.numbers
 

@@ -272,7 +272,7 @@ def _refuse_other_inputs(caller: str, trained: Answering, inputs: np.ndarray) ->
     if inputs.shape[2:] != trained.features:
         kind = f"features (N, T, {trained.features[0]})" if trained.features else "ids (N, T)"
         raise DataError(f"{caller} expects {kind}; got {kind_of(inputs)}")
-    refuse_ids_above(caller, inputs, trained.symbols - trained.classes)
+    refuse_ids_above(caller, inputs, trained.ids)
 
 
 def refuse_ids_above(caller: str, inputs: np.ndarray, symbols: int) -> None:

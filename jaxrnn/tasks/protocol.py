@@ -69,6 +69,7 @@ class Objective(Protocol):
       items, item_rate: what is counted per second, as people and metrics.jsonl call it.
       items_per_row: how many of them one row of a batch has.
       symbols: features of input and output of one step, for the estimate of memory.
+      ids: how many there are, where the inputs are ids; 0 if it is not known.
       out_features: numbers that the model gives for each answer; None for any.
       scored_too: what else a `Score` tells, by name.
       measures_accuracy: whether the share of right answers of each update is measured, asked for or not.
@@ -85,6 +86,7 @@ class Objective(Protocol):
     measures_accuracy: Any = False
     shuffled: Any = 0
     split: Any = True
+    ids: Any = 0
     out_features: Any
     loss_name: Any
 

@@ -119,6 +119,10 @@ class Sequences(Objective, Task):
         return 1 if self.reads_digits_as_numbers else self.probe.features
 
     @property
+    def ids(self) -> int:
+        return self.in_features
+
+    @property
     def loss_name(self) -> str:
         return "squared_error" if self.probe.is_regression else "loss_nats"
 

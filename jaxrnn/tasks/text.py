@@ -77,6 +77,8 @@ class NextSymbol(Objective):
     def symbols(self) -> int:
         return self.vocabulary_size
 
+    ids = symbols
+
     @property
     def out_features(self) -> int:
         return self.vocabulary_size

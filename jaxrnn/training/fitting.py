@@ -45,7 +45,8 @@ def fit(
       model: an nnx module called as `(inputs, carry) -> (outputs, carry)`, time-major, with `initial_carry(B)`; or a
         function `nnx.Rngs -> module`, which draws it from the seed. Its call is given `lengths`, `resets`, `dropout`,
         `clip_backward` and `engine` if it takes them. It holds no random state; variables that are no parameters, such
-        as running means, are kept too.
+        as running means, are kept too. A table that it reads at ids of the task has a row for each, or it is refused;
+        JAX would take others, as it does where the model computes an index of them that is too large.
       task: `Text`, `Sequences`, `Arrays` or `Stream`.
       optimizer: any Optax transformation, or `jaxrnn.named_optimizer`. It is told the loss as `value`, if it takes one.
       run: the run directory; in memory if None.

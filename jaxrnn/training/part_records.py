@@ -22,6 +22,7 @@ from jaxrnn.models.structure import joined, variables_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.tasks.answering import refuse_other_answers, refuse_other_losses
 from jaxrnn.tasks.users_cells import is_own
+from jaxrnn.training.ids_read import refuse_rows_that_are_not_there
 from jaxrnn.training.job import TrainJob, start_state
 
 
@@ -55,6 +56,8 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
                 f"the task asks for {wanted} numbers an answer, its classes or symbols; {type(made).__name__} gives "
                 f"{outputs.shape[-1]}"
             )
+        called = jax.make_jaxpr(lambda *of: call(*of)[0])(state.params, state.variables, batch.inputs)
+        refuse_rows_that_are_not_there(type(made).__name__, called, batch.inputs, job.task.objective.ids)
         refuse_other_answers(job.task.objective, type(made).__name__, outputs)
         if getattr(job.task.objective, "loss", None) is not None:
             losses = jax.eval_shape(job.task.objective.losses, outputs, batch.targets)
@@ -62,7 +65,7 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
         record: dict[str, Any] = {
             "model": _named(made if isinstance(model, nnx.Module) else model)
             | {"type": type(made).__qualname__, "parameters": _digest(str(jax.tree.map(_shape, state.params)))}
-            | {"computes": _computes(lambda *of: call(*of)[0], state.params, state.variables, batch.inputs)},
+            | {"computes": _digest_of(called)},
             "task": {"type": type(job.task).__qualname__}
             | {"computes": _computes(job.task.objective.losses, outputs, batch.targets)},
         }
@@ -145,7 +148,10 @@ def _shape(leaf: Any) -> str:
 
 def _computes(function: Callable, *args: Any) -> str:
     """A digest of the jaxpr of a function and its constants; without addresses, which each process has others of."""
-    closed = jax.make_jaxpr(function)(*args)
+    return _digest_of(jax.make_jaxpr(function)(*args))
+
+
+def _digest_of(closed: Any) -> str:
     constants = [np.asarray(constant).tobytes() for constant in closed.consts]
     return _digest(re.sub(r" at 0x[0-9a-f]+", "", str(closed)), *constants)
 

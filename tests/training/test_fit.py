@@ -292,6 +292,41 @@ def test_another_text_is_validated_on_whole_and_only_in_the_same_symbols() -> No
         jaxrnn.fit(lambda rngs: Bigrams(W), train, STILL, validation=other, **options)
 
 
+class Table(nnx.Module):
+    """Rows of a table at ids that a function makes of those given; beside it a table of as many rows as steps."""
+
+    def __init__(self, rows: int, mapped: Callable[[jax.Array], jax.Array] = lambda ids: ids, embed: bool = False):
+        rngs = nnx.Rngs(0)
+        self.table: Any = nnx.Embed(rows, 4, rngs=rngs) if embed else nnx.Param(jnp.zeros((rows, 4)))
+        self.places, self.mapped, self.embed = nnx.Embed(5, 4, rngs=rngs), mapped, embed
+
+    def initial_carry(self, batch_size: int) -> tuple:
+        return ()
+
+    def __call__(self, ids: jax.Array, carry: tuple) -> tuple[jax.Array, tuple]:
+        ids = self.mapped(ids)
+        rows = self.table(ids) if self.embed else jax.lax.map(lambda of: self.table[...][of], ids)
+        return rows + self.places(jnp.arange(len(ids)) % 5)[:, None], carry
+
+
+def test_ids_above_the_rows_of_a_models_table_are_refused() -> None:
+    """JAX clamps them: the last row would be read, and trained, in the place of others."""
+    text = jaxrnn.Text(corpus_from_text("abcd" * 20), bptt_length=6, batch_size=2)
+
+    def made(model: Any, task: Any = text) -> Any:
+        return jaxrnn.Trainer(model, task, STILL, updates=1, sample_every=0)
+
+    for sound in (Table(4), Table(4, embed=True), Table(3, lambda ids: ids % 3), Table(3, lambda ids: ids.clip(0, 2))):
+        made(sound)
+    for short in (Table(3), Table(3, embed=True), Table(3, lambda ids: ids.astype(jnp.int32)[::-1])):
+        with pytest.raises(ConfigurationError, match="Table reads a table of 3 rows by ids of 4 symbols"):
+            made(short)
+    ids = np.arange(12).reshape(3, 4) % 6
+    with pytest.raises(ConfigurationError, match="SequenceClassifier reads a table of 5 rows by ids of 6 symbols"):
+        made(SequenceClassifier(5, 2, 4, rngs=nnx.Rngs(0)), jaxrnn.Arrays(ids, [0, 1, 0]))
+    made(SequenceClassifier(6, 2, 4, rngs=nnx.Rngs(0)), jaxrnn.Arrays(ids, [0, 1, 0]))
+
+
 def test_a_carry_of_another_kind_than_the_first_is_refused() -> None:
     class Remembering(Bigrams):
         def __call__(self, ids: jax.Array, carry: tuple) -> tuple[jax.Array, tuple]:
