@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
+import operator
 import re
 import sys
 from typing import Any
@@ -42,6 +44,15 @@ def check_count(name: str, value: Any, least: int, most: int = LARGEST_COUNT) ->
         raise ConfigurationError(
             f"{flag(name)} expects a whole number from {least} to {most}; got {printable(repr(value))}"
         )
+
+
+def as_count(name: str, value: Any, least: int, most: int = LARGEST_COUNT) -> int:
+    """A whole number of this range as Python's own, one of NumPy's too; refuses what is none."""
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError):
+            value = operator.index(value)
+    check_count(name, value, least, most)
+    return value
 
 
 def check_number(name: str, value: Any, least: float, below: float = math.inf) -> None:

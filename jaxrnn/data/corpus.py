@@ -98,6 +98,8 @@ def load_corpus(
     if vocabulary is not None and vocabulary.spelt is not vocabulary:
         return load_corpus(source, reading, vocabulary.spelt, "memory").in_symbols(vocabulary)
     if not isinstance(source, str | os.PathLike):
+        if not isinstance(source, Sequence) or not source or not all(isinstance(of, str | Path) for of in source):
+            raise DataError(f"expected a file, a known text or a list of files; got {source!r:.60}")
         name = f"{Path(source[0]).name} and {len(source) - 1} more"
         return _load_several(list(source), name, reading, vocabulary, stream_from)
     source, notes = os.fspath(source), tuple[str, ...]()

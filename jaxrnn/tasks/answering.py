@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -202,6 +203,22 @@ def refuse_other_answers(objective: Any, name: str, outputs: Any) -> None:
     if given != steps and (objective.each_step or given != 1):
         wanted = f"{steps} answers, one a step" if objective.each_step else f"1 answer, or one at each of {steps} steps"
         raise ConfigurationError(f"the task asks for {wanted}; {name} gives {given}, see its `answers`")
+
+
+def refuse_other_functions(loss: Any, metrics: Any = MappingProxyType({}), loss_name: str = "loss") -> None:
+    """Refuses a loss, or metrics by name, that are none, and a name that something else has that a score tells.
+
+    Raises:
+      ConfigurationError: with what came.
+    """
+    told = ("accuracy", "sequences", loss_name)
+    functions = [] if loss is None else [loss]
+    functions += metrics.values() if isinstance(metrics, Mapping) else [None]
+    if not all(map(callable, functions)) or not all(isinstance(of, str) and of not in told for of in metrics):
+        raise ConfigurationError(
+            'loss is a function of (outputs, targets), metrics are such functions by name, as in {"error": f}, and no '
+            f"metric is called {', '.join(told)}; got {loss!r:.40}, {metrics!r:.80}"
+        )
 
 
 def refuse_other_losses(name: str, losses: Any, targets: Any) -> None:

@@ -20,13 +20,18 @@ def as_array(what: str, given: Any) -> np.ndarray:
     """
     try:
         array = np.array(given)
-    except ValueError:
-        raise DataError(f"{what} are expected as one array; got parts of different shapes") from None
+    except (TypeError, ValueError) as error:
+        found = "parts of different shapes" if isinstance(error, ValueError) else type(given).__name__
+        raise DataError(f"{what} are expected as one array; got {found}") from None
     if np.ma.is_masked(given):
         raise DataError(f"{what} are expected without a mask; say by lengths, or a class below 0, what does not count")
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    # Of bfloat16, which NumPy does not know as a number, float32 has every one.
+    own = np.float32 if array.dtype.name == "bfloat16" else array.dtype.newbyteorder("=")
+    array = array.astype(own, copy=False)
     if array.dtype.kind not in "iufb":
-        raise DataError(f"{what} are expected as numbers; got {kind_of(array)}")
+        raise DataError(
+            f"{what} are expected as numbers; got {kind_of(array)}; convert them, such as by .astype(float)"
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         place = np.argwhere(~np.isfinite(array))[0].tolist()
         raise DataError(f"{what} are expected to be finite; got NaN or infinity at {place}")

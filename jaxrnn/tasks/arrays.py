@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.checks import check_count
+from jaxrnn.checks import as_count
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.models.structure import call_takes, model_with
-from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss, refuse_other_losses
+from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss, refuse_other_functions, refuse_other_losses
 from jaxrnn.tasks.array_checks import as_inputs, as_lengths, as_targets, filled_up, kind_of
 from jaxrnn.tasks.protocol import Score, Task, row_numbers
 
@@ -74,8 +74,8 @@ class Arrays(Task):
         loss: Loss | None = None,
         metrics: Mapping[str, Loss] | None = None,
     ):
-        batch_size = int(batch_size) if isinstance(batch_size, np.integer) else batch_size
-        check_count("batch_size", batch_size, 1)
+        batch_size = as_count("batch_size", batch_size, 1)
+        symbols = None if symbols is None else as_count("symbols", symbols, 1)
         self.inputs = as_inputs(inputs)
         self.targets, self.lengths = as_targets(targets, self.inputs), as_lengths(lengths, self.inputs)
         N, T = self.inputs.shape[:2]
@@ -87,10 +87,9 @@ class Arrays(Task):
         self.classes = int(self.targets[scored].max(initial=-1)) + 1 if is_classes else 0
         if is_classes and self.classes < 1:
             raise DataError("Arrays expects a class of at least 0 for some target; all are negative")
-        if symbols:
+        if symbols is not None:
             refuse_ids_above("Arrays", self.inputs, symbols)
-        self.symbols = int(symbols or (self.inputs.max() + 1 if self.inputs.ndim == 2 else self.inputs.shape[2]))
-        self.batch_size, self.metrics, self.loss = batch_size, dict(metrics or {}), loss
+        self.symbols = symbols or int(self.inputs.max() + 1 if self.inputs.ndim == 2 else self.inputs.shape[2])
         self.weights = self._class_weights(class_weights, scored)
         self.objective = Answering(
             steps=T,
@@ -104,12 +103,8 @@ class Arrays(Task):
             padded=lengths is not None,
             loss=loss,
         )
-        taken = {"accuracy", "sequences", self.objective.loss_name}.intersection(self.metrics)
-        if taken or not all(map(callable, [*self.metrics.values(), *([] if loss is None else [loss])])):
-            raise ConfigurationError(
-                "loss and metrics are functions of (outputs, targets), and no metric is called accuracy, sequences or "
-                f"{self.objective.loss_name}; got {loss!r:.40} and {self.metrics!r:.80}"
-            )
+        refuse_other_functions(loss, metrics or {}, self.objective.loss_name)
+        self.batch_size, self.loss, self.metrics = batch_size, loss, dict(metrics or {})
         self.name, self.windows_per_epoch = f"{N:,} sequences of {T} steps", -(-N // batch_size)
 
     @classmethod
@@ -126,7 +121,11 @@ class Arrays(Task):
           >>> task.inputs.shape, task.lengths.tolist()
           ((2, 4, 3), [2, 4])
         """
-        lengths = np.array([len(sequence) for sequence in sequences])
+        try:
+            sequences, targets = list(sequences), list(targets)
+            lengths = np.array([len(sequence) for sequence in sequences])
+        except TypeError as error:
+            raise DataError(f"from_sequences expects a list of arrays, and one of targets; got {error}") from None
         if not len(lengths) or len(lengths) != len(targets):
             raise DataError(
                 f"from_sequences expects a target for each sequence; got {len(targets)} for {len(lengths)} sequences"
@@ -149,7 +148,10 @@ class Arrays(Task):
         if isinstance(asked, str) and asked == "balanced":
             counts = np.bincount(self.targets[scored], minlength=self.classes)
             asked = counts.sum() / (self.classes * np.maximum(counts, 1))
-        weights = np.asarray(asked)
+        try:
+            weights = np.asarray(asked)
+        except ValueError:  # of parts of different lengths
+            weights = np.zeros(0)
         if weights.dtype.kind not in "iuf" or weights.shape != (self.classes,):
             raise DataError(f"class_weights expects {self.classes} numbers, or balanced; got {asked!r}")
         weights = weights.astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from jaxrnn.checks import check_count
+from jaxrnn.checks import as_count
 
 COPIED_SYMBOLS = 10
 LONGEST = 100_000
@@ -33,10 +33,10 @@ GENERATED = {
 }
 
 
-def check_length(task: str, length: Any) -> None:
-    """Refuses a number of steps that the task cannot have.
+def check_length(task: str, length: Any) -> int:
+    """A number of steps that the task can have.
 
     Raises:
       ConfigurationError: if it is no whole number from the task's shortest to `LONGEST`.
     """
-    check_count("sequence_length", length, GENERATED[task].shortest, LONGEST)
+    return as_count("sequence_length", length, GENERATED[task].shortest, LONGEST)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxrnn.checks import as_count, check_choice
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.models.structure import model_with
@@ -68,8 +69,7 @@ class Sequences(Objective, Task):
       batch_size: B.
 
     Raises:
-      ConfigurationError: if the length is not one that the task can have.
-      ValueError: if the name or the input is unknown.
+      ConfigurationError: if the name or the input is unknown, or the length is not one that the task can have.
 
     Example:
       >>> task = Sequences("palindromes", 5)
@@ -86,12 +86,10 @@ class Sequences(Objective, Task):
     measures_accuracy, validates = True, True
 
     def __post_init__(self) -> None:
-        if self.name not in PROBES:
-            raise ValueError(f"Sequences expects a task out of {', '.join(PROBES)}; got {self.name!r}")
-        inputs = GENERATED[self.name].inputs
-        if self.input is not None and self.input not in inputs:
-            raise ValueError(f"{self.name} has an input out of {', '.join(inputs)}; got {self.input!r}")
-        check_length(self.name, self.length)
+        check_choice("task", self.name, tuple(PROBES))
+        check_choice("input", self.input, (None, *GENERATED[self.name].inputs))
+        object.__setattr__(self, "length", check_length(self.name, self.length))
+        object.__setattr__(self, "batch_size", as_count("batch_size", self.batch_size, 1))
 
     def __str__(self) -> str:
         return f"{self.name}, {self.length} steps, input {self.input or GENERATED[self.name].inputs[0]}"

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jaxrnn.checks import as_count
 from jaxrnn.errors import ConfigurationError, DataError
-from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss
+from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss, refuse_other_functions
 from jaxrnn.tasks.array_checks import as_inputs, as_lengths, as_targets, kind_of
 from jaxrnn.tasks.protocol import Score, Task, row_numbers
 
@@ -48,11 +49,18 @@ class Stream(Task):
     ):
         self._batches, self._ahead, self._next = batches, dict[int, tuple[Any, Any]](), 0
         self._shapes: list[Any] = []
-        self.classes, self.symbols = classes or 0, symbols or 0
+        if not callable(batches) and not hasattr(batches, "__next__"):
+            raise ConfigurationError(
+                f"Stream expects a function of the update's number, or an iterator; got {type(batches).__name__}; of a "
+                "list give `lambda update: batches[update % len(batches)]`"
+            )
+        refuse_other_functions(loss)
+        self.classes = 0 if classes is None else as_count("classes", classes, 1)
+        self.symbols = 0 if symbols is None else as_count("symbols", symbols, 1)
         inputs, targets, lengths = self._batch(0)
-        if targets.dtype.kind != "f" and not classes:
+        if targets.dtype.kind != "f" and not self.classes:
             raise ConfigurationError("Stream expects `classes`, since the targets are whole numbers")
-        if inputs.ndim == 2 and not symbols:
+        if inputs.ndim == 2 and not self.symbols:
             raise ConfigurationError("Stream expects `symbols`, since the inputs are ids")
         self.batch_size, T = inputs.shape[:2]
         self.symbols = self.symbols or inputs.shape[-1]
@@ -121,8 +129,10 @@ class Stream(Task):
     def _checked(self, batch: Any, update: int) -> tuple[Any, Any, Any]:
         try:
             inputs, given, *more = batch
+            if len(more) > 1:
+                raise ValueError
         except (TypeError, ValueError):
-            kind = type(batch).__name__
+            kind = type(batch).__name__ + (f" of {len(batch)}" if hasattr(batch, "__len__") else "")
             raise DataError(f"a Stream expects batches (inputs, targets) or with lengths; got {kind}") from None
         try:
             inputs = as_inputs(inputs)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jaxrnn.checks import as_count, check_choice, check_switch
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.long_symbols import learn_symbols
 from jaxrnn.data.reading import ReadingOptions
@@ -26,6 +27,7 @@ from jaxrnn.data.windows import (
     window_at,
 )
 from jaxrnn.decode.sampling import sample_ids
+from jaxrnn.errors import DataError
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.scoring.evaluation import evaluate_ids, evaluate_pieces
@@ -173,6 +175,16 @@ class Text(Task):
         symbols: str | Vocabulary = "characters",
         vocabulary_size: int = 8000,
     ):
+        bptt_length, batch_size = as_count("bptt_length", bptt_length, 1), as_count("batch_size", batch_size, 1)
+        fold, folds = as_count("fold", fold, 0), as_count("folds", folds, 1)
+        check_switch("retrain", retrain)
+        check_choice("stream_from", stream_from, ("auto", "memory", "disk"))
+        if not isinstance(symbols, Vocabulary):
+            check_choice("symbols", symbols, ("characters", "words", "bpe"))
+        if isinstance(text, str) and "\n" in text:
+            raise DataError(
+                "Text expects a file or a Corpus, got a text itself; give jaxrnn.data.corpus_from_text(text)"
+            )
         corpus = text if isinstance(text, Corpus) else load_corpus(text, reading, stream_from=stream_from)
         if corpus.vocabulary.spelt is not corpus.vocabulary:
             symbols = corpus.vocabulary
@@ -186,7 +198,8 @@ class Text(Task):
         if symbols != "characters":
             texts = [self.vocabulary.decode(part) for part in self.parts]
             if isinstance(symbols, str):
-                symbols = learn_symbols(symbols, texts[0], self.vocabulary, vocabulary_size)
+                most = as_count("vocabulary_size", vocabulary_size, 1)
+                symbols = learn_symbols(symbols, texts[0], self.vocabulary, most)
             self.vocabulary = symbols
             self.parts = TextSplit(*map(symbols.encode_part, texts))
         train, whole, T = self.parts.train, sum(map(len, self.parts)), bptt_length

@@ -191,9 +191,9 @@ def test_a_task_is_told_by_its_values():
     assert NextSymbol(5, 3) == NextSymbol(5, 3) != NextSymbol(5, 4) != NextSymbol(5, 4, 2)
     assert hash(NextSymbol(5, 3)) == hash(NextSymbol(5, 3)) and hash(Sequences("xor", 5)) == hash(Sequences("xor", 5))
     assert Sequences("xor", 5) != Sequences("xor", 6) and Sequences("xor", 5) != Sequences("adding", 5)
-    with pytest.raises(ValueError, match="expects a task out of palindromes"):
+    with pytest.raises(ValueError, match="--task expects one of palindromes"):
         Sequences("parity", 5)
-    with pytest.raises(ValueError, match="has an input out of number; got 'one-hot'"):
+    with pytest.raises(ValueError, match="--input expects one of number; got 'one-hot'"):
         Sequences("xor", 5, "one-hot")
     with pytest.raises(ConfigurationError, match="^--sequence-length expects"):
         Sequences("temporal-order", 9)

@@ -250,7 +250,13 @@ BAD_ARRAYS = [
     ({"class_weights": [1.0], "targets": np.zeros(3)}, "are for classes"),
     ({"inputs": np.full((3, 4), 2), "symbols": 2}, "ids below 2"),
     ({"inputs": np.ma.masked_less(np.zeros((3, 4, 2)), 1)}, "without a mask"),
-    ({"loss": "mse"}, "are functions"),
+    ({"loss": "mse"}, "loss is a function of"),
+    ({"metrics": [max]}, "functions by name"),
+    ({"metrics": {1: max}}, "functions by name"),
+    ({"symbols": 2.5}, "--symbols expects a whole number"),
+    ({"class_weights": [[1.0], [2.0, 3.0]]}, "class_weights expects 2"),
+    ({"inputs": jax.random.split(jax.random.key(0), (3, 4))}, "one array; got PRNGKeyArray"),
+    ({"targets": list("aba")}, "convert them"),
     ({"metrics": {"accuracy": max}}, "no metric is called"),
 ]
 
@@ -259,6 +265,40 @@ BAD_ARRAYS = [
 def test_arrays_that_do_not_fit_are_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises((DataError, ConfigurationError), match=said):
         jaxrnn.Arrays(**{"inputs": np.zeros((3, 4, 2)), "targets": np.array([0, 1, 0]), **changed})
+
+
+CORPUS = corpus_from_text("abcd" * 20)
+BAD_TASKS: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
+    (jaxrnn.Arrays.from_sequences, {"sequences": None, "targets": None}, "a list of arrays, and one of targets; got"),
+    (jaxrnn.Stream, {"batches": [(np.zeros((2, 3, 4)), np.zeros(2))]}, "or an iterator; got list"),
+    (jaxrnn.Stream, {"batches": lambda update: (np.zeros((2, 3, 4)), np.zeros(2), [1, 1], 5)}, "got tuple of 4"),
+    (jaxrnn.Stream, {"batches": lambda update: (np.zeros((2, 3, 4)), np.zeros(2)), "loss": "mse"}, "is a function"),
+    (jaxrnn.Stream, {"batches": lambda update: (np.zeros((2, 3, 4)), [0, 1]), "classes": 2.0}, "--classes expects a"),
+    (jaxrnn.Text, {"text": CORPUS, "bptt_length": 2.5}, "--bptt-length expects a whole number"),
+    (jaxrnn.Text, {"text": CORPUS, "batch_size": -1}, "--batch-size expects a whole number"),
+    (jaxrnn.Text, {"text": CORPUS, "retrain": "no"}, "--retrain expects True or False"),
+    (jaxrnn.Text, {"text": CORPUS, "symbols": "letters"}, "--symbols expects one of"),
+    (jaxrnn.Text, {"text": CORPUS, "stream_from": "ram"}, "--stream-from expects one of"),
+    (jaxrnn.Text, {"text": "to be\nor not"}, "got a text itself; give jaxrnn.data.corpus_from_text"),
+    (jaxrnn.Text, {"text": 5}, "a known text or a list of files; got 5"),
+    (jaxrnn.Text, {"text": []}, "a known text or a list of files"),
+    (jaxrnn.Sequences, {"name": "adding", "length": 5, "batch_size": "3"}, "--batch-size expects a whole number"),
+]
+
+
+@pytest.mark.parametrize(("task", "given", "said"), BAD_TASKS)
+def test_arguments_of_another_kind_are_refused_in_a_line(task: Any, given: dict[str, Any], said: str) -> None:
+    with pytest.raises((DataError, ConfigurationError), match=re.escape(said)) as refused:
+        task(**given)
+    assert "\n" not in str(refused.value)
+
+
+def test_whole_numbers_of_numpy_and_bfloat16_are_taken() -> None:
+    inputs = jnp.arange(24, dtype=jnp.bfloat16).reshape(3, 4, 2)
+    task = jaxrnn.Arrays(inputs, [0, 1, 0], batch_size=np.int64(2))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(task.inputs, np.arange(24.0).reshape(3, 4, 2))
+    assert type(task.batch_size) is int and jaxrnn.Sequences("adding", np.int64(5)).length == 5  # type: ignore[arg-type]
+    assert jaxrnn.Text(CORPUS, bptt_length=np.int32(5)).objective.steps == 5  # type: ignore[arg-type]
 
 
 # ---- texts ----
