@@ -32,6 +32,12 @@ def choice_error(name: str, value: Any, allowed: list[str]) -> ConfigurationErro
     return ConfigurationError(f"{flag(name)} expects one of {', '.join(allowed)}; got {printable(repr(value))}{hint}")
 
 
+def plain(value: Any) -> Any:
+    """A number of NumPy's or JAX's as Python's own; anything else as it is."""
+    is_number = getattr(value, "shape", None) == () and getattr(getattr(value, "dtype", None), "kind", "V") in "biuf"
+    return value.item() if is_number else value
+
+
 def check_choice(name: str, value: Any, allowed: tuple[str | None, ...]) -> None:
     """Refuses what is not in the list; None in it stands for a setting that may be left out."""
     if value not in allowed:
@@ -42,7 +48,7 @@ def check_count(name: str, value: Any, least: int, most: int = LARGEST_COUNT) ->
     """Refuses what is no whole number of this range."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ConfigurationError(
-            f"{flag(name)} expects a whole number from {least} to {most}; got {printable(repr(value))}"
+            f"{flag(name)} expects a whole number from {least} to {most}; got {printable(repr(value), keep='')}"
         )
 
 

@@ -19,6 +19,7 @@ from jaxrnn.checks import (
     check_texts,
     parse_devices,
     parse_interval,
+    plain,
 )
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.optim.table import OPTIMIZERS, rules_with
@@ -186,6 +187,8 @@ class TrainConfig:
     vocabulary_size: int = setting(8000, "most symbols of words or bpe, the characters among them")
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, plain(value))
         for name, allowed in CHOICES.items():
             if name != "cell" or not is_known_own(self.cell):
                 check_choice(name, getattr(self, name), allowed)
@@ -215,6 +218,7 @@ class TrainConfig:
         if self.decay_rate > 1 or self.decay_rate == 0:
             raise ConfigurationError(f"--decay-rate expects a factor above 0 and at most 1, got {self.decay_rate}")
         object.__setattr__(self, "text", check_texts(self.text))  # a list in JSON
+        object.__setattr__(self, "dtype", str(self.dtype))  # which NumPy's is equal to
         parse_interval(self.checkpoint_every)
         parse_devices(self.devices)
         given = {f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}

@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +54,14 @@ def test_the_names_are_those_of_the_library() -> None:
 def test_defaults_survive_json() -> None:
     config = TrainConfig()
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_numbers_of_numpy_are_pythons_own() -> None:
+    """They come of loops over arrays, and JSON has none of them."""
+    given: dict[str, Any] = {"seed": np.int64(3), "learning_rate": np.float32(0.5), "dtype": np.dtype("float64")}
+    config = TrainConfig(**given, epochs=np.uint8(2))  # type: ignore[arg-type]
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    assert config == TrainConfig(seed=3, learning_rate=0.5, dtype="float64", epochs=2)
 
 
 def test_a_config_stored_before_a_setting_came_has_its_default() -> None:

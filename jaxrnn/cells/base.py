@@ -100,11 +100,13 @@ class Cell(nnx.RNNCellBase, abc.ABC):
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        if in_features < 1 or hidden_features < 1:
+        if not all(hasattr(size, "__index__") and size > 0 for size in (in_features, hidden_features)):
             raise ValueError(
-                f"{type(self).__name__} expects positive sizes, got in_features={in_features} and "
-                f"hidden_features={hidden_features}"
+                f"{type(self).__name__} expects positive whole numbers, got in_features={in_features!r} and "
+                f"hidden_features={hidden_features!r}"
             )
+        if not hasattr(rngs, "params"):
+            raise ValueError(f"{type(self).__name__} expects rngs=nnx.Rngs(seed), got {type(rngs).__name__}")
         self.in_features = in_features
         self.hidden_features = hidden_features
         gates = blocks * hidden_features

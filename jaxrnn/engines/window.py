@@ -69,6 +69,10 @@ def make_window(
       ValueError: for each misfit, with the shapes expected and given.
     """
     parts = xs if isinstance(xs, tuple) else (xs,)
+    given = {"times": times, "resets": resets, "input_scale": input_scale, "lengths": lengths}
+    for name, array in [*(("inputs", part) for part in parts), *given.items()]:
+        if not hasattr(array, "dtype") and (array is not None or name == "inputs"):
+            raise ValueError(f"unroll expects {name} as an array, got a {type(array).__name__}; give jnp.asarray of it")
     features = next((part for part in parts if not is_ids(part)), None)
     ids = next((part for part in parts if is_ids(part)), None)
     if len(parts) != (features is not None) + (ids is not None):
@@ -76,7 +80,6 @@ def make_window(
     _check_parts(cell, features, ids)
     steps, batch_size = parts[0].shape[:2]
     _check_carry(cell, carry, batch_size)
-    given = {"times": times, "resets": resets, "input_scale": input_scale, "lengths": lengths}
     for name, array in given.items():
         shape = (batch_size,) if name == "lengths" else (steps, batch_size)
         if array is not None and array.shape != shape:
@@ -113,10 +116,11 @@ def _check_parts(cell: Any, features: jax.Array | None, ids: jax.Array | None) -
 
 
 def _check_carry(cell: Any, carry: Carry, batch_size: int) -> None:
-    if isinstance(cell, Cell) and carry.h.shape != (batch_size, cell.hidden_features):
+    h = getattr(carry, "h", None)
+    if isinstance(cell, Cell) and (h is None or h.shape != (batch_size, cell.hidden_features)):
         raise ValueError(
-            f"unroll expects a carry of shape ({batch_size}, {cell.hidden_features}), got {tuple(carry.h.shape)}; "
-            f"make it by cell.initial_carry({batch_size})"
+            f"unroll expects a carry of shape ({batch_size}, {cell.hidden_features}), got "
+            f"{type(carry).__name__ if h is None else tuple(h.shape)}; make it by cell.initial_carry({batch_size})"
         )
 
 

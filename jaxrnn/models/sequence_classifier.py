@@ -71,6 +71,8 @@ class SequenceClassifier(nnx.Module):
             raise ValueError(f"SequenceClassifier expects a pooling out of {', '.join(POOLINGS)}; got {pooling!r}")
         if answers < 1 or (answers > 1 and pooling == "mean"):
             raise ValueError(f"SequenceClassifier expects 1 answer, or more with pooling 'last'; got {answers}")
+        if not hasattr(classes, "__index__") or classes < 1:
+            raise ValueError(f"SequenceClassifier expects at least 1 class, or number, an answer; got {classes!r}")
         self.pooling, self.answers = pooling, answers
         stack_options.update(kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
         self.stack = stack_below(stack, in_features, **stack_options)

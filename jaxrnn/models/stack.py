@@ -121,8 +121,8 @@ class Stack(nnx.Module):
         """
         if cell not in CELLS:
             raise ValueError(f"Stack expects a cell out of {', '.join(CELLS)}; got {cell!r}")
-        if layers < 1:
-            raise ValueError(f"Stack expects at least 1 layer, got {layers}")
+        if not hasattr(layers, "__index__") or layers < 1:
+            raise ValueError(f"Stack expects at least 1 layer, got {layers!r}")
         # Not handed on where it is not given: a user's cell need not take it.
         options = dict(cell_options or {}) | ({} if recurrent_init is None else {"recurrent_init": recurrent_init})
         options.update(kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
@@ -223,6 +223,8 @@ def stack_below(
       ValueError: if the stack expects another input, or options come with it.
     """
     if not isinstance(stack, Stack):
+        if not hasattr(stack, "__index__"):
+            raise ValueError(f"the model expects a Stack, or H for layers by name; got {type(stack).__name__}")
         return Stack.of(cell or "vanilla", in_features, stack, rngs=rngs, **options)
     without_effect = sorted({*options, *([] if cell is None else ["cell"])} - {"kernel_init", "param_dtype"})
     if without_effect:
@@ -234,7 +236,8 @@ def stack_below(
 
 def _check_cells(cells: Sequence[Any], skip_connections: bool) -> None:
     if not isinstance(cells, Sequence) or isinstance(cells, str):
-        raise ValueError(f"Stack expects a sequence of cells, got {cells!r}; Stack.of makes one by the cell's name")
+        kind = type(cells).__name__
+        raise ValueError(f"Stack expects a sequence of cells, got a {kind}; Stack.of makes one by the cell's name")
     if not cells:
         raise ValueError("Stack expects at least 1 layer, got 0")
     for number, cell in enumerate(cells):

@@ -78,6 +78,11 @@ def fit(
       print(result.trainer.predict(others).values)
     """
     callbacks = checked_callbacks(callbacks)
+    if not isinstance(run, str | Path | None) or not (progress is None or hasattr(progress, "message")):
+        raise ConfigurationError(
+            "run expects the path of a directory, progress a jaxrnn.terminal.Progress, such as Progress(quiet=True); "
+            f"got {run!r:.40} and {progress!r:.40}; give these, or leave them out"
+        )
     length = {"updates": updates, "epochs": epochs}
     jobs = jobs_of_parts(model, task, optimizer, length, seed, members, validation, init_from, settings)
     if run is not None and task.fed and not task.goes_on:

@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 
 from jaxrnn.cells import Cell
-from jaxrnn.checks import check_number
+from jaxrnn.checks import check_number, plain
 from jaxrnn.config import DROPOUT_SITES, TrainConfig
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
@@ -70,6 +70,8 @@ def named_optimizer(name: str, learning_rate: float, **settings: Any) -> NamedOp
       >>> named_optimizer("rmsprop", 2e-3, clip_value=5.0).settings.rmsprop_decay
       0.95
     """
+    if name is None or learning_rate is None:
+        raise ConfigurationError(f"named_optimizer expects a name and a rate; got {name!r} and {learning_rate!r}")
     given = {"clip_value": 0.0, **settings, "optimizer": name, "learning_rate": learning_rate}
     return NamedOptimizer(_config(given).optimizer_settings(), given)
 
@@ -254,7 +256,7 @@ def _member(job: TrainJob, values: Mapping[str, Any], named: bool, injected: Seq
             f"a member may differ in {', '.join(dict.fromkeys((*allowed, *injected)))}; got {', '.join(wrong)}. Of an "
             "Optax optimizer only what optax.inject_hyperparams names can differ"
         )
-    own = {name: values[name] for name in injected if name in values}
+    own = {name: plain(values[name]) for name in injected if name in values}
     for name, value in own.items():
         check_number(name, value, -math.inf)
     config, parts = TrainConfig.from_json(job.config.to_json() | settings), job.parts

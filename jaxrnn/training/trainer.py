@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxrnn.checks import as_count, check_choice
 from jaxrnn.devices.hosts import of_writer, on_this_host
 from jaxrnn.devices.memory import free_memory
 from jaxrnn.devices.mesh import on_first_device
@@ -149,7 +150,8 @@ class Trainer:
         Returns:
           What each update of each member measured, (updates,) each.
         """
-        left = np.broadcast_to(np.asarray(updates, np.int64), (len(self.jobs),)).copy()
+        asked = np.broadcast_to(np.asarray(updates), len(self.jobs)).tolist()
+        left = np.array([as_count("updates", number, 0) for number in asked])
         parts: list[list[ChunkMetrics]] = []
         with numerics(*self.numbers):
             while (left > 0).any():
@@ -196,6 +198,7 @@ class Trainer:
           part: "validation", "test" or `FRESH`.
           checkpoint: which parameters.
         """
+        check_choice("part", part, ("validation", "test", FRESH))
         states = [self.state(member) for member in members]
 
         def one(place: int) -> Score:
@@ -290,8 +293,7 @@ class Trainer:
         return jax.jit(functools.partial(start_state, self.jobs[0]), compiler_options=platform().start_options)
 
     def _params(self, state: TrainState, checkpoint: str) -> Any:
-        if checkpoint not in CHECKPOINTS:
-            raise ValueError(f"parameters are {' or '.join(CHECKPOINTS)}; got {checkpoint!r}")
+        check_choice("checkpoint", checkpoint, CHECKPOINTS)
         if checkpoint == "candidate":
             return joined(state.candidate.params, state.candidate.variables)
         if checkpoint == "latest":

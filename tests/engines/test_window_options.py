@@ -156,9 +156,12 @@ def test_blocks_change_nothing_but_the_order_of_sums(steps):
         ({"lengths": jnp.zeros((2,), jnp.int32)}, r"lengths of shape \(3,\), got \(2,\)"),
         ({"times": jnp.zeros((T, 2))}, r"times of shape \(8, 3\), got \(8, 2\)"),
         ({"recurrent_mask": jnp.ones((2, 3, H))}, r"recurrent_mask of 1 or 8 steps"),
+        ({"lengths": [1, 2, 3]}, "lengths as an array, got a list; give jnp.asarray"),
+        ({"xs": [[0.0]]}, "inputs as an array, got a list"),
+        ({"carry": None}, r"a carry of shape \(3, 3\), got NoneType; make it by cell.initial_carry\(3\)"),
     ],
 )
 def test_misfits_are_refused(options, message):
     cell, (_, ids), carry, _ = draw(LSTMCell, 3, "ids")
     with pytest.raises(ValueError, match=message):
-        unroll(cell, ids, carry, **options)
+        unroll(cell, **{"xs": ids, "carry": carry, **options})

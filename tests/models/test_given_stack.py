@@ -65,9 +65,24 @@ def test_cells_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="cells with hidden_features, initial_carry or initialize_carry; layer 0, a L"):
         Stack([nnx.Linear(5, 4, **made)])
     no_cells: Any
-    for no_cells in ("lstm", 5):
-        with pytest.raises(ValueError, match="Stack expects a sequence of cells, got .*; Stack.of makes one"):
+    for no_cells in ("lstm", 5, lstm):
+        with pytest.raises(ValueError, match="^Stack expects a sequence of cells, got a .*; Stack.of makes one.*$"):
             Stack(no_cells)
+
+
+WRONG: list[tuple[Any, dict[str, Any], str]] = [
+    (LSTMCell, {"in_features": "3", "hidden_features": 4}, "positive whole numbers, got in_features='3'"),
+    (LSTMCell, {"in_features": 3, "hidden_features": 4, "rngs": 0}, "expects rngs=nnx.Rngs.seed., got int"),
+    (Stack.of, {"cell": "gru", "in_features": 3, "hidden_features": 4, "layers": "2"}, "at least 1 layer, got '2'"),
+    (LanguageModel, {"vocabulary_size": 3, "stack": LSTMCell}, "expects a Stack, or H for layers by name"),
+    (SequenceClassifier, {"in_features": 3, "classes": 0, "stack": 4}, "at least 1 class"),
+]
+
+
+@pytest.mark.parametrize(("make", "given", "said"), WRONG)
+def test_sizes_of_another_kind_are_refused(make: Any, given: dict[str, Any], said: str):
+    with pytest.raises(ValueError, match=said):
+        make(**{"rngs": nnx.Rngs(0), **given})
 
 
 class FlaxCell(nnx.GRUCell):

@@ -505,6 +505,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"optimizer": optax.chain(jaxrnn.named_optimizer("sgd", 0.1))}, "has to stand alone"),
     ({"hidden": 5}, "fit takes no hidden"),
     ({"updates": None}, "updates` or `epochs"),
+    ({"run": 5}, "run expects the path of a directory"),
+    ({"progress": False}, "progress a jaxrnn.terminal.Progress"),
     ({"dropout_between": 0.5}, "takes `dropout`"),
     ({"early_stopping": "patience"}, "expects a `validation`"),
     ({"members": [{"learning_rate": 0.1}]}, "a member may differ in seed"),
@@ -537,7 +539,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_parts_that_do_not_fit_are_refused_with_the_remedy(changed: dict[str, Any], said: str) -> None:
     options = {"model": mean_taking, "task": array_task(), "optimizer": optax.sgd(0.1), "updates": 3, **changed}
     with pytest.raises((ConfigurationError, DataError), match=re.escape(said)):
-        jaxrnn.fit(**options, **QUIET)
+        jaxrnn.fit(**{**QUIET, **options})
+
+
+def test_what_a_trainer_is_asked_for_in_another_form_is_refused() -> None:
+    """Of "3" and 2.5 it made 3 and 2 updates, of -1 none; "train" was the validation data, and None had a rate."""
+    trainer = jaxrnn.Trainer(mean_taking, array_task(), STILL, updates=3)
+    asked: list[Callable[[], Any]] = [
+        *(lambda updates=updates: trainer.advance(updates) for updates in ("3", 2.5, -1, None)),
+        lambda: trainer.score([0], "train"),
+        lambda: trainer.predict(np.zeros((1, 4, 3)), checkpoint="last"),
+        lambda: jaxrnn.named_optimizer("adam", None),  # type: ignore[arg-type]
+    ]
+    for call in asked:
+        with pytest.raises(ConfigurationError, match="expects"):
+            call()
 
 
 def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path) -> None:
