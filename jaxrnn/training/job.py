@@ -100,16 +100,19 @@ class TrainJob(NamedTuple):
         return self.config.accuracy or self.task.objective.measures_accuracy
 
     @property
+    def validates(self) -> bool:
+        """Whether there is something to validate on, the task's own data or another's."""
+        return self.validation is not None or self.task.validates
+
+    @property
     def validation_every(self) -> int:
         """Updates between two validations; 0 makes none."""
-        validates = self.validation is not None or self.task.validates
-        return (self.config.validation_every or self.windows) if validates else 0
+        return (self.config.validation_every or self.windows) if self.validates else 0
 
     @property
     def judges(self) -> bool:
         """Whether the best parameters are those that do best from fresh starts; else validation or smoothing choose."""
-        validates = self.validation is not None or self.task.validates
-        return self.task.writes and self.config.best_by == "fresh" and not validates
+        return self.task.writes and self.config.best_by == "fresh" and not self.validates
 
     @property
     def judgement_every(self) -> int:

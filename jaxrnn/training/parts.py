@@ -111,13 +111,8 @@ def jobs_of_parts(
         raise ConfigurationError("fit expects `updates` or `epochs`, the length of training; got neither")
     if base.epochs and not task.windows_per_epoch:
         raise ConfigurationError(f"a {type(task).__name__} has no epochs; give `updates`")
-    validates = validation is not None or task.validates
-    if validates and not (task.windows_per_epoch or base.validation_every):
-        raise ConfigurationError("a validation of a task without epochs expects `validation_every`, in updates")
     if validation is not None:
         _refuse_other_validation(validation, task)
-    if base.early_stopping != "none" and not validates:
-        raise ConfigurationError("early_stopping expects a `validation` to look at; got none")
     make_model = _factory_of(model)
     made = _made(make_model, base.dtype)
     options = tuple(name for name in CALL_OPTIONS if call_takes(made, name))
@@ -138,6 +133,10 @@ def jobs_of_parts(
         begun=begun,
         options=options,
     )
+    if job.validates and not job.validation_every:
+        raise ConfigurationError("a validation of a task without epochs expects `validation_every`, in updates")
+    if base.early_stopping != "none" and not job.validates:
+        raise ConfigurationError("early_stopping expects a `validation` to look at; got none")
     refuse_early_stopping_that_cannot_act(job)
     job = job._replace(parts=record_of_parts(job, model, made))
     if members is None:
