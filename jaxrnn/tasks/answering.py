@@ -205,6 +205,17 @@ def refuse_other_answers(objective: Any, name: str, outputs: Any) -> None:
         raise ConfigurationError(f"the task asks for {wanted}; {name} gives {given}, see its `answers`")
 
 
+def are_alike(trained: Any, other: Any) -> bool:
+    """Whether a model that was trained on one objective can be scored by another, of inputs and answers of its kind."""
+    features = [getattr(of, "features", ()) for of in (trained, other)]
+    if features[0] != features[1] or (not features[0] and other.ids > trained.ids):
+        return False
+    if trained.out_features is None or other.out_features is None:  # of a loss of the user's, who knows
+        return True
+    fewer = bool(trained.loss_unit) and other.out_features < trained.out_features  # of classes the last may be absent
+    return trained.loss_unit == other.loss_unit and (fewer or other.out_features == trained.out_features)
+
+
 def refuse_other_functions(loss: Any, metrics: Any = MappingProxyType({}), loss_name: str = "loss") -> None:
     """Refuses a loss, or metrics by name, that are none, and a name that something else has that a score tells.
 

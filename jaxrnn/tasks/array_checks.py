@@ -93,6 +93,20 @@ def as_lengths(given: Any, inputs: np.ndarray) -> np.ndarray:
     return lengths.astype(np.int32, copy=False)
 
 
+def refuse_other_inputs(caller: str, trained: Any, inputs: np.ndarray) -> None:
+    """Refuses inputs of another kind than those of an objective that a model was trained on."""
+    if inputs.shape[2:] != trained.features:
+        kind = f"features (N, T, {trained.features[0]})" if trained.features else "ids (N, T)"
+        raise DataError(f"{caller} expects {kind}; got {kind_of(inputs)}")
+    refuse_ids_from(caller, inputs, trained.ids)
+
+
+def refuse_ids_from(caller: str, inputs: np.ndarray, symbols: int) -> None:
+    """Refuses ids that are no symbols, which a model would read as others; features are let be."""
+    if inputs.ndim == 2 and inputs.max() >= symbols:
+        raise DataError(f"{caller} expects ids below {symbols}, the symbols that there are; got {inputs.max()}")
+
+
 def filled_up(what: str, parts: Sequence[Any], steps: int) -> np.ndarray:
     """Arrays (T_n, ...) as one, with zeros past the end of each."""
     arrays = [as_array(what, part) for part in parts]

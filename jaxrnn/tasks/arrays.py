@@ -17,8 +17,8 @@ from flax import nnx
 from jaxrnn.checks import as_count
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.models.structure import call_takes, model_with
-from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss, refuse_other_functions, refuse_other_losses
-from jaxrnn.tasks.array_checks import as_inputs, as_lengths, as_targets, filled_up, kind_of
+from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss, are_alike, refuse_other_functions, refuse_other_losses
+from jaxrnn.tasks.array_checks import as_inputs, as_lengths, as_targets, filled_up, refuse_ids_from, refuse_other_inputs
 from jaxrnn.tasks.protocol import Score, Task, row_numbers
 
 
@@ -88,7 +88,7 @@ class Arrays(Task):
         if is_classes and self.classes < 1:
             raise DataError("Arrays expects a class of at least 0 for some target; all are negative")
         if symbols is not None:
-            refuse_ids_above("Arrays", self.inputs, symbols)
+            refuse_ids_from("Arrays", self.inputs, symbols)
         self.symbols = symbols or int(self.inputs.max() + 1 if self.inputs.ndim == 2 else self.inputs.shape[2])
         self.weights = self._class_weights(class_weights, scored)
         self.objective = Answering(
@@ -223,7 +223,7 @@ def predict(objective: Any, graphdef: nnx.GraphDef, params: Any, inputs: Any, le
     if not isinstance(objective, Answering):
         raise ConfigurationError("predict expects a model of arrays; one of a text writes and is evaluated on texts")
     inputs = as_inputs(inputs)
-    _refuse_other_inputs("predict", objective, inputs)
+    refuse_other_inputs("predict", objective, inputs)
     N, T = inputs.shape[:2]
     targets = np.zeros((N, T if objective.each_step else 1), np.int32 if objective.classes else np.float32)
     streams = ArrayStreams(None, inputs, targets, as_lengths(lengths, inputs), np.zeros(0, np.float32))
@@ -254,9 +254,12 @@ def refuse_other_arrays(caller: str, trained: Any, task: Any) -> None:
     """
     if not isinstance(task, Arrays):
         raise ConfigurationError(f"{caller} expects Arrays; got {type(task).__name__}")
+    refuse_other_inputs(caller, trained, task.inputs)
     if not isinstance(trained, Answering):
+        if not are_alike(trained, task.objective):
+            kind = "classes" if trained.loss_unit else "numbers"
+            raise DataError(f"{caller} expects targets of {trained.out_features} {kind}; got {task.describe()}")
         return
-    _refuse_other_inputs(caller, trained, task.inputs)
     wanted, found = _kind_of_targets(trained), _kind_of_targets(task.objective)
     if trained.loss is None and (wanted != found or task.classes > trained.classes):
         wanted, found = (
@@ -268,19 +271,6 @@ def refuse_other_arrays(caller: str, trained: Any, task: Any) -> None:
 def _kind_of_targets(objective: Answering) -> str:
     what = "classes" if objective.classes else f"{objective.numbers} numbers"
     return f"{what}, {'one a step' if objective.each_step else 'one a sequence'}"
-
-
-def _refuse_other_inputs(caller: str, trained: Answering, inputs: np.ndarray) -> None:
-    if inputs.shape[2:] != trained.features:
-        kind = f"features (N, T, {trained.features[0]})" if trained.features else "ids (N, T)"
-        raise DataError(f"{caller} expects {kind}; got {kind_of(inputs)}")
-    refuse_ids_above(caller, inputs, trained.ids)
-
-
-def refuse_ids_above(caller: str, inputs: np.ndarray, symbols: int) -> None:
-    """Refuses ids that are no symbols, which a model would read as others; features are let be."""
-    if inputs.ndim == 2 and inputs.max() >= symbols:
-        raise DataError(f"{caller} expects ids below {symbols}, the symbols that there are; got {inputs.max()}")
 
 
 def batches(streams: ArrayStreams, batch_size: int) -> Iterator[tuple[ArrayStreams, np.ndarray]]:

@@ -117,6 +117,10 @@ class Sequences(Objective, Task):
         return 1 if self.reads_digits_as_numbers else self.probe.features
 
     @property
+    def features(self) -> tuple[int, ...]:
+        return jax.eval_shape(lambda: self.draw(jax.random.key(0), jnp.arange(1)))[0].shape[2:]
+
+    @property
     def ids(self) -> int:
         return self.in_features
 

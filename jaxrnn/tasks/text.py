@@ -61,6 +61,7 @@ class NextSymbol(Objective):
     epoch: int = 0
 
     passes_carry, loss_name, items, item_rate = True, "loss_nats", "chars", "chars_per_second"
+    features = ()
 
     @property
     def items_per_row(self) -> float:

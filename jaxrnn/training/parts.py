@@ -20,9 +20,11 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import call_takes, params_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.random_streams import is_key
+from jaxrnn.tasks.answering import are_alike
 from jaxrnn.tasks.arrays import Arrays, refuse_other_arrays
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
+from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.training.init_from import begin_with
 from jaxrnn.training.job import TrainJob, refuse_early_stopping_that_cannot_act, state_template, template_of
 from jaxrnn.training.part_records import injected_nodes, is_injected, own_hyperparams, record_of_parts
@@ -244,6 +246,12 @@ def _refuse_other_validation(validation: Any, task: Task) -> None:
     elif validation.vocabulary != task.vocabulary:
         raise ConfigurationError(
             "validation expects a text in the symbols of the one that is trained on; give Text symbols=text.vocabulary"
+        )
+    trained, other = task.objective, validation.objective
+    are_sequences = isinstance(trained, Sequences) and isinstance(other, Sequences)
+    if (are_sequences and trained.name != other.name) or not are_alike(trained, other):
+        raise ConfigurationError(
+            f"validation expects what is trained on, {task.describe()}; got {validation.describe()}; give the same task"
         )
 
 
