@@ -189,6 +189,20 @@ def test_any_other_fault_is_one_line_too(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_variable_that_jax_cannot_read_is_named(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from jax._src import config
+
+    def fails(*_: Any) -> None:  # as JAX does where it is loaded
+        config.bool_env("JAX_ENABLE_X64", False)
+
+    monkeypatch.setenv("JAX_LOG_COMPILES", "1")
+    monkeypatch.setenv("JAX_ENABLE_X64", "maybe")
+    monkeypatch.setattr("jaxrnn.trained.run.open_run", fails)
+    assert exit_code_of(app, ["plot", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("jaxrnn: error: JAX cannot read JAX_ENABLE_X64=maybe: ") and err.count("\n") == 1
+
+
 def test_a_full_disk_behind_stdout_is_said(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> None:
         raise OSError(28, "No space left on device")

@@ -36,7 +36,7 @@ from jaxrnn.errors import (
     JaxrnnError,
     StorageError,
 )
-from jaxrnn.terminal.printable import printable
+from jaxrnn.terminal.printable import first_line, printable
 
 EXIT_UNEXPECTED = 1
 INTERRUPTED = "interrupted; nothing was lost that had been saved"
@@ -151,10 +151,24 @@ def exit_code_of(app: App, arguments: Sequence[str]) -> int:
         name = f" {printable(str(error.filename))}" if error.filename else ""
         return _complain(f"cannot use{name}: {error.strerror or error}", (), EXIT_STORAGE, error)
     except Exception as error:
+        if fault := _fault_of_environment(error):
+            return _complain(fault, (), EXIT_CONFIGURATION, error)
         remedy = "start all processes again if another one was lost, else report it"
         remedy = remedy if _is_one_of_several() else "please report it"
         message = f"unexpected {type(error).__name__}: {printable(str(error), keep='').strip()[:200]}; {remedy}"
         return _complain(message, _last_lines(error), EXIT_UNEXPECTED, error)
+
+
+def _fault_of_environment(error: Exception) -> str | None:
+    """What JAX, which is loaded by the first command that needs it, cannot read of its environment variables."""
+    frames = traceback.extract_tb(error.__traceback__)
+    asked = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}
+    if not asked or Path(frames[-1].filename).parts[-3:] != ("jax", "_src", "config.py"):
+        return None
+    said = first_line(error)
+    named = [name for name in asked if re.search(rf"{name}\b", said, re.IGNORECASE)] or asked
+    shown = ", ".join(printable(f"{name}={asked[name]}", keep="")[:80] for name in named)
+    return f"JAX cannot read {shown}: {said}; mend or unset it"
 
 
 def _parser_message(error: CycloptsError, app: App) -> str:
