@@ -203,6 +203,19 @@ def test_a_variable_that_jax_cannot_read_is_named(capsys: Any, monkeypatch: pyte
     assert err.startswith("jaxrnn: error: JAX cannot read JAX_ENABLE_X64=maybe: ") and err.count("\n") == 1
 
 
+def test_an_interrupt_before_the_command_line_is_there_is_quiet() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'cyclopts': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from jaxrnn.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_full_disk_behind_stdout_is_said(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> None:
         raise OSError(28, "No space left on device")

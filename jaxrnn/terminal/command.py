@@ -66,7 +66,7 @@ def run_app(command: App | Callable[..., int], arguments: Sequence[str] | None =
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as of a job behind a script
+    if callable(signal.getsignal(signal.SIGINT)):  # else it is ignored, as of a job behind a script
         signal.signal(signal.SIGINT, _interrupt)
     app = command if isinstance(command, App) else _app_of(command)
     code = exit_code_of(app, sys.argv[1:] if arguments is None else arguments)
