@@ -31,7 +31,6 @@ from experiments.tables.read import told
 from jaxrnn import Corpus, TrainConfig, Trainer, load_corpus
 from jaxrnn.checks import check_choice, check_count
 from jaxrnn.scoring import evaluate_pieces
-from jaxrnn.tasks.text import NextSymbol
 from jaxrnn.terminal import run_app
 from jaxrnn.training import make_job
 
@@ -40,12 +39,6 @@ EPOCHS = PRESETS["c-7-epochs"].epochs or 0
 AT = 100_000  # the update whose smoothed loss is told beside the lowest
 CALL = 5_000  # updates between two lines of progress
 COLUMNS = ["variant", "seed", "update", "smooth_loss", "smooth_loss_at_100000", "fresh_loss"]
-
-
-class WindowsAnew(NextSymbol):
-    """The next symbol of a text, each window from a fresh start."""
-
-    passes_carry = False
 
 
 def trainer_of(variant: str, corpus: Corpus, seeds: list[int], epochs: int = EPOCHS) -> Trainer:
@@ -62,8 +55,7 @@ def trainer_of(variant: str, corpus: Corpus, seeds: list[int], epochs: int = EPO
         corpus = replace(corpus, ids=np.tile(corpus.ids, epochs))
     job = make_job(config, corpus)
     if variant == "anew":
-        objective: Any = job.task.objective
-        job.task.objective = WindowsAnew(**vars(objective))
+        job.task.objective = replace(job.task.objective, passes_carry=False)
     return Trainer.of([job._replace(config=replace(config, seed=seed)) for seed in seeds])
 
 

@@ -17,7 +17,6 @@ PROGRAMS = sorted(
 )
 # Below the public names: what is measured or compiled by itself, or reads what older versions wrote. Nothing else is.
 INNER = {
-    "experiments/book_factors.py": {"jaxrnn.tasks.text.NextSymbol"},  # one that passes no carry on
     "experiments/collect.py": {"jaxrnn.inspect.novelty.WORD"},  # words as they are written, capitals too
     "experiments/old_populations.py": {
         "jaxrnn.config.TrainConfig",

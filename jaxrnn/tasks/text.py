@@ -51,6 +51,7 @@ class NextSymbol(Objective):
       characters_per_symbol: of the part that is trained on, so that what is told is of characters.
       block: K, where the streams come in blocks of so many windows, see `block_of_streams`; 0 where they are whole.
       epoch: windows an epoch, where they do.
+      passes_carry: false where each window starts afresh.
     """
 
     vocabulary_size: int
@@ -59,9 +60,9 @@ class NextSymbol(Objective):
     characters_per_symbol: float = 1.0
     block: int = 0
     epoch: int = 0
+    passes_carry: bool = True
 
-    passes_carry, loss_name, items, item_rate = True, "loss_nats", "chars", "chars_per_second"
-    features = ()
+    loss_name, items, item_rate, features = "loss_nats", "chars", "chars_per_second", ()
 
     @property
     def items_per_row(self) -> float:
