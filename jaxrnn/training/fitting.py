@@ -10,7 +10,7 @@ from typing import Any
 import optax
 
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.storage.run_directory import RunDirectory
+from jaxrnn.storage.run_directory import RunDirectory, holds_something_else
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
@@ -100,6 +100,8 @@ def fit(
                 directory.refuse_other_settings(jobs[0].config)
             return train_alone(jobs[0], directory, progress, stop, callbacks)
         root = None if run is None else Path(run)
+        if root is not None and RunDirectory(root).exists():
+            raise holds_something_else(root, "a run alone", "members")
         directories = [] if root is None else [root / "members" / str(number) for number in range(len(jobs))]
         rounds = None if root is None else root / "rounds.json"
         if jobs[0].begun:

@@ -68,6 +68,7 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
             | {"computes": _digest_of(called)},
             "task": {"type": type(job.task).__qualname__}
             | {"computes": _computes(job.task.objective.losses, outputs, batch.targets)},
+            "validation": {"sha256": job.validation and job.validation.identity()["sha256"]},
         }
         if not isinstance(job.optimizer, NamedOptimizer):
             update = optax.with_extra_args_support(job.optimizer).update
@@ -185,16 +186,16 @@ def refuse_other_parts(stored: dict[str, Any], under: str, now: dict[str, Any] |
         differ += [
             f"{part}.{name}: then {str(known.get(name))[:40]}, now {str(value)[:40]}"
             for name, value in of.items()
-            # Runs before 2026-11-27 did not record what is injected.
-            if known.get(name) != value and not (name == "hyperparams" and name not in known)
+            # Runs before 2026-11-27 did not record what is injected, nor what is validated on.
+            if known.get(name) != value and not (name in ("hyperparams", "sha256") and name not in known)
         ]
     same_jax = stored["environment"]["versions"].get("jax") == jax.__version__  # another may write a function otherwise
     if differ and not same_jax and all(".computes" in line for line in differ):
         return ["another version of JAX writes the model's or the optimizer's steps otherwise: the bits may change"]
     if differ:
         raise CheckpointError(
-            "the run was begun with other parts than those given now; give the same model, task and optimizer, or "
-            "another run",
+            "the run was begun with other parts than those given now; give the same model, task, optimizer and "
+            "validation, or another run",
             differ,
         )
     return []

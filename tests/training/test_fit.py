@@ -584,6 +584,14 @@ def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path) -> 
         options = {"updates": 9, "run": run, "validation": array_task(), "checkpoint_every": "20", **QUIET}
         with pytest.raises((CheckpointError, ConfigurationError), match=said):
             jaxrnn.fit(model, task, optimizer, **options | {"log_every": 7})
+    for validation in (None, other):  # the lowest loss so far would be another's
+        with pytest.raises(CheckpointError, match="model, task, optimizer and validation"):
+            fit_of("arrays", run, updates=9, validation=validation)
+    with pytest.raises(ConfigurationError, match="holds a run alone but no members"):
+        fit_of("arrays", run, updates=9, members=[{"seed": 0}])
+    record = json.loads((run / "config.json").read_text("utf-8"))
+    del record["parts"]["validation"]  # as older versions wrote it
+    (run / "config.json").write_text(json.dumps(record), "utf-8")
     assert fit_of("arrays", run, updates=9).updates == [9]
     with pytest.raises(ConfigurationError, match="run that program again"):
         jaxrnn.resume(run)
