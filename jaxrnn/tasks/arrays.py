@@ -17,7 +17,15 @@ from flax import nnx
 from jaxrnn.checks import as_count
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.models.structure import call_takes, model_with
-from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss, are_alike, refuse_other_functions, refuse_other_losses
+from jaxrnn.tasks.answering import (
+    Answering,
+    ArrayStreams,
+    Loss,
+    are_alike,
+    refuse_other_answers,
+    refuse_other_functions,
+    refuse_other_losses,
+)
 from jaxrnn.tasks.array_checks import as_inputs, as_lengths, as_targets, filled_up, refuse_ids_from, refuse_other_inputs
 from jaxrnn.tasks.protocol import Score, Task, row_numbers
 
@@ -155,8 +163,8 @@ class Arrays(Task):
         if weights.dtype.kind not in "iuf" or weights.shape != (self.classes,):
             raise DataError(f"class_weights expects {self.classes} numbers, or balanced; got {asked!r}")
         weights = weights.astype(np.float32)
-        if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-            raise DataError(f"class_weights expects numbers of at least 0, and one above it; got {asked!r}")
+        if not np.isfinite(weights).all() or (weights < 0).any() or not weights[self.targets[scored]].any():
+            raise DataError(f"class_weights expects numbers of at least 0, one above it of a target; got {asked!r}")
         return weights
 
     def streams(self, update: int = 0, updates: int = 0) -> ArrayStreams:
@@ -287,4 +295,6 @@ def _run(graphdef, objective, params, streams, counts):
     dtype = jax.tree.leaves(params)[0].dtype
     batch = objective.batch_of(streams, jnp.arange(counts.shape[0]), counts, dtype)
     told = {} if batch.lengths is None or not call_takes(model, "lengths") else {"lengths": batch.lengths}
-    return batch, model(batch.inputs, model.initial_carry(counts.shape[0]), **told)[0]
+    outputs = model(batch.inputs, model.initial_carry(counts.shape[0]), **told)[0]
+    refuse_other_answers(objective, type(model).__name__, outputs)
+    return batch, outputs

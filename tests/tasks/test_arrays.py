@@ -95,6 +95,16 @@ def test_what_a_model_was_not_trained_for_is_neither_predicted_nor_scored():
         trainer.evaluate("book.txt")
 
 
+def test_answers_at_other_steps_than_those_of_the_sequences_are_refused():
+    """Of nine steps a model of five answers has answered for the last five."""
+    trainer = trained(jaxrnn.Arrays(INPUTS, INPUTS[:, :, 0], batch_size=6), 1, answers=T)
+    longer = np.zeros((N, T + 4, F))
+    with pytest.raises(ConfigurationError, match="asks for 9 answers, one a step; SequenceClassifier gives 5"):
+        trainer.predict(longer)
+    with pytest.raises(ConfigurationError, match="asks for 9 answers, one a step; SequenceClassifier gives 5"):
+        trainer.evaluate(jaxrnn.Arrays(longer, longer[:, :, 0]))
+
+
 def test_numbers_in_another_order_of_bytes_are_those_numbers():
     given = INPUTS.astype(">f8"), INPUTS[:, 0, 0].astype(">f4"), LENGTHS.astype(">i2")
     task = jaxrnn.Arrays(*given[:2], lengths=given[2])

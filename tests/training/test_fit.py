@@ -246,6 +246,7 @@ BAD_ARRAYS = [
     ({"lengths": [1, 2]}, "a length for each of 3"),
     ({"class_weights": [1.0, 2.0, 3.0]}, "class_weights expects 2"),
     ({"class_weights": [0.0, 0.0]}, "one above it"),
+    ({"class_weights": [0.0, 1.0, 0.0], "targets": np.array([0, 2, 0])}, "one above it of a target"),
     ({"class_weights": "balance"}, "or balanced"),
     ({"class_weights": [1.0], "targets": np.zeros(3)}, "are for classes"),
     ({"inputs": np.full((3, 4), 2), "symbols": 2}, "ids below 2"),
