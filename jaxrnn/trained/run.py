@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax import nnx
 
 from jaxrnn.decode.sampling import require_finite
 from jaxrnn.devices.memory import parameter_count
@@ -31,8 +32,8 @@ from jaxrnn.trained.exported import ExportedModel
 from jaxrnn.trained.model import TrainedModel, with_first_carry
 from jaxrnn.training.formats import readers
 from jaxrnn.training.job import state_template
-from jaxrnn.training.part_records import refuse_other_cell
-from jaxrnn.training.parts import structure_of_own, template_of_own
+from jaxrnn.training.part_records import refuse_other_cell, refuse_other_model
+from jaxrnn.training.parts import model_of_own, template_of_own
 from jaxrnn.training.record import refuse_other_run
 from jaxrnn.training.run_files import NORMS
 from jaxrnn.training.state import TrainState
@@ -96,8 +97,12 @@ class Run(TrainedModel):
                     template = template_of_own(self._own, self.objective, self.config)
                 else:
                     template = state_template(self.config, self.objective)
+                told = refuse_other_cell(self.record)
+                if self._own is not None:
+                    made = model_of_own(self._own, self.config.dtype)
+                    told += refuse_other_model(self.record, made, template, self.config)
                 latest, warnings = checkpoints.load_latest(self.directory.checkpoints, readers(template, is_own))
-            for line in [*warnings, *refuse_other_cell(self.record)]:
+            for line in [*warnings, *told]:
                 Progress(quiet=True).warning(line)
             if latest is None:
                 path = printable(str(self.directory.path))
@@ -129,7 +134,7 @@ class Run(TrainedModel):
     def _graphdef(self) -> Any:
         if "parts" not in self.record:
             return super()._graphdef()
-        return structure_of_own(self._given_model(), self.config.dtype)
+        return nnx.split(model_of_own(self._given_model(), self.config.dtype))[0]
 
     def export(self, path: str | Path, checkpoint: str | None = None) -> Path:
         """Writes the model as one file, which `open_run` takes and other programs read: see `model_file`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -25,24 +26,21 @@ from jaxrnn.tasks.users_cells import is_own
 from jaxrnn.training.ids_read import refuse_rows_that_are_not_there
 from jaxrnn.training.job import TrainJob, start_state
 
+# Runs before 2026-11-27 did not record what is injected, what is validated on, nor what the model reads.
+RECORDED_LATER = ("hyperparams", "sha256", "inputs")
+
 
 def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
     """Names, shapes, and digests of what is computed. Nothing is ever imported by these names."""
     with numerics(job.config.dtype, None):
         state = jax.eval_shape(functools.partial(start_state, job), np.uint32(0), job.values)
-        graphdef = nnx.split(made)[0]
         batch = jax.eval_shape(
             lambda state, streams: job.task.objective.batch(jax.random.key(0), state, streams, state.smooth_loss.dtype),
             state,
             job.task.streams(),
         )
 
-        def call(params: Any, variables: Any, inputs: Any) -> Any:
-            model = nnx.merge(graphdef, nnx.State(joined(params, variables)))
-            before = model.initial_carry(job.task.batch_size)
-            outputs, after = model(inputs, before)
-            return (outputs, variables_of(model)), (before, after)
-
+        call = _call_of(made, job.task.batch_size)
         (outputs, _), carries = jax.eval_shape(call, state.params, state.variables, batch.inputs)
         before, after = (jax.tree.map(_shape, carry) for carry in carries)
         if job.task.objective.passes_carry and before != after:
@@ -65,7 +63,7 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
         record: dict[str, Any] = {
             "model": _named(made if isinstance(model, nnx.Module) else model)
             | {"type": type(made).__qualname__, "parameters": _digest(str(jax.tree.map(_shape, state.params)))}
-            | {"computes": _digest_of(called)},
+            | {"computes": _digest_of(called), "inputs": jax.tree.leaves(jax.tree.map(_shape, batch.inputs))},
             "task": {"type": type(job.task).__qualname__}
             | {"computes": _computes(job.task.objective.losses, outputs, batch.targets)},
             "validation": {"sha256": job.validation and job.validation.identity()["sha256"]},
@@ -84,6 +82,50 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
                 ) from error
             record["optimizer"] = {"computes": computes, "hyperparams": _first_hyperparams(job.optimizer, state)}
     return record
+
+
+def _call_of(made: Any, batch_size: int) -> Callable[[Any, Any, Any], Any]:
+    graphdef = nnx.split(made)[0]
+
+    def call(params: Any, variables: Any, inputs: Any) -> Any:
+        model = nnx.merge(graphdef, nnx.State(joined(params, variables)))
+        before = model.initial_carry(batch_size)
+        outputs, after = model(inputs, before)
+        return (outputs, variables_of(model)), (before, after)
+
+    return call
+
+
+def refuse_other_model(stored: dict[str, Any], made: Any, template: Any, config: Any) -> list[str]:
+    """Compares the model that a run was made with and the one that is given to open it.
+
+    Args:
+      stored: the content of config.json.
+      made: the model; only shapes are looked at.
+      template: of a training state of it.
+      config: the settings.
+
+    Returns:
+      A warning where its program is another. That may be of a name in it, or of JAX, and is no reason to refuse it.
+
+    Raises:
+      ConfigurationError: if its parameters are others, or it does not read what that one read.
+    """
+    name, call, same = type(made).__name__, _call_of(made, config.batch_size), True
+    try:
+        told = stored["parts"]["model"]
+        known = told["parameters"] == _digest(str(jax.tree.map(_shape, template.params)))
+        if known and len(told.get("inputs", [])) == 1:
+            dtype, _, shape = told["inputs"][0].partition("[")
+            inputs = jax.ShapeDtypeStruct(json.loads(f"[{shape}"), dtype)
+            with numerics(config.dtype, None):
+                now = _computes(lambda *of: call(*of)[0], template.params, template.variables, inputs)
+            same = now == told["computes"]
+    except (AttributeError, LookupError, TypeError, ValueError):
+        known = False
+    if not known:
+        raise ConfigurationError(f"the run was made with another model than the {name} that is given; give that one")
+    return [] if same else [f"the {name} that is given has another program than the model of the run; check its code"]
 
 
 def is_injected(node: Any) -> bool:
@@ -186,8 +228,7 @@ def refuse_other_parts(stored: dict[str, Any], under: str, now: dict[str, Any] |
         differ += [
             f"{part}.{name}: then {str(known.get(name))[:40]}, now {str(value)[:40]}"
             for name, value in of.items()
-            # Runs before 2026-11-27 did not record what is injected, nor what is validated on.
-            if known.get(name) != value and not (name in ("hyperparams", "sha256") and name not in known)
+            if known.get(name) != value and not (name in RECORDED_LATER and name not in known)
         ]
     same_jax = stored["environment"]["versions"].get("jax") == jax.__version__  # another may write a function otherwise
     if differ and not same_jax and all(".computes" in line for line in differ):

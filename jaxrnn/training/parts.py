@@ -147,9 +147,9 @@ def jobs_of_parts(
     return [_member(job, values, named, injected) for values in members]
 
 
-def structure_of_own(model: Any, dtype: str) -> Any:
-    """The graphdef of a model as `fit` takes it, without making an array."""
-    return nnx.split(_made(_factory_of(model), dtype))[0]
+def model_of_own(model: Any, dtype: str) -> Any:
+    """A model as `fit` takes it, with shapes in place of arrays."""
+    return _made(_factory_of(model), dtype)
 
 
 def template_of_own(model: Any, objective: Any, config: TrainConfig) -> TrainState:

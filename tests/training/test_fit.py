@@ -479,6 +479,11 @@ class Dropping(MeanTaking):
         self.dropout = nnx.Dropout(0.5, rngs=rngs)
 
 
+class HalfMeanTaking(MeanTaking):
+    def __call__(self, xs: jax.Array, carry: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return super().__call__(xs / 2, carry)
+
+
 class Still(nnx.Module):
     def initial_carry(self, batch_size: int) -> tuple:
         return ()
@@ -634,7 +639,7 @@ def test_accumulation_by_optax_is_told_the_loss() -> None:
     assert parts[0] == parts[1]  # a run that was begun with one of them goes on
 
 
-def test_a_run_opens_with_its_model_and_without_it_shows_its_numbers(tmp_path: Path) -> None:
+def test_a_run_opens_with_its_model_and_without_it_shows_its_numbers(tmp_path: Path, capsys: Any) -> None:
     of = arrays()
     for kind, model in (("arrays", mean_taking), ("cell", own_cell)):
         result = fit_of(kind, tmp_path / kind, updates=5)
@@ -654,6 +659,11 @@ def test_a_run_opens_with_its_model_and_without_it_shows_its_numbers(tmp_path: P
             expected = result.trainer.predict(of["inputs"], of["lengths"])
             np.testing.assert_array_equal(run.predict(of["inputs"], of["lengths"]).values, expected.values)
             assert run.evaluate(array_task()) == result.trainer.evaluate(array_task())
+            assert capsys.readouterr().err == ""
+            with pytest.raises(ConfigurationError, match="with another model than the SequenceClassifier"):
+                jaxrnn.open_run(tmp_path / kind, a_classifier).params()
+            jaxrnn.open_run(tmp_path / kind, lambda rngs: HalfMeanTaking(3, 2, rngs=rngs)).params()
+            assert "HalfMeanTaking that is given has another program" in capsys.readouterr().err
             for source in (run, result.trainer):  # what was learned, with the running means
                 begun = jaxrnn.Trainer(mean_taking, array_task(), ADAM, updates=5, init_from=source).initial_state()
                 state = result.trainer.state()
