@@ -195,7 +195,7 @@ class Text(Task):
         self.path = None if isinstance(text, Corpus) else path_of(text)
         self.corpus, self.batch_size = corpus, batch_size
         self.parts = split_text(corpus.ids, validation_fraction, test_fraction, fold, folds, retrain)
-        self._characters = [len(part) for part in self.parts]
+        self._characters, self._fold = [len(part) for part in self.parts], fold
         self.vocabulary = corpus.vocabulary
         if symbols != "characters":
             texts = [self.vocabulary.decode(part) for part in self.parts]
@@ -249,6 +249,7 @@ class Text(Task):
             "distinct": len(self.vocabulary),
             "reading": corpus.reading.to_json(),
             "document_end": corpus.document_end,
+            "fold": self._fold,
             **{f"{name}_characters": n for name, n in zip(PARTS, self._characters, strict=True)},
             "windows_per_epoch": self.windows_per_epoch,
             f"left_over_{self._unit}": self._counts.left_over,

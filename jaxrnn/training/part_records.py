@@ -22,6 +22,8 @@ from jaxrnn.models.foreign_cells import fresh_carry
 from jaxrnn.models.structure import joined, variables_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.tasks.answering import refuse_other_answers, refuse_other_losses
+from jaxrnn.tasks.sequences import Sequences
+from jaxrnn.tasks.text import Text
 from jaxrnn.tasks.users_cells import is_own
 from jaxrnn.training.ids_read import refuse_rows_that_are_not_there
 from jaxrnn.training.job import TrainJob, start_state
@@ -57,6 +59,11 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
         called = jax.make_jaxpr(lambda *of: call(*of)[0])(state.params, state.variables, batch.inputs)
         refuse_rows_that_are_not_there(type(made).__name__, called, batch.inputs, job.task.objective.ids)
         refuse_other_answers(job.task.objective, type(made).__name__, outputs)
+        if isinstance(job.task, Text | Sequences) and outputs.shape[:-1] != batch.targets.shape:
+            raise ConfigurationError(  # one answer would be taken for all steps, or all for one
+                f"the task asks for {batch.targets.shape[0]} answers a sequence, outputs (K, B, C); "
+                f"{type(made).__name__} gives {list(outputs.shape)}"
+            )
         if getattr(job.task.objective, "loss", None) is not None:
             losses = jax.eval_shape(job.task.objective.losses, outputs, batch.targets)
             refuse_other_losses("the loss", losses, batch.targets.values)

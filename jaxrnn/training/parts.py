@@ -13,7 +13,7 @@ from flax import nnx
 
 from jaxrnn.cells import Cell
 from jaxrnn.checks import check_number, plain
-from jaxrnn.config import DROPOUT_SITES, TrainConfig
+from jaxrnn.config import CHOICES, DROPOUT_SITES, TrainConfig
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
@@ -107,7 +107,7 @@ def jobs_of_parts(
     given = dict(optimizer.given) if named else {"clip_value": 0.0}
     given |= {"batch_size": task.batch_size, "loss_reduction": "mean", "seed": seed, **length, **settings}
     start = params_of(model) if is_module else None
-    dtype = next((leaf.dtype.name for leaf in jax.tree.leaves(start)), None)
+    dtype = next((leaf.dtype.name for leaf in jax.tree.leaves(start) if leaf.dtype.name in CHOICES["dtype"]), None)
     base = _config({"dtype": dtype} | given)
     if not base.updates and not base.epochs:
         raise ConfigurationError("fit expects `updates` or `epochs`, the length of training; got neither")

@@ -22,6 +22,7 @@ from jaxrnn.training.state import TrainState
 
 MOST_SYMBOLS_SHOWN = 1024  # kept in the metadata of a checkpoint, which may have 1 MB
 MOST_ROWS_SHOWN = 6
+PARTS = ("train_characters", "validation_characters", "test_characters", "fold")
 
 
 def record_of(job: TrainJob, devices: int) -> dict[str, Any]:
@@ -135,6 +136,13 @@ def refuse_other_data(stored: dict[str, Any], job: TrainJob, directory: RunDirec
         )
     if job.task.vocabulary is None:
         return
+    # Settings know how a text is cut; of a `Text` that `fit` was given its counts do.
+    if cut := [name for name in PARTS if name in then and then[name] != now.get(name)]:
+        raise CheckpointError(
+            f"{printable(now['name'])} is cut into other parts than the run was begun with; give the same fractions "
+            "and fold, or train anew with another --run",
+            [f"{name}: then {printable(str(then[name]))}, now {now.get(name)}" for name in cut],
+        )
     job.task.vocabulary.require_same(load_vocabulary(directory.vocabulary_path), "this run")
     for name in ("document_end", "reading"):
         if then[name] != now[name]:

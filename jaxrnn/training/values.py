@@ -99,5 +99,5 @@ def refuse_other_structures(configs: Sequence[TrainConfig]) -> None:
                 raise ConfigurationError(
                     "a population expects settings equal but for seeds, rates, their decay, and the sizes above 0 of "
                     f"dropout rates and clipping limits; member {number} has {flag(name)} {getattr(config, name)}, "
-                    f"member 0 has {getattr(configs[0], name)}; make one population of each group_by_structure(...)"
+                    f"member 0 has {getattr(configs[0], name)}; make populations by group_by_structure(...)"
                 )

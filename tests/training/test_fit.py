@@ -538,10 +538,23 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"init_from": [0.5]}, "same names, shapes"),
     ({"dtype": "float64"}, "dtype float64"),
     (
+        {"model": SequenceClassifier(3, 2, 4, param_dtype=jnp.float16, rngs=nnx.Rngs(0))},
+        "fit expects parameters of dtype float32, the setting `dtype`; got float16",
+    ),
+    (
         {"task": array_task(loss=lambda outputs, targets: (outputs[..., 0] - targets).T)},
         "one number a target, [1, 8]; got [8, 1]",
     ),
     ({"model": lambda rngs: MeanTaking(3, 3, rngs=rngs)}, "asks for 2 numbers an answer"),
+    (
+        {"model": lambda rngs: SequenceClassifier(4, 4, 3, rngs=rngs), "task": jaxrnn.Text(CORPUS, bptt_length=4)},
+        "asks for 4 answers a sequence, outputs (K, B, C); SequenceClassifier gives [1, 1, 4]",
+    ),
+    (
+        {"model": lambda rngs: SequenceClassifier(2, 2, 3, answers=3, rngs=rngs), "task": jaxrnn.Sequences("xor", 4)}
+        | {"validation_every": 1},
+        "asks for 1 answers a sequence",
+    ),
 ]
 
 
@@ -601,6 +614,21 @@ def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path) -> 
     assert fit_of("arrays", run, updates=9).updates == [9]
     with pytest.raises(ConfigurationError, match="run that program again"):
         jaxrnn.resume(run)
+
+
+def test_a_text_is_gone_on_with_in_the_parts_that_it_was_cut_into(tmp_path: Path) -> None:
+    """Other windows would be read, or the validation part trained on, at the same places."""
+
+    def fitted(updates: int, **cut: Any) -> Any:
+        text = jaxrnn.Text(CORPUS, bptt_length=3, batch_size=2, validation_fraction=0.25, **cut)
+        options: dict[str, Any] = {"updates": updates, "run": tmp_path / "run", "sample_every": 0, **QUIET}
+        return jaxrnn.fit(lambda rngs: Bigrams(np.zeros((4, 4))), text, STILL, **options)
+
+    fitted(2, folds=2)
+    for cut in ({"folds": 2, "fold": 1}, {"test_fraction": 0.25}):
+        with pytest.raises(CheckpointError, match="cut into other parts than the run was begun with"):
+            fitted(4, **cut)
+    assert fitted(4, folds=2).updates == [4]
 
 
 def test_injected_numbers_are_a_part_that_a_run_goes_on_with(tmp_path: Path) -> None:
