@@ -120,7 +120,7 @@ class Vocabulary:
         """Refuses symbols longer than one character for `what`. Raises ConfigurationError."""
         if self.spelt is not self:
             raise ConfigurationError(
-                f"{what} takes a text character by character, this model has {self.kind}; give a model of characters"
+                f"{what} takes a text character by character; this model has {self.kind}, give one of characters"
             )
 
     @property
