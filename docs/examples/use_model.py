@@ -21,7 +21,7 @@ print("logits", logits.shape, "states", states.shape, "carry", carry[0]._fields)
 structure, parameters = nnx.split(model)
 
 
-@jax.jit  # without it a step takes thousands of times as long
+@jax.jit  # without it a step takes some fifty times as long
 def step(parameters, symbol, carry):
     logits, carry = nnx.merge(structure, parameters)(symbol[None, None], carry)
     return jax.nn.softmax(logits[0, 0]), carry

@@ -69,8 +69,7 @@ class Trainer:
         **settings: Any,
     ):
         length = {"updates": updates, "epochs": epochs}
-        of = jobs_of_parts(model, task, optimizer, length, seed, members, validation, init_from, settings)
-        self._set(of, None)
+        self._set(jobs_of_parts(model, task, optimizer, length, seed, members, validation, init_from, settings), None)
 
     @classmethod
     def of(cls, jobs: Sequence[TrainJob], devices: int | None = None) -> Trainer:
@@ -150,8 +149,7 @@ class Trainer:
         Returns:
           What each update of each member measured, (updates,) each.
         """
-        asked = np.broadcast_to(np.asarray(updates), len(self.jobs)).tolist()
-        left = np.array([as_count("updates", number, 0) for number in asked])
+        left = np.array([as_count("updates", n, 0) for n in np.broadcast_to(updates, len(self.jobs)).tolist()])
         parts: list[list[ChunkMetrics]] = []
         with numerics(*self.numbers):
             while (left > 0).any():
