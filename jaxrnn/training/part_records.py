@@ -19,7 +19,7 @@ from jaxrnn.cells import CELLS
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.models.foreign_cells import fresh_carry
-from jaxrnn.models.structure import joined, variables_of
+from jaxrnn.models.structure import call_takes, joined, variables_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.tasks.answering import refuse_other_answers, refuse_other_losses
 from jaxrnn.tasks.sequences import Sequences
@@ -29,7 +29,9 @@ from jaxrnn.training.ids_read import refuse_rows_that_are_not_there
 from jaxrnn.training.job import TrainJob, start_state
 
 # Runs before 2026-11-27 did not record what is injected, what is validated on, nor what the model reads.
-RECORDED_LATER = ("hyperparams", "sha256", "inputs")
+RECORDED_LATER = ("hyperparams", "sha256", "inputs", "engine")
+# Whose loop is looked at: that of the engine that is chosen gets faster from one version to the next.
+ENGINE = "reference"
 
 
 def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
@@ -70,7 +72,8 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
         record: dict[str, Any] = {
             "model": _named(made if isinstance(model, nnx.Module) else model)
             | {"type": type(made).__qualname__, "parameters": _digest(str(jax.tree.map(_shape, state.params)))}
-            | {"computes": _digest_of(called), "inputs": jax.tree.leaves(jax.tree.map(_shape, batch.inputs))},
+            | {"computes": _program_of(made, job.task.batch_size, state, batch.inputs), "engine": ENGINE}
+            | {"inputs": jax.tree.leaves(jax.tree.map(_shape, batch.inputs))},
             "task": {"type": type(job.task).__qualname__}
             | {"computes": _computes(job.task.objective.losses, outputs, batch.targets)},
             "validation": {"sha256": job.validation and job.validation.identity()["sha256"]},
@@ -91,16 +94,22 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
     return record
 
 
-def _call_of(made: Any, batch_size: int) -> Callable[[Any, Any, Any], Any]:
+def _call_of(made: Any, batch_size: int, **options: Any) -> Callable[[Any, Any, Any], Any]:
     graphdef = nnx.split(made)[0]
 
     def call(params: Any, variables: Any, inputs: Any) -> Any:
         model = nnx.merge(graphdef, nnx.State(joined(params, variables)))
         before = model.initial_carry(batch_size)
-        outputs, after = model(inputs, before)
+        outputs, after = model(inputs, before, **options)
         return (outputs, variables_of(model)), (before, after)
 
     return call
+
+
+def _program_of(made: Any, batch_size: int, state: Any, inputs: Any) -> str:
+    options = {"engine": ENGINE} if call_takes(made, "engine") else {}
+    call = _call_of(made, batch_size, **options)
+    return _computes(lambda *of: call(*of)[0], state.params, state.variables, inputs)
 
 
 def refuse_other_model(stored: dict[str, Any], made: Any, template: Any, config: Any) -> list[str]:
@@ -118,7 +127,7 @@ def refuse_other_model(stored: dict[str, Any], made: Any, template: Any, config:
     Raises:
       ConfigurationError: if its parameters are others, or it does not read what that one read.
     """
-    name, call, same = type(made).__name__, _call_of(made, config.batch_size), True
+    name, same = type(made).__name__, True
     try:
         told = stored["parts"]["model"]
         known = told["parameters"] == _digest(str(jax.tree.map(_shape, template.params)))
@@ -126,8 +135,9 @@ def refuse_other_model(stored: dict[str, Any], made: Any, template: Any, config:
             dtype, _, shape = told["inputs"][0].partition("[")
             inputs = jax.ShapeDtypeStruct(json.loads(f"[{shape}"), dtype)
             with numerics(config.dtype, None):
-                now = _computes(lambda *of: call(*of)[0], template.params, template.variables, inputs)
-            same = now == told["computes"]
+                same = told.get("engine") != ENGINE or told["computes"] == _program_of(
+                    made, config.batch_size, template, inputs
+                )
     except (AttributeError, LookupError, TypeError, ValueError):
         known = False
     if not known:
@@ -237,9 +247,11 @@ def refuse_other_parts(stored: dict[str, Any], under: str, now: dict[str, Any] |
             for name, value in of.items()
             if known.get(name) != value and not (name in RECORDED_LATER and name not in known)
         ]
-    same_jax = stored["environment"]["versions"].get("jax") == jax.__version__  # another may write a function otherwise
-    if differ and not same_jax and all(".computes" in line for line in differ):
-        return ["another version of JAX writes the model's or the optimizer's steps otherwise: the bits may change"]
+    # Another JAX may write any function otherwise. Runs before 2026-11-27 have the digest of the chosen engine's loop.
+    elsewhere = ".computes" if stored["environment"]["versions"].get("jax") != jax.__version__ else "model.computes"
+    is_told = isinstance(then, dict) and "engine" in then.get("model", {"engine": ENGINE})
+    if differ and all(elsewhere in line for line in differ) and (elsewhere == ".computes" or not is_told):
+        return ["another version writes the model's or the optimizer's steps otherwise: the bits may change"]
     if differ:
         raise CheckpointError(
             "the run was begun with other parts than those given now; give the same model, task, optimizer and "

@@ -579,7 +579,7 @@ def test_what_a_trainer_is_asked_for_in_another_form_is_refused() -> None:
             call()
 
 
-def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path) -> None:
+def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path, capsys: Any) -> None:
     """Another model of the same shapes, another constant of the optimizer, other data, other settings."""
     run = tmp_path / "run"
     fit_of("arrays", run, updates=5)
@@ -609,9 +609,15 @@ def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path) -> 
     with pytest.raises(ConfigurationError, match="holds a run alone but no members"):
         fit_of("arrays", run, updates=9, members=[{"seed": 0}])
     record = json.loads((run / "config.json").read_text("utf-8"))
-    del record["parts"]["validation"]  # as older versions wrote it
+    record["parts"]["model"]["computes"] = "0" * 64
     (run / "config.json").write_text(json.dumps(record), "utf-8")
+    with pytest.raises(CheckpointError, match="other parts"):
+        fit_of("arrays", run, updates=9)
+    del record["parts"]["validation"], record["parts"]["model"]["engine"]  # as older versions wrote it
+    (run / "config.json").write_text(json.dumps(record), "utf-8")
+    capsys.readouterr()
     assert fit_of("arrays", run, updates=9).updates == [9]
+    assert "another version writes the model's or the optimizer's steps otherwise" in capsys.readouterr().err
     with pytest.raises(ConfigurationError, match="run that program again"):
         jaxrnn.resume(run)
 
