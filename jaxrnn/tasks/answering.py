@@ -208,7 +208,8 @@ def refuse_other_answers(objective: Any, name: str, outputs: Any) -> None:
 def are_alike(trained: Any, other: Any) -> bool:
     """Whether a model that was trained on one objective can be scored by another, of inputs and answers of its kind."""
     features = [getattr(of, "features", ()) for of in (trained, other)]
-    if features[0] != features[1] or (not features[0] and other.ids > trained.ids):
+    ids = [getattr(of, "ids", 0) for of in (trained, other)]
+    if features[0] != features[1] or (not features[0] and ids[1] > ids[0]):
         return False
     if trained.out_features is None or other.out_features is None:  # of a loss of the user's, who knows
         return True

@@ -146,7 +146,8 @@ def exit_code_of(app: App, arguments: Sequence[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
     except MemoryError as error:
-        return _complain("out of memory; lower --hidden, --batch-size or --bptt-length", (), EXIT_CONFIGURATION, error)
+        remedy = "free some, or train with a smaller --hidden, --batch-size or --bptt-length"
+        return _complain(f"out of memory; {remedy}", (), EXIT_CONFIGURATION, error)
     except OSError as error:
         name = f" {printable(str(error.filename))}" if error.filename else ""
         return _complain(f"cannot use{name}: {error.strerror or error}", (), EXIT_STORAGE, error)
