@@ -19,6 +19,9 @@ ten rows of the README's table, which holds the rates. Ours / torch malloc, goal
     Flax  LSTM 64, 128, 256, 512: 3.3, 3.3, 1.9, 1.2 (2.2, 2.2, 1.6, 1.2)
     sampling against PyTorch's loop: vanilla 100 21.6 (25: missed), LSTM 128 29 (14), LSTM 512 9.8 (3.5)
     memory 0.69 to 0.90 of PyTorch's
+The same ten rows of the code of 2026-11-27 on a noisier host of the same kind, 13 min, in the order above: LSTM 1.56,
+1.53, 1.10, 0.89, 1.15, 1.05; GRU 2.63, 1.92, 1.39 (reached); Flax 3.7, 3.0, 1.7, 1.3; sampling 25, 26, 23; memory 0.71
+to 0.95, vanilla 100 1.03 (missed); missed there also LSTM 64 and 256.
 """
 
 import functools
