@@ -54,8 +54,9 @@ def _rows_read(jaxpr: Any, given: Sequence[int]) -> tuple[list[int], list[int]]:
         elif name == "select_n" and NOT not in of[1:]:
             found = [min(of[1:])]
         if name == "scan":  # what a loop hands on is known by its body alone
-            first = params["num_consts"]
-            of[first : first + params["num_carry"]] = [NOT] * params["num_carry"]
+            body = getattr(params["jaxpr"], "jaxpr", params["jaxpr"])
+            carries, fixed = _as_they_are(step.outvars, body.outvars), _as_they_are(step.invars, body.invars)
+            of[fixed - carries : fixed] = [NOT] * carries
         for part in () if name == "while" else jax.tree.leaves(params, is_leaf=_is_jaxpr):
             if _is_jaxpr(part):
                 inner = part.jaxpr if isinstance(part, ClosedJaxpr) else part
@@ -63,6 +64,11 @@ def _rows_read(jaxpr: Any, given: Sequence[int]) -> tuple[list[int], list[int]]:
                 rows += more
         known |= dict(zip(step.outvars, found, strict=False))
     return rows, [NOT if isinstance(var, Literal) else known.get(var, NOT) for var in jaxpr.outvars]
+
+
+def _as_they_are(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    # How many arrays a loop takes or gives whole, which stand first; versions of JAX write their number differently.
+    return sum(one.aval.shape == other.aval.shape for one, other in zip(outside, inside, strict=True))
 
 
 def _is_jaxpr(part: Any) -> bool:
