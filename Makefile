@@ -27,7 +27,7 @@ slow: $(VENV)/.installed
 # A quick part of the tests on a newer Python with the newest JAX and all else that pyproject.toml allows, in an
 # environment of its own. Not in CI: what is newest changes by itself.
 NEWEST := tests/cells tests/engines tests/training/test_step.py tests/storage/test_checkpoint.py tests/decode/test_sampling.py \
-	tests/test_run.py
+	tests/training/test_fit.py tests/test_run.py
 newest: VENV = .venv-newest
 newest: PYTHON = $(or $(firstword $(foreach name,python3.13 python3.12,$(shell $(name) -c 'print("$(name)")' 2>&-))),python3)
 newest:
