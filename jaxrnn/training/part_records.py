@@ -45,7 +45,8 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
         )
 
         call = _call_of(made, job.task.batch_size)
-        (outputs, _), carries = jax.eval_shape(call, state.params, state.variables, batch.inputs)
+        called, made_of = jax.make_jaxpr(call, return_shape=True)(state.params, state.variables, batch.inputs)
+        (outputs, _), carries = made_of
         before, after = (jax.tree.map(_shape, carry) for carry in carries)
         if job.task.objective.passes_carry and before != after:
             raise ConfigurationError(
@@ -58,7 +59,6 @@ def record_of_parts(job: TrainJob, model: Any, made: Any) -> dict[str, Any]:
                 f"the task asks for {wanted} numbers an answer, its classes or symbols; {type(made).__name__} gives "
                 f"{outputs.shape[-1]}"
             )
-        called = jax.make_jaxpr(lambda *of: call(*of)[0])(state.params, state.variables, batch.inputs)
         ids = getattr(job.task.objective, "ids", 0)  # an objective of the user's own need not know
         refuse_rows_that_are_not_there(type(made).__name__, called, batch.inputs, ids)
         refuse_other_answers(job.task.objective, type(made).__name__, outputs)
@@ -209,10 +209,7 @@ def _shape(leaf: Any) -> str:
 
 def _computes(function: Callable, *args: Any) -> str:
     """A digest of the jaxpr of a function and its constants; without addresses, which each process has others of."""
-    return _digest_of(jax.make_jaxpr(function)(*args))
-
-
-def _digest_of(closed: Any) -> str:
+    closed = jax.make_jaxpr(function)(*args)
     constants = [np.asarray(constant).tobytes() for constant in closed.consts]
     return _digest(re.sub(r" at 0x[0-9a-f]+", "", str(closed)), *constants)
 
@@ -249,9 +246,10 @@ def refuse_other_parts(stored: dict[str, Any], under: str, now: dict[str, Any] |
             if known.get(name) != value and not (name in RECORDED_LATER and name not in known)
         ]
     # Another JAX may write any function otherwise. Runs before 2026-11-27 have the digest of the chosen engine's loop.
-    elsewhere = ".computes" if stored["environment"]["versions"].get("jax") != jax.__version__ else "model.computes"
-    is_told = isinstance(then, dict) and "engine" in then.get("model", {"engine": ENGINE})
-    if differ and all(elsewhere in line for line in differ) and (elsewhere == ".computes" or not is_told):
+    model, other_jax = (then or {}).get("model"), stored["environment"]["versions"].get("jax") != jax.__version__
+    chosen_engine = isinstance(model, dict) and "engine" not in model
+    doubtful = ".computes" if other_jax else "model.computes"
+    if differ and (other_jax or chosen_engine) and all(doubtful in line for line in differ):
         return ["another version writes the model's or the optimizer's steps otherwise: the bits may change"]
     if differ:
         raise CheckpointError(
