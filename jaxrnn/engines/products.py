@@ -78,7 +78,8 @@ def _einsum(axes: str, a: jax.Array, b: jax.Array, **options: Any) -> jax.Array:
     """`jnp.einsum`; on a CPU what is summed over steps and batch is a product of two matrices of T B rows.
 
     With two axes XLA writes both operands anew, in another order, and the first one transposed: an update of 64 and 128
-    LSTM units, batch 100, took 1.03 and 1.05 times as long. With a batch of 1 those copies are small, and the product faster.
+    LSTM units, batch 100, took 1.03 and 1.05 times as long. With a batch of 1 those copies are small, and the product
+    faster.
     """
     inputs, out = axes.split("->")
     of_a, of_b = inputs.split(",")
