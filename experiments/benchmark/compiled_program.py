@@ -204,7 +204,7 @@ def measured(
 
     from jaxrnn import TrainConfig, use_cell
     from jaxrnn.data import corpus_from_text
-    from jaxrnn.engines.platforms import steps_a_turn, tracing_for
+    from jaxrnn.engines.platforms import PLATFORMS, steps_a_turn, tracing_for
     from jaxrnn.training import make_job
     from jaxrnn.training.job import model_structure, settings_of, template_of
     from jaxrnn.training.step import train_chunk_of
@@ -242,10 +242,12 @@ def measured(
     memory = program.memory_analysis()
     assert memory is not None
     # A TPU's compiler does not say how many turns a loop makes; those inside an update go over time.
-    loops = [
-        loop._replace(turns=steps // turn) if loop.depth == 1 and loop.turns is None else loop
-        for loop in loops_of(program.as_text() or "")
-    ]
+    loops = loops_of(program.as_text() or "")
+    if (
+        PLATFORMS[TARGETS[target].platform].updates_a_look > 1
+    ):  # the outermost looks whether the one over updates goes on
+        loops = [loop._replace(depth=loop.depth - 1) for loop in loops[1:]]
+    loops = [loop._replace(turns=steps // turn) if loop.depth == 1 and loop.turns is None else loop for loop in loops]
     update = kernels_an_update(loops)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params) if leaf.ndim > 1)
     return {

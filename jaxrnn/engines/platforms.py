@@ -31,6 +31,8 @@ class Platform(NamedTuple):
         GPU a scatter adds in whatever order its threads come, so that no two runs need give the same bits.
       counts_kernels: whether what a kernel costs to start counts: the training loop holds the scalars of its state as
         one vector, gradients are looked at as one array, and those of biases are rows of the products for the weights'.
+      updates_a_look: updates between two looks at whether training goes on. A GPU's loops run on the host, which then
+        waits for the device; it knows beforehand how often the loops inside turn, and is ahead of them.
       batches_members: whether members of a population run at once by `vmap`, or one after another.
       flattens_sums: whether what is summed over steps and batch is a product of matrices, see `products.py`.
       compiler_options: of XLA, for training programs.
@@ -45,6 +47,7 @@ class Platform(NamedTuple):
     engines: tuple[str, ...]
     largest_one_hot: int
     counts_kernels: bool
+    updates_a_look: int
     batches_members: bool
     flattens_sums: bool
     compiler_options: dict[str, bool]
@@ -66,21 +69,22 @@ _CPU_START = {"xla_backend_optimization_level": 1}
 # An H100: a layer of 128 LSTM units, batch 64, 512 steps, TF32, forward and gradients, with `recompute` 11.9 ms with a
 # step a turn, 5.2 with 8, 5.0 with 16, 4.7 with 32, 4.9 with 64. The loop as a graph of the device
 # (`xla_gpu_enable_command_buffer=+WHILE`): 12.9 ms. An H200, batch and window of 100: an update of an LSTM of 256 units
-# takes 1.0 ms with `resident`, 1.5 with `recompute`; of 512 in bfloat16 1.3 and 2.0. With scalars packed 0.413 ms, else
-# 0.419, for 64 LSTM units, 0.83 and 0.86 for 128 GRU units, 1.087 and 1.080 for 128 LSTM units. With all products by
-# cuBLAS (`xla_gpu_enable_triton_gemm=false`) 4.4 ms in place of 2.6 for 512 LSTM units.
+# takes 0.9 ms with `resident`, 1.5 with `recompute`; of 512 in bfloat16 1.06 and 2.0. With scalars packed 0.413 ms,
+# else 0.419, for 64 LSTM units, 0.83 and 0.86 for 128 GRU units, 1.087 and 1.080 for 128 LSTM units. With all products
+# by cuBLAS (`xla_gpu_enable_triton_gemm=false`) 4.4 ms in place of 2.6 for 512 LSTM units. A look at each update:
+# 0.377 ms from one update of 64 LSTM units to the next, of which the card worked 0.284; one in 16: 0.283 and 0.258.
 _GPU_ENGINES = ("resident", "recompute", "scan")
 PLATFORMS = {
     "cpu": Platform(
-        *("cpu", False, 16, 1, (), 0, False, False, True, _CPU_OPTIONS, _CPU_START),
+        *("cpu", False, 16, 1, (), 0, False, 1, False, True, _CPU_OPTIONS, _CPU_START),
         "measured on 2 cores of an AMD EPYC, jax 0.10.2",
     ),
     "gpu": Platform(
-        *("gpu", True, None, 32, _GPU_ENGINES, 2048, True, True, False, {}, {}),
+        *("gpu", True, None, 32, _GPU_ENGINES, 2048, True, 16, True, False, {}, {}),
         "measured on an H100 and an H200, jax 0.11.2",
     ),
     "tpu": Platform(
-        *("tpu", True, None, 1, ("recompute", "scan"), 2048, False, True, False, {}, {}),
+        *("tpu", True, None, 1, ("recompute", "scan"), 2048, False, 1, True, False, {}, {}),
         "compiled for a v5e, not measured",
     ),
 }

@@ -260,7 +260,8 @@ def train_chunk_of(
 
     The number of updates is a traced value, at most `MAX_CHUNK_UPDATES`: one compilation serves every split of the
     run into chunks, and every split gives the same bits. A run that is solved or has diverged ends within the chunk, at
-    the very update: the state says how many were done.
+    the very update: the state says how many were done. Where the host must ask the device whether the loop goes on, it
+    asks once for several updates, of which those past the end change nothing.
     """
 
     def train_chunk(state: TrainState, streams: jax.Array, updates: jax.Array) -> tuple[TrainState, ChunkMetrics]:
@@ -276,14 +277,25 @@ def train_chunk_of(
             i, state, _ = packing.unpacked(loop)
             return (i < updates) & ~is_solved(settings, state) & ~is_diverged(state)
 
-        def body(loop: Any) -> Any:
-            i, state, table = packing.unpacked(loop)
-            state, *found = train_step(graphdef, settings, state, streams)
+        def one_update(loop: Any, wanted: jax.Array | None = None) -> Any:
+            """Of the loop's state after an update; where it is not wanted, nothing of it stays."""
+            i, before, table = packing.unpacked(loop)
+            state, *found = train_step(graphdef, settings, before, streams)
             now: Any = jax.tree.leaves(measured(settings, state, *found))
             row = jnp.stack(now) if packs else now
+            after = i + 1
+            if wanted is not None:
+                there = jax.tree.map(lambda old: jax.lax.dynamic_index_in_dim(old, i, 0, keepdims=False), table)
+                kept = (before, there, i)
+                state, row, after = jax.tree.map(lambda x, y: jnp.where(wanted, x, y), (state, row, after), kept)
             table = jax.tree.map(lambda old, new: jax.lax.dynamic_update_index_in_dim(old, new, i, 0), table, row)
-            return packing.packed((i + 1, state, table))
+            return packing.packed((after, state, table))
 
+        def several_updates(loop: Any) -> Any:
+            return jax.lax.fori_loop(0, at_once, lambda _, loop: one_update(loop, goes_on(loop)), loop)
+
+        at_once = platform().updates_a_look
+        body = one_update if at_once == 1 else several_updates
         _, state, table = packing.unpacked(jax.lax.while_loop(goes_on, body, packing.packed(whole)))
         return state, jax.tree.unflatten(names, list(table.T) if packs else table)
 

@@ -15,7 +15,7 @@ from jaxrnn.models.structure import params_of
 from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.training.batch_loss import all_finite
-from jaxrnn.training.step import MAX_CHUNK_UPDATES, SMOOTHING
+from jaxrnn.training.step import MAX_BAD_IN_A_ROW, MAX_CHUNK_UPDATES, SMOOTHING
 from jaxrnn.training.validation import with_score
 from tests.reference.book_loop import BookLoop, window_loss_and_gradients
 from tests.reference.small_model import from_reference, random_model, to_reference
@@ -292,14 +292,44 @@ def test_metrics_past_the_chunk_are_zero(rng):
         assert values[:3].all() and not values[3:].any()
 
 
+def chunk_of_a_gpu(monkeypatch, trainer, **choices):
+    """The training program with choices that a GPU has, compiled anew for a CPU."""
+    monkeypatch.setitem(PLATFORMS, "cpu", PLATFORMS["cpu"]._replace(**choices))
+    return shared_chunk.__wrapped__(trainer.graphdef, trainer.settings)
+
+
 def test_packed_scalars_change_neither_state_nor_metrics(rng, monkeypatch, float64):
-    """The loop of a GPU, run on a CPU."""
     trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float64), small_ids(rng, 41), norms=True, **SMALL)
     state, metrics = advance_chunk(trainer.graphdef, trainer.settings, trainer.state(), trainer.streams, 13)
-    monkeypatch.setitem(PLATFORMS, "cpu", PLATFORMS["cpu"]._replace(counts_kernels=True))
-    packed = shared_chunk.__wrapped__(trainer.graphdef, trainer.settings)  # compiled anew
+    packed = chunk_of_a_gpu(monkeypatch, trainer, counts_kernels=True)
     actual = packed(trainer.state(), trainer.streams, np.int32(13))
     assert_trees_close(actual, (state, metrics), rtol=1e-12)
+
+
+@pytest.mark.parametrize("packs", [False, True])
+def test_updates_past_the_end_of_a_look_change_neither_state_nor_metrics(packs, rng, monkeypatch, float64):
+    """Of two looks of eight updates three are past the end; a chunk goes on where another one ended."""
+    trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float64), small_ids(rng, 41), **SMALL)
+    expected = advance_chunk(trainer.graphdef, trainer.settings, trainer.state(), trainer.streams, 13)
+    several = chunk_of_a_gpu(monkeypatch, trainer, updates_a_look=8, counts_kernels=packs)
+    found = several(trainer.state(), trainer.streams, np.int32(13))
+    assert_trees_close(found, expected, rtol=1e-12)
+    assert int(found[0].update) == 13 and not found[1].loss[13:].any()
+    begun, first = several(trainer.state(), trainer.streams, np.int32(5))
+    ended, second = several(begun, trainer.streams, np.int32(8))
+    losses = np.concatenate([first.loss[:5], second.loss[:8]])
+    assert_trees_equal((ended, losses), (found[0], np.asarray(found[1].loss[:13])))
+    assert_trees_equal(several(ended, trainer.streams, np.int32(0))[0].params, found[0].params)
+
+
+def test_a_run_that_diverges_between_two_looks_ends_at_that_update(rng, monkeypatch):
+    trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float32), small_ids(rng, 41), **SMALL)
+    state = trainer.state()
+    state = state._replace(params=jax.tree.map(lambda p: jnp.full_like(p, jnp.nan), state.params))
+    several = chunk_of_a_gpu(monkeypatch, trainer, updates_a_look=8)
+    ended, metrics = several(state, trainer.streams, np.int32(100))
+    assert int(ended.update) == MAX_BAD_IN_A_ROW and np.isnan(metrics.loss[:MAX_BAD_IN_A_ROW]).all()
+    assert not metrics.loss[MAX_BAD_IN_A_ROW:].any()
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
