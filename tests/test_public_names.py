@@ -53,13 +53,13 @@ INNER = {
     "experiments/benchmark/resident.py": {"jaxrnn.engines.resident.HOPPER"},
     "experiments/benchmark/resident_worker.py": {
         "jaxrnn.engines.resident_gpu.unroll_resident",
-        "jaxrnn.engines.resident_gpu_backward.backward",
-        "jaxrnn.engines.resident_gpu_forward.forward",
-        "jaxrnn.engines.resident_gpu_program.Marks",
-        "jaxrnn.engines.resident_gpu_settings.Setting",
-        "jaxrnn.engines.resident_gpu_settings.Sizes",
-        "jaxrnn.engines.resident_gpu_settings.best_setting",
-        "jaxrnn.engines.resident_gpu_settings.tiles",
+        "jaxrnn.engines.resident_gpu.backward.backward",
+        "jaxrnn.engines.resident_gpu.forward.forward",
+        "jaxrnn.engines.resident_gpu.program.Marks",
+        "jaxrnn.engines.resident_gpu.settings.Setting",
+        "jaxrnn.engines.resident_gpu.settings.Sizes",
+        "jaxrnn.engines.resident_gpu.settings.best_setting",
+        "jaxrnn.engines.resident_gpu.settings.floats",
     },
 }
 AT_THE_TOP = {name for name in dir(jaxrnn) if not inspect.ismodule(getattr(jaxrnn, name))}

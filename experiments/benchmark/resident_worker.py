@@ -25,10 +25,10 @@ def measured(variant: tuple[str, int, str, dict[str, Any]], turn: Callable[[], A
 
     from jaxrnn import GRUCell, LSTMCell, VanillaCell, unroll
     from jaxrnn.engines.resident_gpu import unroll_resident
-    from jaxrnn.engines.resident_gpu_backward import backward
-    from jaxrnn.engines.resident_gpu_forward import forward
-    from jaxrnn.engines.resident_gpu_program import Marks
-    from jaxrnn.engines.resident_gpu_settings import Setting, Sizes, best_setting, tiles
+    from jaxrnn.engines.resident_gpu.backward import backward
+    from jaxrnn.engines.resident_gpu.forward import forward
+    from jaxrnn.engines.resident_gpu.program import Marks
+    from jaxrnn.engines.resident_gpu.settings import Setting, Sizes, best_setting, floats
 
     name, H, dtype, options = variant
     made: Any = {"lstm": LSTMCell, "gru": GRUCell, "vanilla": VanillaCell}[name]
@@ -60,9 +60,9 @@ def measured(variant: tuple[str, int, str, dict[str, Any]], turn: Callable[[], A
     small, large = given(*CHECKED), given(*TIMED)
     check, exact = (compiled(layer(engine)[1], small, "highest") for engine in (ours, "reference"))
     sizes, (B, T) = Sizes(H, cell.W_h.shape[1] // H, setting), TIMED
-    ps = drawn(tiles(T, B, blocks=cell.W_x.shape[1] // H, U=sizes.U), 0.7)
+    ps = drawn(floats(T, B, cell.W_x.shape[1] // H, sizes.U), 0.7)
     weights = drawn(jax.ShapeDtypeStruct((sizes.rows_of_weights, sizes.K), setting.dtype), 0.8 / H**0.5)
-    first = jnp.zeros(tiles(B, blocks=len(jax.tree.leaves(large[2])), U=sizes.U).shape)
+    first = jnp.zeros((B, len(jax.tree.leaves(large[2])), sizes.U))
 
     def run_forward(ps: Any, weights: Any, first: Any) -> Any:
         return forward(cell, setting, ps, None, weights, first, Marks())

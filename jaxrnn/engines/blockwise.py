@@ -138,8 +138,14 @@ def blockwise(function: Callable[..., Any], H: int, rows: int, math: str, *shape
             apply(e, values, _block_of(flat))
         return jax.tree.unflatten(tree, read(closed.jaxpr.outvars, values))
 
+    def reads(late: int) -> list[bool]:
+        """Of the arrays after the first `late`, whether anything is made of them."""
+        used = {v for e in closed.jaxpr.eqns for v in e.invars if not hasattr(v, "val")}
+        used |= {v for v in closed.jaxpr.outvars if not hasattr(v, "val")}
+        return [v in used for v in closed.jaxpr.invars[late:]]
+
     parts: Any = run
-    parts.early, parts.finish = early, finish
+    parts.early, parts.finish, parts.reads = early, finish, reads
     return parts
 
 

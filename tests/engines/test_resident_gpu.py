@@ -3,6 +3,8 @@
 Sizes of one warpgroup only: with two the interpreter can wait for itself where there are few cores.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -27,7 +29,8 @@ from tests.reference.random_cell import (
 from tests.trees import assert_trees_close
 
 resident_gpu = pytest.importorskip("jaxrnn.engines.resident_gpu", reason="this JAX has no Mosaic GPU")
-settings = pytest.importorskip("jaxrnn.engines.resident_gpu_settings", reason="this JAX has no Mosaic GPU")
+copies = pytest.importorskip("jaxrnn.engines.resident_gpu.copies", reason="this JAX has no Mosaic GPU")
+settings = pytest.importorskip("jaxrnn.engines.resident_gpu.settings", reason="this JAX has no Mosaic GPU")
 interpreter = pytest.importorskip("jax._src.pallas.mosaic_gpu.interpret.params", reason="no interpreter of Mosaic GPU")
 
 
@@ -80,7 +83,7 @@ def test_values_and_gradients_are_those_of_reference(kind, names, rng):
 
         return quick_jit(jax.grad(loss, (0, 1, 2, 3), has_aux=True))(params_of(cell), xs, carry, differentiable)
 
-    found = results(engine(interpret=interpreter.InterpretGPUParams(), ahead=1))
+    found = results(engine(interpret=interpreter.InterpretGPUParams()))
     assert_trees_close(found, results("reference"), rtol=1e-5)
 
 
@@ -143,12 +146,35 @@ def test_it_pays_for_batches_that_fill_a_card_twice_at_most(hidden, precision, f
         assert [resident_gpu.pays(cell, size) for size in (fills_twice, fills_twice + 1)] == [True, False]
 
 
-def test_arrays_of_device_memory_hold_16_units_of_8_rows_side_by_side(rng):
-    x = jnp.asarray(rng.normal(size=(5, 24, 3, 32)))
-    tiled = settings.tiled(x)
-    assert tiled.shape == settings.tiles(5, 24, blocks=3, U=32).shape
-    assert tiled[4, 2, 1, 1, 7, 15] == x[4, 23, 1, 31]
-    assert (settings.untiled(tiled) == x).all()
+@pytest.mark.parametrize(
+    "hidden, gates, dtype, forward, backward",
+    [
+        (64, 4, "float32", (4, 2), (4, 2)),
+        (128, 4, "float32", (4, 2), (4, 2)),
+        (256, 3, "float32", (4, 2), (2, 2)),
+        (256, 4, "float32", (0, 1), (0, 0)),  # the weights leave room for what is written forward
+        (512, 4, "bfloat16", (0, 1), (0, 0)),
+    ],
+)
+def test_what_a_step_reads_and_writes_goes_through_shared_memory_where_there_is_room(
+    hidden, gates, dtype, forward, backward
+):
+    setting = settings.best_setting(hidden, gates, dtype)
+    sizes = settings.Sizes(hidden, gates, setting)
+    of_forward = copies.plan_of(sizes, setting, 1, [gates], [gates, 1, 1])
+    of_backward = copies.plan_of(sizes, setting, gates, [gates, 1, 1], [gates])
+    assert (of_forward.slots, of_forward.buffers) == forward
+    assert (of_backward.slots, of_backward.buffers) == backward
+    without = copies.plan_of(sizes, dataclasses.replace(setting, copies=False), 1, [gates], [gates, 1, 1])
+    assert (without.slots, without.buffers) == (0, 0) and not without.scratch(sizes)
+
+
+def test_the_early_part_of_a_derivative_says_what_it_reads(rng):
+    """An LSTM's derivative makes nothing of h before the step, a GRU's does."""
+    for kind, reads in ((LSTMCell, [True, True, False]), (GRUCell, [True, True, True])):
+        _, pullback, _ = traced(random_cell(kind, 4, 16, rng, jnp.float32), 8, "exact")
+        carries = 2 if kind is LSTMCell else 1
+        assert pullback.reads(carries + 1)[:3] == reads
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.products import contract
-from jaxrnn.engines.resident_gpu_backward import backward
-from jaxrnn.engines.resident_gpu_forward import forward
-from jaxrnn.engines.resident_gpu_program import Marks
-from jaxrnn.engines.resident_gpu_settings import (
+from jaxrnn.engines.resident_gpu.backward import backward
+from jaxrnn.engines.resident_gpu.forward import forward
+from jaxrnn.engines.resident_gpu.program import Marks
+from jaxrnn.engines.resident_gpu.settings import (
     ROWS,
     UNITS,
     Setting,
@@ -40,8 +40,6 @@ from jaxrnn.engines.resident_gpu_settings import (
     padded,
     rounds,
     spread,
-    tiled,
-    untiled,
 )
 from jaxrnn.engines.window import InputWeights, Window, input_product, input_weights, recurrent_gradients, takes_no
 
@@ -112,7 +110,7 @@ class _Resident:
 
     def unroll(self, window: Window, carry: Carry, fresh: Carry | None, limit: Any) -> tuple[Carry, jax.Array]:
         H, U, B = self.sizes.H, self.sizes.U, carry.h.shape[0]
-        more = padded(B, ROWS) - B
+        more = 0 if self.setting.interpret is None else padded(B, ROWS) - B  # the interpreter has whole programs
 
         def more_rows(x, axis):
             return x if x is None or not more else jnp.pad(x, [(0, more * (a == axis)) for a in range(x.ndim)])
@@ -135,7 +133,8 @@ class _Resident:
         H, K, U = self.sizes.H, self.sizes.K, self.sizes.U
         rows = jnp.transpose(W_h.reshape(H, self.gates, H), order)
         rows = jnp.pad(rows, ((0, 0), (0, K - H), (0, K - H)))
-        rows = order_of_units(order_of_units(rows, 1), 2).reshape(self.gates * K, K)
+        rows = order_of_units(rows, 1)
+        rows = (order_of_units(rows, 2) if self.sizes.held is None else rows).reshape(self.gates * K, K)
         rows = jnp.pad(rows, ((0, U - K), (0, 0)))
         if self.setting.dtype == jnp.float32 and self.setting.interpret is None:
             rows = as_tf32(rows)
@@ -150,34 +149,31 @@ class _Resident:
         bias = None
         if b_h is not None:
             b = spread(b_h, self.sizes.H, self.sizes.U).reshape(self.gates, -1)
-            bias = tiled(jnp.broadcast_to(b, (ROWS, *b.shape)))
-        ps, marks = tiled(ps), _marks(len(ps), fresh, mask, *fixed[:2])
+            bias = b[None]
+        marks = _marks(len(ps), fresh, mask, *fixed[:2])
         weights = self._weights(W_h, (1, 2, 0))
-        carries, ys, kept = forward(self.cell, self.setting, ps, bias, weights, tiled(first), marks)
-        last = jnp.concatenate([untiled(leaf[-1]) for leaf in jax.tree.leaves(carries)], 1)
-        return (last, untiled(ys)), (ps, W_h, b_h, carries, kept, marks, mask, fixed[2])
+        carries, ys, kept = forward(self.cell, self.setting, ps, bias, weights, first, marks)
+        last = jnp.concatenate([leaf[-1] for leaf in jax.tree.leaves(carries)], 1)
+        return (last, ys), (ps, W_h, b_h, carries, kept, marks, mask, fixed[2])
 
     def _backward(self, residuals, cotangents):
         ps, W_h, b_h, carries, kept, marks, mask, limit = residuals
         weights, H = self._weights(W_h, (1, 0, 2)), self.sizes.H
         # Training drops the last carry: its gradient is no array then, where the kernel begins with zeros.
         d_last, d_ys = cotangents
-        d_last = None if isinstance(d_last, SymbolicZero) else tiled(d_last)
+        d_last = None if isinstance(d_last, SymbolicZero) else d_last
         d_ys = jnp.zeros(d_ys.shape) if isinstance(d_ys, SymbolicZero) else d_ys
-        limit = None if limit is None else tiled(jnp.full((ROWS, 1, UNITS), limit))
-        given = ps, kept, weights, carries, d_last, tiled(d_ys), marks, limit
-        *d_products, d_first, d_fresh = backward(self.cell, self.setting, *given)
-        # As they are for all that reads them, or XLA would turn them once for each product.
-        d_ps, d_rs = jax.lax.optimization_barrier([None if d is None else untiled(d) for d in d_products])
-        d_sums, h = d_ps if d_rs is None else d_rs, untiled(carries.h[:-1])[:, :, 0]
+        limit = None if limit is None else jnp.full((1, 1, UNITS), limit)
+        given = ps, kept, weights, carries, d_last, d_ys, marks, limit
+        d_ps, d_rs, d_first, d_fresh = backward(self.cell, self.setting, *given)
+        d_sums, h = d_ps if d_rs is None else d_rs, carries.h[:-1, :, 0]
         d_sums, d_mask = d_sums.reshape(*d_sums.shape[:2], -1), None
         if mask is not None:
             d_mask = h[..., :H] * contract("tbg,hg->tbh", self._without_zeros(d_sums), W_h)
             d_mask = spread(d_mask.sum(0)[None] if len(mask) == 1 else d_mask, H, self.sizes.U)
             h = h * mask
         d_W_h, d_b_h = jax.tree.map(self._without_zeros, recurrent_gradients(h[..., :H], b_h, d_sums))
-        d_fresh = None if d_fresh is None else untiled(d_fresh)
-        return (d_ps, d_W_h, d_b_h, untiled(d_first), d_fresh, d_mask), None
+        return (d_ps, d_W_h, d_b_h, d_first, d_fresh, d_mask), None
 
     def _without_zeros(self, spread_gates):
         gates = spread_gates.reshape(*spread_gates.shape[:-1], self.gates, self.sizes.U)
@@ -186,12 +182,12 @@ class _Resident:
 
 def _marks(steps: int, fresh: Any, mask: Any, resets: Any, valid: Any) -> Marks:
     def of_rows(marks):
-        return tiled(jnp.broadcast_to(marks[:, :, None, None], (*marks.shape, 1, UNITS)).astype(jnp.float32))
+        return jnp.broadcast_to(marks[:, :, None, None], (*marks.shape, 1, UNITS)).astype(jnp.float32)
 
     def and_after(x):
         return jnp.pad(x, [(0, 1), *[(0, 0)] * (x.ndim - 1)], constant_values=1)
 
     if mask is not None:
-        mask = tiled(and_after(jnp.broadcast_to(mask, (steps, *mask.shape[1:])))[:, :, None])
+        mask = and_after(jnp.broadcast_to(mask, (steps, *mask.shape[1:])))[:, :, None]
     keeps, valid = None if resets is None else of_rows(and_after(~resets)), None if valid is None else of_rows(valid)
-    return Marks(keeps, valid, mask, None if fresh is None else tiled(fresh))
+    return Marks(keeps, valid, mask, fresh)

@@ -1,6 +1,6 @@
 """What both kernels of the resident engine of a GPU do: the exchange, the products of a step, and the launch.
 
-In Pallas's Mosaic GPU dialect; see `resident_gpu.py`.
+In Pallas's Mosaic GPU dialect; see `engine.py`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,28 @@ import jax.experimental.pallas.mosaic_gpu as plgpu
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from jaxrnn.engines.resident_gpu_settings import ROWS, RUN, UNITS, Setting, Sizes, as_tf32
+from jaxrnn.engines.resident_gpu.copies import Plan
+from jaxrnn.engines.resident_gpu.settings import (
+    ROWS,
+    UNITS,
+    Setting,
+    Sizes,
+    as_tf32,
+    order_of_rows,
+    order_of_units,
+    padded,
+)
 
 # jax 0.10 wants an index beside the place, 0.11 takes one, 0.12 takes none.
 _OF_LOAD = inspect.signature(plgpu.load).parameters.get("idx")
 _INDEX = () if _OF_LOAD is None or _OF_LOAD.default is not inspect.Parameter.empty else ((),)
+SCRATCH = 5  # arrays and barriers of shared memory that `Program` takes
 # A thread has four adjacent units of a row, as they lie in memory; what the tensor cores give has two rows of a unit.
 LAYOUT, OF_PRODUCTS = plgpu.Layout.WGMMA_TRANSPOSED, plgpu.Layout.WGMMA
 
 
 class Marks(NamedTuple):
-    """What some windows have beside their inputs, `tiled`; None where this one has it not.
+    """What some windows have beside their inputs; None where this one has it not.
 
     Attributes:
       keeps: 0 where a stream starts afresh, else 1, (T + 1, B, 1, 64); after the last step nothing does.
@@ -53,19 +64,19 @@ def times(block, mask):
 class Program:
     """What both kernels do: the place of a program and a warpgroup, the exchange, and the products of a step."""
 
-    def __init__(self, sizes: Sizes, setting: Setting, weights_g, weights, exchanged, arrived, copied):
+    def __init__(self, sizes: Sizes, setting: Setting, weights_g, weights, exchanged, received, arrived, copied):
         self.sizes, self.setting = sizes, setting
-        self.weights, self.exchanged, self.arrived = weights, exchanged, arrived
+        self.weights, self.exchanged, self.received, self.arrived = weights, exchanged, received, arrived
         self.buffers = exchanged.shape[0]
         if setting.interpret is None:
-            from jaxrnn.engines import resident_gpu_mma
+            from jaxrnn.engines.resident_gpu import exchange, memory, mma
 
-            self.mma = resident_gpu_mma
-        self.warpgroup = jax.lax.axis_index("warpgroup")
-        number, self.tile = self.warpgroup, jax.lax.axis_index("tile")
+            self.mma, self.memory, self.others = mma, memory, exchange
+        self.warpgroup, self.first_row = jax.lax.axis_index("warpgroup"), jax.lax.axis_index("tile") * ROWS
+        number = self.warpgroup
         if sizes.programs > 1:
             number = number + jax.lax.axis_index("program") * sizes.warpgroups
-        self.units, self.runs = pl.ds(number * UNITS, UNITS), pl.ds(number * (UNITS // RUN), UNITS // RUN)
+        self.units = pl.ds(number * UNITS, UNITS)
 
         if sizes.held is None:
 
@@ -83,27 +94,41 @@ class Program:
                 self.held[g] = block
             else:
                 self.mma.store(block, g - sizes.held, weights)
-        if sizes.programs > 1:
-            self.wait()  # until all of the cluster are there to be written to
+        if sizes.programs > 1:  # until all of the cluster are there to be written to
+            self.others.begin(received)
+            self.others.arrive()
+            self.others.all_programs_wait()
+            if self.buffers == 1:
+                self.others.arrive()  # nothing was read from it yet
 
-    def place(self, ref, t, block, tile=None):
-        """A warpgroup's block in a tiled array (B, blocks, U), or (T, B, blocks, U) at step t: (4, 8, 16).
+    def place(self, ref, t, block):
+        """The units of a warpgroup in (B, blocks, U), or in (T, B, blocks, U) at step t: (B, 64).
 
-        Where an array has the units of one warpgroup, all read those.
+        Where an array has the units of one warpgroup, or one row, all read those. The interpreter cuts the rows here.
         """
-        runs = pl.ds(0, UNITS // RUN) if ref.shape[-3] == UNITS // RUN else self.runs
-        return ref.at[(*([] if t is None else [t]), self.tile if tile is None else tile, block, runs)]
+        units = pl.ds(0, UNITS) if ref.shape[-1] == UNITS else self.units
+        rows = slice(None) if self.setting.interpret is None or ref.shape[-3] == 1 else pl.ds(self.first_row, ROWS)
+        return ref.at[(*([] if t is None else [t]), rows, block, units)]
 
-    def read(self, ref, t=None, block=0, tile=None):
-        place = self.place(ref, t, block, tile)
-        return _as_rows_of_warps(place[...]) if self.setting.interpret is not None else self.mma.read(place)
+    def read(self, ref, t=None, block=0):
+        place = self.place(ref, t, block)
+        if self.setting.interpret is not None:
+            return order_of_units(jnp.broadcast_to(place[...], (ROWS, UNITS)).T, 0)
+        return self.memory.read(place, self.first_row)
+
+    def settled(self, tree, given):
+        """The tree, but what of it was read a step ago is waited for, and its registers can be read into again."""
+        if self.setting.interpret is not None:
+            return tree
+        read = {id(leaf) for leaf in jax.tree.leaves(given)}
+        return jax.tree.map(lambda leaf: self.memory.settled(leaf) if id(leaf) in read else leaf, tree)
 
     def write(self, ref, value, t=None, block=0):
         place = self.place(ref, t, block)
         if self.setting.interpret is not None:
-            place[...] = _from_rows_of_warps(value)
+            place[...] = order_of_rows(value, 0).T
         else:
-            self.mma.write(value, place)
+            self.memory.write(value, place, self.first_row)
 
     def read_marks(self, marks, t, before):
         """The blocks of the marks of step t; the factor of h is that before or after it."""
@@ -121,38 +146,39 @@ class Program:
         In a cluster the products wait.
         """
         buffer = self.buffer(step)
-        if self.buffers == 1:
+        if self.sizes.programs > 1:
+            if self.buffers == 1:
+                self.others.all_programs_wait()
+            self.others.expect(self.received, buffer, len(blocks) * self.sizes.block)
+        elif self.buffers == 1:
             self.wait()
         for block, value in enumerate(blocks):
             if self.setting.dtype == jnp.float32 and self.setting.interpret is None:
                 value = as_tf32(value)
             value, place = value.astype(self.setting.dtype), self.exchanged.at[buffer, block]
-            if self.sizes.programs > 1:
-                self.mma.send(value, place, self.sizes.warpgroups, self.sizes.programs)
+            if self.sizes.held is not None:
+                self.others.send(value, place, self.received, buffer, self.sizes.warpgroups, self.sizes.programs)
             else:
                 _transposed(place.at[:, self.units])[...] = value
         if self.sizes.programs > 1:
-            self.mma.arrive()
-        elif self.setting.interpret is None:
-            self.mma.all_warps_wait(for_wgmma=self.sizes.held is None)
+            return
+        if self.setting.interpret is None:
+            self.others.all_warps_wait(for_wgmma=self.sizes.held is None)
         else:
             plgpu.commit_smem()
             if self.sizes.warpgroups > 1:
                 self.wait()
 
-    def end(self):
-        """To be called after an exchange that no product follows: none of a cluster ends while others write to it."""
+    def received_all(self, step):
+        """In a cluster: waits for what was exchanged. After it nothing is on its way here, and the program can end."""
         if self.sizes.programs > 1:
-            self.mma.all_programs_wait()
+            self.others.wait_until_received(self.received, self.buffer(step), (step // self.buffers) % 2)
 
     def buffer(self, step):
-        return jax.lax.rem(step, 2) if self.buffers == 2 else 0
+        return jax.lax.rem(step, 2) if self.buffers == 2 else jnp.int32(0)
 
     def wait(self):
-        if self.sizes.programs > 1:
-            self.mma.arrive()
-            self.mma.all_programs_wait()
-        elif self.sizes.warpgroups > 1:
+        if self.sizes.warpgroups > 1:
             plgpu.barrier_arrive(self.arrived)
             plgpu.barrier_wait(self.arrived)
         else:
@@ -168,8 +194,11 @@ class Program:
 
         if self.sizes.programs > 1:
             done = meanwhile()
-            self.mma.all_programs_wait()
-            return self._warp_products(buffer, pairs, sums), done
+            self.received_all(step)
+            found = self._warp_products(buffer, pairs, sums)
+            if self.buffers == 1:
+                self.others.arrive()
+            return found, done
         if self.sizes.held is not None:
             return self._warp_products(buffer, pairs, sums), meanwhile()
 
@@ -198,37 +227,38 @@ def _transposed(ref):
     return ref.transpose((1, 0)) if hasattr(ref, "transpose") else plgpu.transpose_ref(ref, (1, 0))
 
 
-# What a thread's registers do on a GPU, for the interpreter: (4, 8, 16) as it lies in memory, (64, 8) as a warp has it.
-def _as_rows_of_warps(block):
-    return block.reshape(-1, ROWS, 4, 2, 2).transpose(0, 3, 2, 4, 1).reshape(UNITS, ROWS)
-
-
-def _from_rows_of_warps(block):
-    return block.reshape(-1, 2, 4, 2, ROWS).transpose(0, 4, 2, 1, 3).reshape(-1, ROWS, RUN)
-
-
 def zeros() -> jax.Array:
     """A block of zeros."""
     return plgpu.layout_cast(jnp.zeros((UNITS, ROWS), jnp.float32), LAYOUT)
 
 
-def launched(body, sizes: Sizes, setting: Setting, tiles: int, exchanged: int, outs):
+def launched(body, sizes: Sizes, setting: Setting, batch_size: int, exchanged: int, outs, plan: Plan):
     weights = sizes.shared(setting.dtype, rows=sizes.rows_of_weights, columns=sizes.K)
     if sizes.stored is not None:
         weights = plgpu.SMEM((max(sizes.stored, 1), 128 * sizes.warpgroups, 4), jnp.int32)
     scratch = [
         weights,
         sizes.shared(setting.dtype, sizes.buffers(exchanged), exchanged, rows=ROWS, columns=sizes.U),
+        plgpu.SMEM((4,), jnp.int32),
         plgpu.Barrier(num_arrivals=sizes.warpgroups),
         plgpu.Barrier(),
+        *plan.scratch(sizes),
     ]
+
+    def with_program(weights_g, *refs):
+        arrays, rest = refs[: -len(scratch)], refs[-len(scratch) :]
+        own, copies = rest[:SCRATCH], rest[SCRATCH:]
+        body(Program(sizes, setting, weights_g, *own), plan.parts(copies), *arrays)
+
+    with_program.__name__ = body.__name__
     math: dict[str, Any] = {"approx_math": setting.math != "exact", "unsafe_no_auto_barriers": True}
     options: dict[str, Any] = {
         "compiler_params": plgpu.CompilerParams(lowering_semantics=plgpu.LoweringSemantics.Lane, **math)
     }
-    options |= dict(grid=(tiles,), grid_names=("tile",), num_threads=sizes.warpgroups, thread_name="warpgroup")
+    groups = padded(batch_size, ROWS) // ROWS
+    options |= dict(grid=(groups,), grid_names=("tile",), num_threads=sizes.warpgroups, thread_name="warpgroup")
     if sizes.programs > 1:
         options |= dict(cluster=(sizes.programs,), cluster_names=("program",))
     if setting.interpret is not None:
         options["interpret"] = setting.interpret
-    return plgpu.kernel(body, out_type=outs, scratch_types=scratch, **options)
+    return plgpu.kernel(with_program, out_type=outs, scratch_types=scratch, **options)

@@ -9,8 +9,8 @@ import jax
 import jax.experimental.pallas.mosaic_gpu as plgpu
 import jax.numpy as jnp
 
-UNITS, ROWS = 64, 8  # the units of a warpgroup, 16 a warp, and the rows of the batch that go with them
-RUN = 16  # units of a row that are side by side in device memory
+UNITS, ROWS = 64, 8  # the units of a warpgroup, and the rows of the batch that go with them
+WARP_UNITS = UNITS // 4
 SHARED_MEMORY = 232_448  # bytes that a program of an H100 can have
 PROGRAMS = 1, 2, 4, 8  # of a cluster, on every card of the generation
 PROCESSORS = 132  # of an H100 or H200: so many programs run at once
@@ -24,7 +24,7 @@ class Setting:
       dtype: of the products' operands: bfloat16, or float32, of which the tensor cores use the bits of TF32. Sums,
         carries and the update are float32.
       math: "exact"; "close", exp and square root of the hardware, off by 3e-7 of a gate; "fast", its tanh, by 5e-4.
-      ahead: steps whose inputs are on their way from device memory while one is computed.
+      copies: whether what a step reads and writes goes through shared memory, as far as there is room.
       held: gates whose weights stay in registers, the others' in shared memory, for `mma.sync`; or None, all in shared
         memory, for `wgmma`, which is what the interpreter can run.
       programs: programs of a cluster, which share the units of a layer and exchange h in each step; a power of 2.
@@ -33,7 +33,7 @@ class Setting:
 
     dtype: Any = jnp.float32
     math: str = "close"
-    ahead: int = 2
+    copies: bool = True
     held: int | None = None
     programs: int = 1
     interpret: Any = None
@@ -52,7 +52,10 @@ class Sizes:
         item = jnp.dtype(setting.dtype).itemsize
         self.H, self.gates, self.programs = H, gates, setting.programs
         self.held = None if setting.held is None else min(setting.held, gates)
-        self.K, self.U = padded(H, RUN if self.held is None else 128 // item), padded(H, UNITS * setting.programs)
+        self.K, self.U = (
+            padded(H, WARP_UNITS if self.held is None else 128 // item),
+            padded(H, UNITS * setting.programs),
+        )
         self.warpgroups = self.U // UNITS // setting.programs
         self.swizzle = next(s for s in (128, 64, 32) if self.K * item % s == 0)
         self.rows_of_weights = gates * self.K + self.U - self.K
@@ -144,30 +147,6 @@ def spread(x: jax.Array, H: int, U: int) -> jax.Array:
     return jnp.pad(blocks, [(0, 0)] * x.ndim + [(0, U - H)]).reshape(*x.shape[:-1], -1)
 
 
-def tiled(x: jax.Array) -> jax.Array:
-    """(..., B, blocks, U) as (..., B / 8, blocks, U / 16, 8, 16): what a warp reads at once is side by side.
-
-    Example:
-      >>> x = jnp.arange(16 * 3 * 64).reshape(16, 3, 64)
-      >>> tiled(x).shape, bool((untiled(tiled(x)) == x).all())
-      ((2, 3, 4, 8, 16), True)
-    """
-    *lead, B, blocks, U = x.shape
-    return jnp.moveaxis(x.reshape(*lead, B // ROWS, ROWS, blocks, U // RUN, RUN), -4, -2)
-
-
-def untiled(x: jax.Array) -> jax.Array:
-    """What was `tiled`."""
-    x = jnp.moveaxis(x, -2, -4)
-    *lead, tiles, rows, blocks, runs, run = x.shape
-    return x.reshape(*lead, tiles * rows, blocks, runs * run)
-
-
-def tiles(*lead: int, blocks: int = 1, U: int):
-    """The shape of a tiled array of float32; `lead` ends with B."""
-    return floats(*lead[:-1], lead[-1] // ROWS, blocks, U // RUN, ROWS, RUN)
-
-
 def order_of_units(x: jax.Array, axis: int) -> jax.Array:
     """Units in the order of a warp's 16 rows: a thread's four adjacent ones are in rows 2k, 2k + 1, 2k + 8 and 2k + 9.
 
@@ -177,6 +156,18 @@ def order_of_units(x: jax.Array, axis: int) -> jax.Array:
     """
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     x = x.reshape(*before, -1, 4, 2, 2, *after)
+    return jnp.swapaxes(x, axis + 1, axis + 2).reshape(*before, -1, *after)
+
+
+def order_of_rows(x: jax.Array, axis: int) -> jax.Array:
+    """A warp's 16 rows in the order of their units: what `order_of_units` ordered.
+
+    Example:
+      >>> order_of_rows(order_of_units(jnp.arange(32), 0), 0).tolist() == list(range(32))
+      True
+    """
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    x = x.reshape(*before, -1, 2, 4, 2, *after)
     return jnp.swapaxes(x, axis + 1, axis + 2).reshape(*before, -1, *after)
 
 
