@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.platforms import platform
-from jaxrnn.engines.products import contract, product
+from jaxrnn.engines.products import contract, linear_product, product
 
 
 class Window(NamedTuple):
@@ -154,10 +154,10 @@ def _rows_of_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]
     if not _is_small(table):
         return rows_of(*primals), rows_of(d_table, d_b, ids)
     if b is None:
-        return rows_of(*primals), _one_hot(table, ids) @ d_table
+        return rows_of(*primals), linear_product(_one_hot(table, ids), d_table)
     held = with_a_one(_one_hot(table, ids))
     d_rows = jnp.zeros((held.shape[-1], len(d_b)), d_b.dtype).at[: len(table)].set(d_table).at[len(table)].set(d_b)
-    return rows_of(*primals), held @ d_rows
+    return rows_of(*primals), linear_product(held, d_rows)
 
 
 def with_a_one(rows: jax.Array) -> jax.Array:
@@ -176,7 +176,7 @@ def with_a_one(rows: jax.Array) -> jax.Array:
 def rows_gradient(table: Any, ids: jax.Array, d_rows: jax.Array) -> jax.Array:
     """The gradient of `rows_of` by the table, (V, G), for ids (T, B)."""
     if _is_small(table):
-        return jnp.einsum("tbv,tbg->vg", _one_hot(table, ids), d_rows)
+        return contract("tbv,tbg->vg", _one_hot(table, ids), d_rows)
     return jnp.zeros_like(table).at[ids].add(d_rows)
 
 

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrnn.engines.platforms import tracing_for
 from jaxrnn.engines.products import contract, product
+from jaxrnn.engines.window import rows_gradient, rows_of
 from tests.trees import assert_trees_close
 
 SHAPES = [((4, 5), (5, 3), "by,yz->bz"), ((2, 4, 5), (5, 3), "aby,yz->abz")]
@@ -76,3 +78,24 @@ def test_float64_is_never_rounded(rng, float64):
     a = jnp.asarray(rng.normal(size=(3, 3)))
     with jax.default_matmul_precision("bfloat16"):
         np.testing.assert_array_equal(product(a, a), a @ a)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_the_gradient_of_looked_up_rows_is_made_as_that_of_one_hot_features(with_bias, precision, rng):
+    """As a GPU makes it, which adds nothing up by a scatter."""
+    ids = jnp.asarray(rng.integers(0, 6, (5, 4)))
+    table, b, d = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((6, 3), (3,), (5, 4, 3)))
+
+    def loss(rows):
+        return jax.grad(lambda table, b: jnp.sum(d * rows(table, b if with_bias else None)), (0, 1))(table, b)
+
+    with jax.default_matmul_precision(precision), tracing_for("gpu"):
+        found = loss(lambda table, b: rows_of(table, b, ids))
+        held = jax.nn.one_hot(ids, 6, dtype=jnp.float32)
+        expected = loss(lambda table, b: product(held, table) + (0 if b is None else b[None, None]))
+        assert_trees_close(rows_gradient(table, ids, d), expected[0], rtol=1e-6)
+        assert "bf16" not in str(jax.make_jaxpr(lambda t: rows_of(t, None, ids))(table))  # rows are as they are
+    assert_trees_close(found[0], expected[0], rtol=1e-6)
+    d_b = d.astype(jnp.bfloat16).astype(jnp.float32) if with_bias and precision == "bfloat16" else d
+    assert_trees_close(found[1], d_b.sum((0, 1)) if with_bias else jnp.zeros(3), rtol=1e-6, atol=1e-6)
