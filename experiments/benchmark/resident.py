@@ -3,12 +3,12 @@
 Command: python -m experiments.benchmark resident [--only lstm-64,gru-64] [--seconds 300] [--json FILE]
 
 A setting is a process of its own (`resident_worker.py`). It compiles beside the others, waits until all have, and for
-its turn with the GPU, in which it compares outputs, last carry and all gradients with those of `reference` in full float32,
-twice (|| ours - theirs || / || theirs ||, the worst of all arrays; "differs" beyond rounding, "changes" if the second
-time gives other bits), and then measures with a batch of 64 and 512 steps, medians of five rounds: microseconds a step
-of the forward and of the backward kernel alone, and milliseconds of the whole layer, forward and with its gradients. A
-kernel can wait for ever: a process that compiles for more than --seconds, or holds the GPU for more than 15, is killed,
-and the next one goes on.
+its turn with the GPU, in which it compares outputs, last carry and all gradients with those of `reference` in full
+float32, twice (|| ours - theirs || / || theirs ||, the worst of all arrays; "differs" beyond rounding, "changes" if the
+second time gives other bits), and then measures with a batch of 64 and 512 steps, medians of five rounds: microseconds
+a step of the forward and of the backward kernel alone, and milliseconds of the whole layer, forward and with its
+gradients. A kernel can wait for ever: a process that compiles for more than --seconds, or holds the GPU for more than
+15, is killed, and the next one goes on.
 
 Obtained on one NVIDIA H200, jax 0.11.2, 2026-11-27, half of the rows: experiments/results/h200_resident.csv. All are
 right; a step of an LSTM of 64 units takes 0.76 and 0.86 us in TF32 (1.21 and 1.54 where it reads and writes without

@@ -62,7 +62,7 @@ def measured(variant: tuple[str, int, str, dict[str, Any]], turn: Callable[[], A
     sizes, (B, T) = Sizes(H, cell.W_h.shape[1] // H, setting), TIMED
     ps = drawn(floats(T, B, cell.W_x.shape[1] // H, sizes.U), 0.7)
     weights = drawn(jax.ShapeDtypeStruct((sizes.rows_of_weights, sizes.K), setting.dtype), 0.8 / H**0.5)
-    first = jnp.zeros((B, len(jax.tree.leaves(large[2])), sizes.U))
+    first = tuple(jnp.zeros((B, 1, sizes.U)) for _ in jax.tree.leaves(large[2]))
 
     def run_forward(ps: Any, weights: Any, first: Any) -> Any:
         return forward(cell, setting, ps, None, weights, first, Marks())

@@ -47,6 +47,50 @@ def contract(axes: str, a: jax.Array, b: jax.Array) -> jax.Array:
     return _by_einsum(axes, True, a, b) if _is_bf16(a) else _einsum(axes, a, b)
 
 
+def with_a_one(rows: jax.Array) -> jax.Array:
+    """Rows (..., n) with a 1 at place n, and zeros up to a multiple of 8, as the tensor cores want their operands.
+
+    A weight gradient that is made of them holds the gradient of the bias too, as row n.
+
+    Example:
+      >>> with_a_one(jnp.full((1, 2), 5.0)).tolist()
+      [[5.0, 5.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+    """
+    n = rows.shape[-1]
+    return jnp.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, -n % 8 or 8)]).at[..., n].set(1)
+
+
+def affine(x: jax.Array, W: jax.Array, b: jax.Array, reverse_only: bool = False) -> jax.Array:
+    """x W + b for x of shape (..., K), W (K, N) and b (N,); see `product`.
+
+    In reverse mode alone, and where every kernel counts, one product gives the gradients of W and b.
+    """
+    if reverse_only and platform().counts_kernels:
+        return _affine(_is_bf16(x), x, W, b)
+    return product(x, W, reverse_only) + jnp.expand_dims(b, tuple(range(x.ndim - 1)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _affine(rounds: bool, x: jax.Array, W: jax.Array, b: jax.Array) -> jax.Array:
+    return _affine_forward(rounds, x, W, b)[0]
+
+
+def _affine_forward(rounds: bool, x: jax.Array, W: jax.Array, b: jax.Array) -> tuple[jax.Array, Any]:
+    axes = string.ascii_lowercase[: x.ndim - 1]
+    y, kept = _forward(f"{axes}y,yz->{axes}z", rounds, x, W)
+    return y + jnp.expand_dims(b, tuple(range(x.ndim - 1))), kept
+
+
+def _affine_backward(rounds: bool, kept: Any, d: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    (x, W), axes = kept, string.ascii_lowercase[: d.ndim - 1]
+    d_x, _ = _backward(f"{axes}y,yz->{axes}z", rounds, kept, d)
+    _, rows = _backward(f"{axes}y,yz->{axes}z", rounds, (with_a_one(x), W), d)
+    return d_x, rows[: len(W)], rows[len(W)]
+
+
+_affine.defvjp(_affine_forward, _affine_backward)
+
+
 def linear_product(a: jax.Array, b: jax.Array) -> jax.Array:
     """a b, where b is a tangent: what a rule for forward mode returns, and reverse mode makes b's gradient of.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.platforms import platform
-from jaxrnn.engines.products import contract, linear_product, product
+from jaxrnn.engines.products import contract, linear_product, product, with_a_one
 
 
 class Window(NamedTuple):
@@ -158,19 +158,6 @@ def _rows_of_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]
     held = with_a_one(_one_hot(table, ids))
     d_rows = jnp.zeros((held.shape[-1], len(d_b)), d_b.dtype).at[: len(table)].set(d_table).at[len(table)].set(d_b)
     return rows_of(*primals), linear_product(held, d_rows)
-
-
-def with_a_one(rows: jax.Array) -> jax.Array:
-    """Rows (..., n) with a 1 at place n, and zeros up to a multiple of 8, as the tensor cores want their operands.
-
-    A weight gradient that is made of them holds the gradient of the bias too, as row n.
-
-    Example:
-      >>> with_a_one(jnp.full((1, 2), 5.0)).tolist()
-      [[5.0, 5.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
-    """
-    n = rows.shape[-1]
-    return jnp.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, -n % 8 or 8)]).at[..., n].set(1)
 
 
 def rows_gradient(table: Any, ids: jax.Array, d_rows: jax.Array) -> jax.Array:

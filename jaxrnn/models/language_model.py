@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer
 from jaxrnn.engines.choose import is_reverse_only
-from jaxrnn.engines.products import product
+from jaxrnn.engines.products import affine
 from jaxrnn.models.stack import Stack, stack_below
 
 
@@ -99,4 +99,4 @@ class LanguageModel(nnx.Module):
             assert self.embedding is not None
             W_y = self.embedding[...].T
         engine = options.get("engine", "auto")
-        return product(h, W_y, is_reverse_only(engine)) + self.b_y[...][None, None, :], carries
+        return affine(h, W_y, self.b_y[...], is_reverse_only(engine)), carries

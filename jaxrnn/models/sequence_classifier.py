@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Initializer
 from jaxrnn.engines.choose import is_reverse_only
-from jaxrnn.engines.products import product
+from jaxrnn.engines.products import affine
 from jaxrnn.models.stack import Stack, stack_below
 
 POOLINGS = ("last", "mean")
@@ -91,9 +91,7 @@ class SequenceClassifier(nnx.Module):
             raise ValueError(f"SequenceClassifier expects at least {self.answers} steps, one an answer; got {len(xs)}")
         h, carries = self.stack(xs, carries, lengths=lengths, **options)
         engine = options.get("engine", "auto")
-        return product(self._read(h, lengths), self.W_y[...], is_reverse_only(engine)) + self.b_y[...][
-            None, None, :
-        ], carries
+        return affine(self._read(h, lengths), self.W_y[...], self.b_y[...], is_reverse_only(engine)), carries
 
     def _read(self, h: jax.Array, lengths: jax.Array | None) -> jax.Array:
         ends = None if lengths is None else jnp.clip(lengths.astype(jnp.int32), 1, len(h))[None, :, None]

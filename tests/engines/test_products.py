@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrnn.engines.platforms import tracing_for
-from jaxrnn.engines.products import contract, product
+from jaxrnn.engines.products import affine, contract, product
 from jaxrnn.engines.window import rows_gradient, rows_of
 from tests.trees import assert_trees_close
 
@@ -78,6 +78,24 @@ def test_float64_is_never_rounded(rng, float64):
     a = jnp.asarray(rng.normal(size=(3, 3)))
     with jax.default_matmul_precision("bfloat16"):
         np.testing.assert_array_equal(product(a, a), a @ a)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(5, 4, 6), (4, 6)])
+def test_one_product_gives_the_gradients_of_weights_and_bias(shape, precision, rng):
+    """As a GPU makes them; d is what bfloat16 holds, so that the sum over it is the same either way."""
+    x, W, b = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in (shape, (6, 3), (3,)))
+    d = jnp.asarray(rng.integers(-8, 9, (*shape[:-1], 3)), jnp.float32)
+
+    def values_and_gradients():
+        y, pullback = jax.vjp(lambda x, W, b: affine(x, W, b, reverse_only=True), x, W, b)
+        return y, pullback(d)
+
+    with jax.default_matmul_precision(precision):
+        expected = values_and_gradients()
+        with tracing_for("gpu"):
+            found = values_and_gradients()
+    assert_trees_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -94,13 +94,12 @@ def backward(cell: Cell, setting: Setting, ps, kept, weights, carries, d_last, d
         d_state, d_fresh, *_ = jax.lax.fori_loop(0, T, step, (d_state, d_fresh, on_its_way, soon, marked_at(first)))
         going.end()
         at_first = program.read_marks(Marks(marks_g.keeps), -1, before=True)
-        for ref, leaves in zip(ends_g, parted(at_first.keeps, d_state, d_fresh), strict=False):
-            for leaf, d in enumerate(leaves):
-                program.write(ref, d, block=leaf)
+        for ref, d in zip(ends_g, sum(parted(at_first.keeps, d_state, d_fresh), []), strict=True):
+            program.write(ref, d)
 
-    outs = [floats(T, B, gates, U), *([] if sums else [floats(*ps.shape)]), floats(B, n, U)]
-    outs += outs[-1:] if marks.fresh is not None else []
+    ends = [floats(B, 1, U)] * (n if marks.fresh is None else 2 * n)
+    outs = [floats(T, B, gates, U), *([] if sums else [floats(*ps.shape)]), *ends]
     given = (weights, *([] if sums else [ps]), kept, *before, d_ys, *more)
     d_r, *rest = launched(resident_backward, sizes, setting, B, gates, outs, plan)(*given)
-    d_p, d_r, ends = (d_r, None, rest) if sums else (rest[0], d_r, rest[1:])
-    return d_p, d_r, ends[0], ends[1] if len(ends) > 1 else None
+    d_p, d_r, rest = (d_r, None, rest) if sums else (rest[0], d_r, rest[1:])
+    return d_p, d_r, tuple(rest[:n]), tuple(rest[n:]) or None

@@ -98,7 +98,7 @@ def _gates(cell: Cell) -> int:
 class _Resident:
     """`run` is `(arrays, fixed) -> (last, ys)`; the gradient goes to `arrays` only, which have blocks of U units.
 
-    They are (..., B, blocks, U); carries have a block a leaf.
+    They are (..., B, blocks, U); of carries each leaf is an array with one block.
     """
 
     def __init__(self, cell: Cell, setting: Setting):
@@ -116,18 +116,18 @@ class _Resident:
             return x if x is None or not more else jnp.pad(x, [(0, more * (a == axis)) for a in range(x.ndim)])
 
         def as_blocks(leaves):
-            return None if leaves is None else more_rows(jnp.stack([spread(leaf, H, U) for leaf in leaves], 1), 0)
+            return tuple(more_rows(spread(leaf, H, U), 0)[:, None] for leaf in leaves)
 
         weights = InputWeights(*[w if w is None else spread(w, H, U) for w in input_weights(self.cell, window)])
         ps = input_product(weights, *[more_rows(x, 1) for x in (window.features, window.ids, window.input_scale)])
         b_h = None if self.cell.b_h is None else self.cell.b_h[...]
         leaves, tree = jax.tree.flatten(carry)
         mask = None if window.recurrent_mask is None else more_rows(spread(window.recurrent_mask, H, U), 1)
-        fresh = None if window.resets is None else as_blocks(jax.tree.leaves(fresh) or None)
+        fresh = None if window.resets is None else as_blocks(jax.tree.leaves(fresh)) or None
         fixed = more_rows(window.resets, 1), more_rows(window.valid, 1), limit
         arrays = ps.reshape(*ps.shape[:2], -1, U), self.cell.W_h[...], b_h, as_blocks(leaves), fresh, mask
         last, ys = self.run(arrays, fixed)
-        return jax.tree.unflatten(tree, [last[:B, i, :H] for i in range(len(leaves))]), ys[:, :B, 0, :H]
+        return jax.tree.unflatten(tree, [leaf[:B, 0, :H] for leaf in last]), ys[:, :B, 0, :H]
 
     def _weights(self, W_h, order):
         H, K, U = self.sizes.H, self.sizes.K, self.sizes.U
@@ -153,7 +153,7 @@ class _Resident:
         marks = _marks(len(ps), fresh, mask, *fixed[:2])
         weights = self._weights(W_h, (1, 2, 0))
         carries, ys, kept = forward(self.cell, self.setting, ps, bias, weights, first, marks)
-        last = jnp.concatenate([leaf[-1] for leaf in jax.tree.leaves(carries)], 1)
+        last = [leaf[-1] for leaf in jax.tree.leaves(carries)]
         return (last, ys), (ps, W_h, b_h, carries, kept, marks, mask, fixed[2])
 
     def _backward(self, residuals, cotangents):
@@ -161,7 +161,7 @@ class _Resident:
         weights, H = self._weights(W_h, (1, 0, 2)), self.sizes.H
         # Training drops the last carry: its gradient is no array then, where the kernel begins with zeros.
         d_last, d_ys = cotangents
-        d_last = None if isinstance(d_last, SymbolicZero) else d_last
+        d_last = [None if isinstance(d, SymbolicZero) else d for d in d_last]
         d_ys = jnp.zeros(d_ys.shape) if isinstance(d_ys, SymbolicZero) else d_ys
         limit = None if limit is None else jnp.full((1, 1, UNITS), limit)
         given = ps, kept, weights, carries, d_last, d_ys, marks, limit

@@ -21,7 +21,7 @@ def forward(cell: Cell, setting: Setting, ps, b_h, weights, first, marks: Marks)
       ps: input products, (T, B, blocks, U).
       b_h: (1, gates, U), or None.
       weights: the rows of W_h' gate by gate, (gates K + U - K, K), units in the order of a warp's rows.
-      first: the leaves of the carry as blocks, (B, leaves, U).
+      first: the leaves of the carry, (B, 1, U) each.
       marks: of the window.
     """
     gates = cell.W_h.shape[1] // cell.hidden_features
@@ -39,7 +39,7 @@ def forward(cell: Cell, setting: Setting, ps, b_h, weights, first, marks: Marks)
 
     def resident_forward(program, copies, p_g, *refs):
         b_g, refs = (None, refs) if b_h is None else (refs[0], refs[1:])
-        first_g, refs = refs[0], refs[1:]
+        first_g, refs = refs[:n], refs[n:]
         marks_g, (kept_g, *outs) = jax.tree.unflatten(kinds, refs[: len(more)]), refs[len(more) :]
         carries_g = outs[:n]
         coming = Coming(program, [Array(p_g, blocks, lambda t: t)], T, copies[0])
@@ -90,7 +90,7 @@ def forward(cell: Cell, setting: Setting, ps, b_h, weights, first, marks: Marks)
         going.end()
 
     outs = [floats(T, B, gates, U), *[floats(T + 1, B, 1, U)] * n, *[floats(T, B, 1, U)] * ys]
-    given = (weights, ps, *([] if b_h is None else [b_h]), first, *more)
+    given = (weights, ps, *([] if b_h is None else [b_h]), *first, *more)
     kept, *rest = launched(resident_forward, sizes, setting, B, 1, outs, plan)(*given)
     carries = jax.tree.unflatten(tree, rest[:n])
     return carries, carries.h[1:] if y_is_h else rest[n], kept

@@ -40,7 +40,7 @@ class Marks(NamedTuple):
       keeps: 0 where a stream starts afresh, else 1, (T + 1, B, 1, 64); after the last step nothing does.
       valid: 0 past a sequence's end, else 1, (T, B, 1, 64).
       mask: factor of h_{t-1} in the recurrent products, (T + 1, B, 1, U); after the last step there is none.
-      fresh: the carry of a fresh start, its leaves as blocks, (B, leaves, U); None is zeros.
+      fresh: the leaves of the carry of a fresh start, (B, 1, U) each; None is zeros.
     """
 
     keeps: Any = None
@@ -136,9 +136,9 @@ class Program:
         given = {name: ref for name in places if (ref := getattr(marks, name)) is not None}
         return Marks(**{name: self.read(ref, places[name]) for name, ref in given.items()})
 
-    def read_leaves(self, ref, number):
-        """The blocks of so many leaves of a carry, or zeros if there is no array."""
-        return [zeros() if ref is None else self.read(ref, block=leaf) for leaf in range(number)]
+    def read_leaves(self, refs, number):
+        """The blocks of so many leaves of a carry, or zeros where there is no array."""
+        return [zeros() if ref is None else self.read(ref) for ref in refs or [None] * number]
 
     def exchange(self, step, blocks):
         """Puts a warpgroup's blocks where the products of all of them read, and waits for the others.
