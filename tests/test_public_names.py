@@ -42,12 +42,13 @@ INNER = {
         "jaxrnn.devices.mesh.automatic_devices",
     },
     "experiments/benchmark/compiled_program.py": {
+        "jaxrnn.engines.platforms.PLATFORMS",
         "jaxrnn.engines.platforms.steps_a_turn",
         "jaxrnn.engines.platforms.tracing_for",
         "jaxrnn.training.job.model_structure",
         "jaxrnn.training.job.settings_of",
         "jaxrnn.training.job.template_of",
-        "jaxrnn.training.step.train_chunk_of",
+        "jaxrnn.training.chunk.train_chunk_of",
     },
     "experiments/benchmark/large.py": {"jaxrnn.tasks.text"},  # the size of its blocks
     "experiments/benchmark/resident.py": {"jaxrnn.engines.resident.HOPPER"},

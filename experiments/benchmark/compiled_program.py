@@ -206,8 +206,8 @@ def measured(
     from jaxrnn.data import corpus_from_text
     from jaxrnn.engines.platforms import PLATFORMS, steps_a_turn, tracing_for
     from jaxrnn.training import make_job
+    from jaxrnn.training.chunk import train_chunk_of
     from jaxrnn.training.job import model_structure, settings_of, template_of
-    from jaxrnn.training.step import train_chunk_of
 
     sharding = SingleDeviceSharding(described_device(target))
     if ":" in cell:

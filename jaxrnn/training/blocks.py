@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from jaxrnn.tasks.protocol import Task
+from jaxrnn.training.chunk import MAX_CHUNK_UPDATES
 from jaxrnn.training.members import Feed
-from jaxrnn.training.step import MAX_CHUNK_UPDATES
 
 
 def most_updates(task: Task, update: int) -> int:

@@ -23,6 +23,7 @@ from jaxrnn.tasks.protocol import Score
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback, is_due, next_points
+from jaxrnn.training.chunk import MAX_CHUNK_UPDATES, ChunkMetrics
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.judgement import shown, taken_back
 from jaxrnn.training.memory_files import MemoryFiles
@@ -30,7 +31,6 @@ from jaxrnn.training.report import Report, status_of
 from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
-from jaxrnn.training.step import MAX_CHUNK_UPDATES, ChunkMetrics
 from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.validation import divergence_in_words, end_of
 

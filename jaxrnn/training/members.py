@@ -19,8 +19,8 @@ from jaxrnn.devices.hosts import on_this_host
 from jaxrnn.devices.mesh import BATCH_AXIS, MEMBER_AXIS, Layout, jit_on, place
 from jaxrnn.engines.platforms import tracing_members
 from jaxrnn.random_streams import as_data, as_keys, is_key
+from jaxrnn.training.chunk import ChunkMetrics
 from jaxrnn.training.state import TrainState
-from jaxrnn.training.step import ChunkMetrics
 
 LARGE = (
     *("params", "optimizer_state", "best_params", "candidate", "carry", "seed"),

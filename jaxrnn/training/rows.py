@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from jaxrnn.storage.logs import json_number
 from jaxrnn.tasks.protocol import Score
+from jaxrnn.training.chunk import ChunkMetrics
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.report import metric_row, score_columns
-from jaxrnn.training.step import ChunkMetrics
 
 Row = dict[str, Any]
 

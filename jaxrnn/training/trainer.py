@@ -23,13 +23,13 @@ from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, ru
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict, refuse_other_arrays
 from jaxrnn.tasks.protocol import FRESH, Score, Task
 from jaxrnn.training.blocks import feed_of, most_updates
+from jaxrnn.training.chunk import MAX_CHUNK_UPDATES, ChunkMetrics, train_chunk_of
 from jaxrnn.training.job import TrainJob, model_structure, settings_of, start_state, template_of
 from jaxrnn.training.judgement import judged, shown
 from jaxrnn.training.members import Alone, Members, place_streams
 from jaxrnn.training.parts import jobs_of_parts, with_injected
 from jaxrnn.training.run_devices import layout_of
 from jaxrnn.training.state import TrainState
-from jaxrnn.training.step import MAX_CHUNK_UPDATES, ChunkMetrics, train_chunk_of
 from jaxrnn.training.validation import with_score
 from jaxrnn.training.values import refuse_other_structures
 

@@ -24,9 +24,9 @@ from jaxrnn.devices.mesh import BATCH_AXIS, MEMBER_AXIS
 from jaxrnn.engines.platforms import tracing_for
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.tasks.arrays import Arrays
+from jaxrnn.training.chunk import train_chunk_of
 from jaxrnn.training.job import make_job, model_structure, settings_of, template_of
 from jaxrnn.training.members import Alone, _state_specs, stream_specs
-from jaxrnn.training.step import train_chunk_of
 from jaxrnn.training.trainer import Trainer
 
 DEVICES = 4

@@ -79,7 +79,7 @@ def test_seconds_until_a_line_and_to_the_end():
 
 
 def test_bare_training_is_the_same_over_any_chunks(monkeypatch):
-    monkeypatch.setattr("jaxrnn.training.step.MAX_CHUNK_UPDATES", 4)
+    monkeypatch.setattr("jaxrnn.training.chunk.MAX_CHUNK_UPDATES", 4)
     monkeypatch.setattr("jaxrnn.training.trainer.MAX_CHUNK_UPDATES", 4)
     corpus = corpus_from_text(TEXT)
     whole, split = JaxrnnBook(corpus), JaxrnnBook(corpus)

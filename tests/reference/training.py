@@ -14,8 +14,9 @@ from jaxrnn.models.dropout import DropoutRates
 from jaxrnn.optim.optimizer import NamedOptimizer, make_hyperparameters
 from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.tasks.text import NextSymbol
+from jaxrnn.training.chunk import train_chunk_of
 from jaxrnn.training.state import TrainState, initial_train_state
-from jaxrnn.training.step import StepSettings, train_chunk_of
+from jaxrnn.training.step import StepSettings
 from jaxrnn.training.values import TracedValues
 
 STATE = TrainState(**{**dict.fromkeys(TrainState._fields, PartitionSpec()), "carry": PartitionSpec(BATCH_AXIS)})  # type: ignore[arg-type]

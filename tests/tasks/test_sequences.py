@@ -17,9 +17,10 @@ from jaxrnn.tasks.generated import GENERATED
 from jaxrnn.tasks.sequences import PROBES, TOLERANCE, Sequences, row_numbers
 from jaxrnn.tasks.settings import ONLY_FOR_TEXT, TASK_NAMES
 from jaxrnn.tasks.text import NextSymbol
+from jaxrnn.training.chunk import MAX_CHUNK_UPDATES
 from jaxrnn.training.job import make_job
 from jaxrnn.training.state import RECENT_UPDATES
-from jaxrnn.training.step import MAX_CHUNK_UPDATES, is_solved, latest_accuracy, train_step
+from jaxrnn.training.step import is_solved, latest_accuracy, train_step
 from jaxrnn.training.trainer import Trainer
 from tests.reference.training import advance_chunk
 from tests.trees import assert_trees_close, assert_trees_equal

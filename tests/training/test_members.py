@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from jaxrnn.devices.mesh import Layout
 from jaxrnn.random_streams import run_key
 from jaxrnn.training import members as module
+from jaxrnn.training.chunk import ChunkMetrics
 from jaxrnn.training.members import LARGE, Alone, Members, lift, slots_for
 from jaxrnn.training.state import TrainState
-from jaxrnn.training.step import ChunkMetrics
 from tests.trees import assert_trees_equal
 
 LIMIT, LONGEST = 9, 8

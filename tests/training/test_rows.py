@@ -16,10 +16,10 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.logs import read_metrics
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.trained.run import open_run
+from jaxrnn.training.chunk import ChunkMetrics
 from jaxrnn.training.job import make_job
 from jaxrnn.training.rows import Rows
 from jaxrnn.training.start import train
-from jaxrnn.training.step import ChunkMetrics
 from tests.trees import assert_trees_equal
 
 pytestmark = pytest.mark.usefixtures("shared_programs")

@@ -15,7 +15,8 @@ from jaxrnn.models.structure import params_of
 from jaxrnn.optim.settings import OptimizerSettings
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.training.batch_loss import all_finite
-from jaxrnn.training.step import MAX_BAD_IN_A_ROW, MAX_CHUNK_UPDATES, SMOOTHING
+from jaxrnn.training.chunk import MAX_CHUNK_UPDATES
+from jaxrnn.training.step import MAX_BAD_IN_A_ROW, SMOOTHING
 from jaxrnn.training.validation import with_score
 from tests.reference.book_loop import BookLoop, window_loss_and_gradients
 from tests.reference.small_model import from_reference, random_model, to_reference
