@@ -22,7 +22,7 @@ PLANS = (4, 2), (2, 2), (2, 1), (1, 1), (0, 1), (0, 0)
 
 
 class Array(NamedTuple):
-    """One that is read or written a step at a time: (T, B, blocks, U), and where a step of it is."""
+    """One that is read or written a step at a time, (T, B, blocks, U), and at which t a step of the kernel does it."""
 
     ref: Any
     blocks: int
@@ -55,7 +55,8 @@ class Plan(NamedTuple):
 def plan_of(sizes: Sizes, setting: Setting, exchanged: int, coming: list[int], going: list[int]) -> Plan:
     """The plan with the most slots and buffers for which there is room."""
     plans = PLANS if setting.copies and setting.held is not None else PLANS[-1:]
-    used = padded(sizes.weights, 1024) + padded(sizes.buffers(exchanged) * exchanged * sizes.block, 1024) + 4096
+    used = padded(sizes.weights, 1024) + padded(sizes.buffers(exchanged) * exchanged * sizes.block, 1024)
+    used += 4096  # barriers, each in a kilobyte of its own
     of_a_block = 4 * sizes.warpgroups * ROWS * WARP_UNITS * 4
     for slots, buffers in plans:
         if used + of_a_block * (slots * sum(coming) + buffers * sum(going)) <= SHARED_MEMORY:
@@ -86,6 +87,7 @@ class Coming:
         return ()
 
     def read(self, index: Any, coming: Any) -> list[list[jax.Array]]:
+        """The blocks of each array of a step, when they are there."""
         if not self.scratch:
             return coming
         *slots, barriers = self.scratch

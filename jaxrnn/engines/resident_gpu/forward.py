@@ -71,6 +71,7 @@ def forward(cell: Cell, setting: Setting, ps, b_h, weights, first, marks: Marks)
             kept, (p,) = program.products(t, [(g, g, 0) for g in range(gates)], gates, meanwhile)
             for addend in [bias] + [p] * cell.sums_products:
                 kept = kept if addend is None else [a + b for a, b in zip(kept, addend, strict=True)]
+            # As soon as p is used: registers that are read into have a whole step for it then.
             following = coming.after(t) if cell.sums_products else None
             given = (kept,) if cell.sums_products else (p, kept)
             new, y = update(*given, jax.tree.unflatten(tree, [[leaf] for leaf in state]), t)

@@ -12,11 +12,10 @@ import jax
 import jax.experimental.mosaic.gpu as mgpu
 import jax.experimental.pallas.mosaic_gpu as plgpu
 import jax.numpy as jnp
-import numpy as np
 from jax.experimental.mosaic.gpu import fragmented_array as fa
 from jax.experimental.mosaic.gpu import utils as mgpu_utils
 from jaxlib.mlir import ir
-from jaxlib.mlir.dialects import arith, llvm
+from jaxlib.mlir.dialects import arith, llvm, vector
 
 from jaxrnn.engines.resident_gpu.ptx import (
     asm,
@@ -31,9 +30,9 @@ from jaxrnn.engines.resident_gpu.ptx import (
 from jaxrnn.engines.resident_gpu.settings import ROWS, UNITS, WARP_UNITS
 
 SWIZZLE = 64  # bytes of a row
-BLOCK = 4 * ROWS * WARP_UNITS  # bytes of a warp's block
-LAYOUT = plgpu.Layout.WGMMA_TRANSPOSED
-SCALAR = plgpu.Layout.WG_SPLAT
+BYTES = ROWS * SWIZZLE  # of a warp's block
+LAYOUT, SCALAR = plgpu.Layout.WGMMA_TRANSPOSED, plgpu.Layout.WG_SPLAT
+BLOCK = plgpu.ShapeDtypeStruct((UNITS, ROWS), jnp.float32, layout=LAYOUT)
 
 
 def read(place: Any, first_row: Any) -> jax.Array:
@@ -42,19 +41,11 @@ def read(place: Any, first_row: Any) -> jax.Array:
     Rows past the last one are that one.
     """
 
-    @plgpu.inline_mgpu(
-        arg_types=(plgpu.RefType(), plgpu.Layout.WG_SPLAT),
-        return_type=plgpu.ShapeDtypeStruct((UNITS, ROWS), jnp.float32, layout=plgpu.Layout.WGMMA_TRANSPOSED),
-    )
+    @plgpu.inline_mgpu(arg_types=(plgpu.RefType(), SCALAR), return_type=BLOCK)
     def load(_ctx, ref, first_row):
-        f32 = ir.F32Type.get()
         address, _ = _sixteen_bytes(ref, first_row)
-        four = llvm.load(ir.VectorType.get((4,), f32), address, alignment=16)
-        block = mgpu.FragmentedArray.splat(mgpu_utils.c(0.0, f32), (UNITS, ROWS), layout=fa.WGMMA_TRANSPOSED_LAYOUT)
-        registers = block.registers.copy()
-        for half, index in enumerate(np.ndindex(registers.shape)):
-            registers[index] = mgpu_utils.vector_slice(four, slice(2 * half, 2 * half + 2))
-        return mgpu.FragmentedArray(_registers=registers, _layout=block.layout, _is_signed=None)
+        four = llvm.load(ir.VectorType.get((4,), ir.F32Type.get()), address, alignment=16)
+        return _block([vector.extract(four, [], ir.DenseI64ArrayAttr.get([i])) for i in range(4)])
 
     return load(place, first_row)
 
@@ -62,13 +53,13 @@ def read(place: Any, first_row: Any) -> jax.Array:
 def write(value: jax.Array, place: Any, first_row: Any) -> None:
     """Puts a block to where `read` reads it; rows past the last one are dropped."""
 
-    @plgpu.inline_mgpu(arg_types=(plgpu.Layout.WGMMA_TRANSPOSED, plgpu.RefType(), plgpu.Layout.WG_SPLAT))
+    @plgpu.inline_mgpu(arg_types=(LAYOUT, plgpu.RefType(), SCALAR))
     def store(_ctx, block, ref, first_row):
         i32 = ir.IntegerType.get_signless(32)
         address, inside = _sixteen_bytes(ref, first_row)
-        pairs = [mgpu_utils.bitcast(word, i32) for word in numbers_of(block)]
+        words = [mgpu_utils.bitcast(one, i32) for one in numbers_of(block)]
         text = "{ .reg .pred p; setp.ne.b32 p, $5, 0; @p st.global.v4.b32 [$0], {$1,$2,$3,$4}; }"
-        asm([address, *pairs, arith.extui(i32, inside)], text, "l,r,r,r,r,r", memory=False, volatile=True)
+        asm([address, *words, arith.extui(i32, inside)], text, "l,r,r,r,r,r", memory=False, volatile=True)
 
     store(value, place, first_row)
 
@@ -78,16 +69,11 @@ def settled(block: jax.Array) -> jax.Array:
 
     A maximum with minus infinity, which the assembler does not see through as it does through a move.
     """
-    layout = plgpu.Layout.WGMMA_TRANSPOSED
 
-    @plgpu.inline_mgpu(
-        arg_types=(layout,), return_type=plgpu.ShapeDtypeStruct((UNITS, ROWS), jnp.float32, layout=layout)
-    )
+    @plgpu.inline_mgpu(arg_types=(LAYOUT,), return_type=BLOCK)
     def same(_ctx, block):
-        f32 = ir.F32Type.get()
-        text = "max.NaN.f32 $0, $1, 0fFF800000;"
-        numbers = [asm([one], text, "f", 1, f32, memory=False)[0] for one in numbers_of(block)]
-        return fragment(block, numbers)
+        f32, text = ir.F32Type.get(), "max.NaN.f32 $0, $1, 0fFF800000;"
+        return _block([asm([one], text, "f", 1, f32, memory=False)[0] for one in numbers_of(block)])
 
     return same(block)
 
@@ -137,16 +123,10 @@ def wait_for_slot(barriers: Any, slot: Any, parity: Any) -> None:
 def read_slot(slots: Any, slot: Any, block: int) -> jax.Array:
     """A block of a slot."""
 
-    @plgpu.inline_mgpu(
-        arg_types=(plgpu.RefType(), SCALAR),
-        return_type=plgpu.ShapeDtypeStruct((UNITS, ROWS), jnp.float32, layout=LAYOUT),
-    )
+    @plgpu.inline_mgpu(arg_types=(plgpu.RefType(), SCALAR), return_type=BLOCK)
     def load(_ctx, ref, slot):
         place = _place_in(ref, slot.registers.item(), block)
-        f32 = ir.F32Type.get()
-        numbers = asm([place], "ld.shared.v4.f32 {$0,$1,$2,$3}, [$4];", "r", 4, f32)
-        zeros = mgpu.FragmentedArray.splat(mgpu_utils.c(0.0, f32), (UNITS, ROWS), layout=fa.WGMMA_TRANSPOSED_LAYOUT)
-        return fragment(zeros, numbers)
+        return _block(asm([place], "ld.shared.v4.f32 {$0,$1,$2,$3}, [$4];", "r", 4, ir.F32Type.get()))
 
     return load(slots, slot)
 
@@ -206,6 +186,12 @@ def end_of_group() -> None:
     commit()
 
 
+def _block(numbers: list[ir.Value]) -> mgpu.FragmentedArray:
+    """A block of what each thread has of it."""
+    zero = mgpu_utils.c(0.0, ir.F32Type.get())
+    return fragment(mgpu.FragmentedArray.splat(zero, (UNITS, ROWS), layout=fa.WGMMA_TRANSPOSED_LAYOUT), numbers)
+
+
 def _window(array: ir.Value, shared: ir.Value, step: Any, first_row: Any, wanted: Any) -> dict[str, Any]:
     """Of (T, B, blocks, U), a warp's rows and units of a step, as (blocks, 8, 16): by one thread, if wanted."""
     units, warps = ir.MemRefType(array.type).shape[3], ir.MemRefType(shared.type).shape[1]
@@ -252,10 +238,10 @@ def _place_in(arrays: ir.Value, which: ir.Value, block: int) -> ir.Value:
     base = llvm.ptrtoint(ir.IntegerType.get_signless(32), mgpu_utils.memref_ptr(arrays))
     row, quarter = row_and_quarter()
     of_warp = arith.addi(arith.muli(which, number(warps)), _warp())
-    place = arith.addi(base, arith.muli(of_warp, number(blocks * BLOCK)))
+    place = arith.addi(base, arith.muli(of_warp, number(blocks * BYTES)))
     place = arith.addi(place, arith.muli(row, number(SWIZZLE)))
     piece = arith.xori(quarter, arith.shrui(row, number(1)))
-    return arith.addi(arith.addi(place, arith.shli(piece, number(4))), number(block * BLOCK))
+    return arith.addi(arith.addi(place, arith.shli(piece, number(4))), number(block * BYTES))
 
 
 def _slot_barrier(barriers: ir.Value, slot: ir.Value) -> ir.Value:
