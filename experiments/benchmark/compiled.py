@@ -7,11 +7,11 @@ named and skipped. A change of an engine or of the step that doubles the launche
 
 Obtained batch and window of 100, RMSprop: experiments/results/compiled.csv (h100: jax 0.11.2, 2026-11-27; v5e: jax
 0.10.2, libtpu 0.0.52, 2026-11-27). Kernels of an update on an H100 before, when its loop was the CPU's, and now: LSTM
-of 512 units 1,784 and 563 (a step 10 and 6, now 2.1 and 3.2), GRU of 128 units 2,052 and 42 (the engine `resident`),
-vanilla of 100 units, batch 1, T 25, 239 and 28. Of the 37 that an update of the LSTM of 64 units runs, 5 are the
+of 512 units 1,784 and 565 (a step 10 and 6, now 2.1 and 3.2), GRU of 128 units 2,052 and 37 (the engine `resident`),
+vanilla of 100 units, batch 1, T 25, 239 and 29. Of the 33 that an update of the LSTM of 64 units runs, 5 are the
 optimizer with clipping, one a parameter, 2 the scalars of the state, which the loop holds as one vector (12 when each
-was an array), 2 look whether all gradients are finite, and the rest are the loss, the products for weights, what pads
-them, and the order of arrays that `resident` wants: XLA's, one each.
+was an array), 2 look whether all gradients are finite, 1 counts the updates between two looks of the host, and the rest
+are the loss, the products for weights, what pads them, and the order of W_h that `resident` wants: XLA's, one each.
 """
 
 from __future__ import annotations
