@@ -243,9 +243,8 @@ def measured(
     assert memory is not None
     # A TPU's compiler does not say how many turns a loop makes; those inside an update go over time.
     loops = loops_of(program.as_text() or "")
-    if (
-        PLATFORMS[TARGETS[target].platform].updates_a_look > 1
-    ):  # the outermost looks whether the one over updates goes on
+    if PLATFORMS[TARGETS[target].platform].updates_a_look > 1:
+        # The outermost loop only looks whether the one over updates goes on.
         loops = [loop._replace(depth=loop.depth - 1) for loop in loops[1:]]
     loops = [loop._replace(turns=steps // turn) if loop.depth == 1 and loop.turns is None else loop for loop in loops]
     update = kernels_an_update(loops)

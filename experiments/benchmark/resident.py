@@ -96,7 +96,7 @@ def time_resident(
     rows: list[dict[str, Any]] = []
     print(f"{device.device_kind}, jax {jax.__version__}; batch 64, 512 steps")
     print(f"{'us a step of a kernel, ms of the layer':58}{' '.join(f'{name:>8}' for name in HEAD)}  worst error")
-    with tempfile.NamedTemporaryFile() as lock, ThreadPoolExecutor(len(chosen)) as pool:
+    with tempfile.NamedTemporaryFile() as lock, ThreadPoolExecutor(max(len(chosen), 1)) as pool:
         fcntl.flock(lock, fcntl.LOCK_EX)
         command = [sys.executable, "-m", "experiments.benchmark.resident_worker", lock.name]
         ready = threading.Semaphore(0)

@@ -83,8 +83,7 @@ def _affine_forward(rounds: bool, x: jax.Array, W: jax.Array, b: jax.Array) -> t
 
 def _affine_backward(rounds: bool, kept: Any, d: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     (x, W), axes = kept, string.ascii_lowercase[: d.ndim - 1]
-    d_x, _ = _backward(f"{axes}y,yz->{axes}z", rounds, kept, d)
-    _, rows = _backward(f"{axes}y,yz->{axes}z", rounds, (with_a_one(x), W), d)
+    d_x, rows = _backward(f"{axes}y,yz->{axes}z", rounds, (with_a_one(x), W), d)
     return d_x, rows[: len(W)], rows[len(W)]
 
 

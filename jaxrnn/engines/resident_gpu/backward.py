@@ -64,7 +64,7 @@ def backward(cell: Cell, setting: Setting, ps, kept, weights, carries, d_last, d
             given = [blocks.pop(0) if is_read else [zeros()] * m for m, is_read in zip(numbers, reads, strict=True)]
             products, state = given[: 2 - sums], given[2 - sums :]
             saved = pullback.early(n + 1, *products, jax.tree.unflatten(tree, state), time(index))
-            return program.settled((saved, d_y[0]), found) if not copies[0] else (saved, d_y[0])
+            return coming.settled((saved, d_y[0]), found)
 
         def step(index, loop):
             d_state, d_fresh, on_its_way, (saved, d_y), marked = loop

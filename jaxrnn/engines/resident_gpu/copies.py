@@ -106,6 +106,13 @@ class Coming:
         self._ask(index + self.scratch[0].shape[0])
         return ()
 
+    def settled(self, tree: Any, found: Any) -> Any:
+        """The tree, of which registers that were read into a step ago are waited for, to be read into again."""
+        if self.scratch or self.program.setting.interpret is not None:
+            return tree
+        read = {id(leaf) for leaf in jax.tree.leaves(found)}
+        return jax.tree.map(lambda leaf: self.program.memory.settled(leaf) if id(leaf) in read else leaf, tree)
+
     def _of_registers(self, index):
         index = jnp.minimum(index, self.count - 1)
         return [
@@ -149,7 +156,7 @@ class Going:
                 memory.write_buffer(value, of, buffer, block)
         memory.show_to_copies()
         for of, (array, _) in zip(self.scratch, pairs, strict=True):
-            memory.take(of, array.ref, array.place(index), self.program.first_row, buffer, jnp.asarray(wanted))
+            memory.take(of, array.ref, array.place(index), self.program.first_row, buffer, wanted)
         memory.end_of_group()
 
     def end(self) -> None:

@@ -146,10 +146,7 @@ class _Resident:
 
     def _forward(self, arrays, fixed):
         ps, W_h, b_h, first, fresh, mask = arrays
-        bias = None
-        if b_h is not None:
-            b = spread(b_h, self.sizes.H, self.sizes.U).reshape(self.gates, -1)
-            bias = b[None]
+        bias = None if b_h is None else spread(b_h, self.sizes.H, self.sizes.U).reshape(1, self.gates, -1)
         marks = _marks(len(ps), fresh, mask, *fixed[:2])
         weights = self._weights(W_h, (1, 2, 0))
         carries, ys, kept = forward(self.cell, self.setting, ps, bias, weights, first, marks)

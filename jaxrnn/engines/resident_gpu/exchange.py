@@ -19,8 +19,9 @@ from jaxrnn.engines.resident_gpu.ptx import (
     LINE,
     asm,
     barrier_of,
-    by_first_thread,
+    by_the_first,
     number,
+    rank,
     row_and_quarter,
     wait_at_barrier,
     words_of,
@@ -46,7 +47,8 @@ def begin(received: Any) -> None:
     @plgpu.inline_mgpu(arg_types=(plgpu.RefType(),))
     def init(_ctx, ref):
         for buffer in range(ir.MemRefType(ref.type).shape[0] // 2):
-            by_first_thread([barrier_of(ref, number(buffer))], "@p mbarrier.init.shared::cta.b64 [$0], 1;", "r")
+            text = "@p mbarrier.init.shared::cta.b64 [$0], 1;"
+            by_the_first(mgpu_utils.thread_idx(), [barrier_of(ref, number(buffer))], text, "r")
         asm([], "fence.mbarrier_init.release.cluster;", "")
 
     init(received)
@@ -55,7 +57,7 @@ def begin(received: Any) -> None:
 def send(value: jax.Array, exchanged: Any, received: Any, buffer: Any, warpgroups: int, programs: int) -> None:
     """Writes a warpgroup's block of 64 units to its place in the memory of all programs of the cluster.
 
-    To others than its own the writes count themselves at the barrier `received[buffer]`: nothing waits for them here.
+    In a cluster the writes count themselves at the barrier `received[buffer]` of each: nothing waits for them here.
     """
     item = value.dtype.itemsize
     transforms = plgpu.TilingTransform((ROWS, LINE // item)), plgpu.SwizzleTransform(LINE)
@@ -68,15 +70,14 @@ def send(value: jax.Array, exchanged: Any, received: Any, buffer: Any, warpgroup
         row, quarter = row_and_quarter()
         warp = arith.shrui(mgpu_utils.thread_idx(), number(5))
         if programs > 1:
-            (own,) = asm([], "mov.u32 $0, %cluster_ctarank;", "", 1, memory=False)
-            warp = arith.addi(arith.muli(own, number(4 * warpgroups)), warp)
+            warp = arith.addi(arith.muli(rank(), number(4 * warpgroups)), warp)
         unit = arith.addi(arith.shli(warp, number(4)), arith.shli(quarter, number(2)))
         at = arith.muli(unit, number(item))
         piece = arith.xori(arith.andi(arith.shrui(at, number(4)), number(7)), row)
         place = arith.addi(base, arith.muli(row, number(LINE)))
         place = arith.addi(place, arith.muli(arith.shrui(at, number(7)), number(ROWS * LINE)))
         place = arith.addi(arith.addi(place, arith.shli(piece, number(4))), arith.andi(at, number(15)))
-        words = [word for pair in block.registers.flatten() for word in words_of(pair, item)]
+        words = words_of(block)
         kind = f".v{len(words)}.b32 [$0], {{{','.join(f'${i + 1}' for i in range(len(words)))}}}"
         if programs == 1:
             asm([place, *words], f"st.shared{kind};", ",".join("r" * (1 + len(words))))
@@ -98,7 +99,7 @@ def expect(received: Any, buffer: Any, size: int) -> None:
     @plgpu.inline_mgpu(arg_types=(plgpu.RefType(), plgpu.Layout.WG_SPLAT))
     def announce(_ctx, ref, buffer):
         text = f"@p mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], {size};"
-        by_first_thread([barrier_of(ref, buffer)], text, "r")
+        by_the_first(mgpu_utils.thread_idx(), [barrier_of(ref, buffer)], text, "r")
 
     announce(received, buffer)
 

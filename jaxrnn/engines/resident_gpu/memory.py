@@ -20,9 +20,11 @@ from jaxlib.mlir.dialects import arith, llvm, vector
 from jaxrnn.engines.resident_gpu.ptx import (
     asm,
     barrier_of,
+    by_the_first,
     fragment,
     number,
     numbers_of,
+    rank,
     row_and_quarter,
     wait_at_barrier,
     words_of,
@@ -55,11 +57,10 @@ def write(value: jax.Array, place: Any, first_row: Any) -> None:
 
     @plgpu.inline_mgpu(arg_types=(LAYOUT, plgpu.RefType(), SCALAR))
     def store(_ctx, block, ref, first_row):
-        i32 = ir.IntegerType.get_signless(32)
         address, inside = _sixteen_bytes(ref, first_row)
-        words = [mgpu_utils.bitcast(one, i32) for one in numbers_of(block)]
+        inside = arith.extui(ir.IntegerType.get_signless(32), inside)
         text = "{ .reg .pred p; setp.ne.b32 p, $5, 0; @p st.global.v4.b32 [$0], {$1,$2,$3,$4}; }"
-        asm([address, *words, arith.extui(i32, inside)], text, "l,r,r,r,r,r", memory=False, volatile=True)
+        asm([address, *words_of(block), inside], text, "l,r,r,r,r,r", memory=False, volatile=True)
 
     store(value, place, first_row)
 
@@ -84,8 +85,8 @@ def begin_slots(barriers: Any, arrays: int) -> None:
     @plgpu.inline_mgpu(arg_types=(plgpu.RefType(),))
     def init(_ctx, ref):
         for slot in range(ir.MemRefType(ref.type).shape[0]):
-            text = f"{{ .reg .pred p; setp.eq.u32 p, $1, 0; @p mbarrier.init.shared::cta.b64 [$0], {arrays}; }}"
-            asm([_slot_barrier(ref, number(slot)), _lane()], text, "r,r")
+            text = f"@p mbarrier.init.shared::cta.b64 [$0], {arrays};"
+            by_the_first(_lane(), [_slot_barrier(ref, number(slot))], text, "r")
         asm([], "fence.mbarrier_init.release.cluster;", "")
         _warp_waits()
 
@@ -147,9 +148,8 @@ def write_buffer(value: jax.Array, buffers: Any, buffer: Any, block: int) -> Non
 
     @plgpu.inline_mgpu(arg_types=(LAYOUT, plgpu.RefType(), SCALAR))
     def store(_ctx, value, ref, buffer):
-        words = [word for pair in value.registers.flatten() for word in words_of(pair, 4)]
         place = _place_in(ref, buffer.registers.item(), block)
-        asm([place, *words], "st.shared.v4.b32 [$0], {$1,$2,$3,$4};", "r,r,r,r,r")
+        asm([place, *words_of(value)], "st.shared.v4.b32 [$0], {$1,$2,$3,$4};", "r,r,r,r,r")
 
     store(value, buffers, buffer)
 
@@ -197,8 +197,7 @@ def _window(array: ir.Value, shared: ir.Value, step: Any, first_row: Any, wanted
     units, warps = ir.MemRefType(array.type).shape[3], ir.MemRefType(shared.type).shape[1]
     warp = _warp()
     if units > warps * WARP_UNITS:  # those of the other programs of the cluster
-        (rank,) = asm([], "mov.u32 $0, %cluster_ctarank;", "", 1, memory=False)
-        warp = arith.addi(warp, arith.muli(rank, number(warps)))
+        warp = arith.addi(warp, arith.muli(rank(), number(warps)))
     index = ir.IndexType.get()
     first = [arith.index_cast(index, x.registers.item()) for x in (step, first_row)]
     unit = arith.index_cast(index, arith.shli(warp, number(4)))

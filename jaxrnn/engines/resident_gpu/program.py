@@ -116,13 +116,6 @@ class Program:
             return order_of_units(jnp.broadcast_to(place[...], (ROWS, UNITS)).T, 0)
         return self.memory.read(place, self.first_row)
 
-    def settled(self, tree, given):
-        """The tree, but what of it was read a step ago is waited for, and its registers can be read into again."""
-        if self.setting.interpret is not None:
-            return tree
-        read = {id(leaf) for leaf in jax.tree.leaves(given)}
-        return jax.tree.map(lambda leaf: self.memory.settled(leaf) if id(leaf) in read else leaf, tree)
-
     def write(self, ref, value, t=None, block=0):
         place = self.place(ref, t, block)
         if self.setting.interpret is not None:

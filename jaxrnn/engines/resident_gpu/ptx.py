@@ -41,10 +41,15 @@ def asm(
     return [llvm.extractvalue(kind, out, [i]) for i in range(results)] if results > 1 else [out] * results
 
 
-def by_first_thread(given: list[Any], text: str, constraints: str) -> None:
-    """An instruction that begins with the predicate @p: one thread of a program makes it."""
+def by_the_first(place: ir.Value, given: list[Any], text: str, constraints: str) -> None:
+    """An instruction that begins with the predicate @p: the thread with place 0, in its program or warp, makes it."""
     text = f"{{ .reg .pred p; setp.eq.u32 p, ${len(given)}, 0; {text} }}"
-    asm([*given, mgpu_utils.thread_idx()], text, f"{constraints},r")
+    asm([*given, place], text, f"{constraints},r")
+
+
+def rank() -> ir.Value:
+    """The number of this program in its cluster."""
+    return asm([], "mov.u32 $0, %cluster_ctarank;", "", 1, memory=False)[0]
 
 
 def barrier_of(received: ir.Value, buffer: Any) -> ir.Value:
@@ -68,12 +73,11 @@ def numbers_of(block: mgpu.FragmentedArray) -> list[ir.Value]:
     return [vector.extract(pair, [], ir.DenseI64ArrayAttr.get([i])) for pair in pairs for i in (0, 1)]
 
 
-def words_of(pair: ir.Value, item: int) -> list[ir.Value]:
-    """Two adjacent numbers as words of 32 bits: one each, or one for both."""
-    i32 = ir.IntegerType.get_signless(32)
-    if item == 2:
-        return [mgpu_utils.bitcast(pair, i32)]
-    return [mgpu_utils.bitcast(vector.extract(pair, [], ir.DenseI64ArrayAttr.get([i])), i32) for i in (0, 1)]
+def words_of(block: mgpu.FragmentedArray) -> list[ir.Value]:
+    """What a thread has of a block as words of 32 bits, of numbers of 16 bits two a word."""
+    wide = mgpu_utils.bitwidth(block.mlir_dtype) == 32
+    parts = numbers_of(block) if wide else block.registers.flatten()
+    return [mgpu_utils.bitcast(part, ir.IntegerType.get_signless(32)) for part in parts]
 
 
 def fragment(like: mgpu.FragmentedArray, numbers: list[Any]) -> mgpu.FragmentedArray:
