@@ -49,6 +49,7 @@ INNER = {
         "jaxrnn.training.job.settings_of",
         "jaxrnn.training.job.template_of",
         "jaxrnn.training.chunk.train_chunk_of",
+        "jaxrnn.training.members.lift",
     },
     "experiments/benchmark/large.py": {"jaxrnn.tasks.text"},  # the size of its blocks
     "experiments/benchmark/resident.py": {"jaxrnn.engines.resident.HOPPER"},

@@ -1,7 +1,7 @@
 """Compiles the training program for a device that need not be there, and counts what it would run.
 
 Command, in a process of its own:
-python -m experiments.benchmark.compiled_program TARGET CELL HIDDEN LAYERS BATCH STEPS [ENGINE]
+python -m experiments.benchmark.compiled_program TARGET CELL HIDDEN LAYERS BATCH STEPS [ENGINE [MEMBERS]]
 
 It prints one JSON object. XLA compiles for a described device: nothing can be run and no product is tuned, but the
 fusions, loops, copies and memory are those of the real program. On a GPU each fusion, library call and copy of a loop's
@@ -194,9 +194,16 @@ def roofline(
 
 
 def measured(
-    target: str, cell: str, hidden: int, layers: int, batch_size: int, steps: int, engine: str = "auto"
+    target: str,
+    cell: str,
+    hidden: int,
+    layers: int,
+    batch_size: int,
+    steps: int,
+    engine: str = "auto",
+    members: int = 1,
 ) -> dict[str, Any]:
-    """Compiles the training program of a language model and counts."""
+    """Compiles the training program of a language model, or of several members at once, and counts."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import jax
     import jax.numpy as jnp
@@ -208,6 +215,7 @@ def measured(
     from jaxrnn.training import make_job
     from jaxrnn.training.chunk import train_chunk_of
     from jaxrnn.training.job import model_structure, settings_of, template_of
+    from jaxrnn.training.members import lift
 
     sharding = SingleDeviceSharding(described_device(target))
     if ":" in cell:
@@ -232,7 +240,12 @@ def measured(
     chunk = train_chunk_of(model_structure(job.make_model, job.config.dtype)[0], settings_of(job))
     state = template_of(job)
     streams = jax.ShapeDtypeStruct((steps * WINDOWS + 1, batch_size), jnp.uint8)
-    arguments = (state, streams, jax.ShapeDtypeStruct((), jnp.int32))
+    updates = jax.ShapeDtypeStruct((), jnp.int32)
+    arguments: tuple[Any, ...] = (state, streams, updates)
+    if members > 1:
+        chunk, stacked = lift(chunk, batched=True), (state, updates, updates)
+        along = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((members, *leaf.shape), leaf.dtype), stacked)
+        arguments = (along[0], streams, *along[1:])
     placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)
     started = time.perf_counter()
     with tracing_for(TARGETS[target].platform):
@@ -261,5 +274,7 @@ def measured(
 
 
 if __name__ == "__main__":
-    name, of_cell, hidden, layers, batch_size, steps, *engine = sys.argv[1:]
-    print(json.dumps(measured(name, of_cell, int(hidden), int(layers), int(batch_size), int(steps), *engine)))
+    name, of_cell, hidden, layers, batch_size, steps, *more = sys.argv[1:]
+    engine, members = [*more, *["auto", "1"][len(more) :]]
+    sizes = (int(hidden), int(layers), int(batch_size), int(steps))
+    print(json.dumps(measured(name, of_cell, *sizes, engine, int(members))))

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.cudnn import unroll_cudnn, why_not_cudnn
 from jaxrnn.engines.hoisted import unroll_hoisted
-from jaxrnn.engines.platforms import platform
+from jaxrnn.engines.platforms import members_at_once, platform
 from jaxrnn.engines.recompute import unroll_recompute
 from jaxrnn.engines.reference import unroll_reference
 from jaxrnn.engines.resident import resident_pays, unroll_resident, why_not_resident
@@ -88,6 +88,8 @@ def choose_engine(
     more = None if window is None else (window.resets, window.valid, window.recurrent_mask, clip_backward)
     if more is not None and any(array is not None for array in more):
         without.setdefault("resident", "not measured with resets, lengths, a recurrent mask or clip_backward")
+    if members_at_once():
+        without.setdefault("resident", "not measured with several members at once")
     engine = next(name for name in preferred if name not in without)
     return EngineChoice(engine, {name: without.get(name, _SLOWER[name]) for name in ENGINES if name != engine})
 

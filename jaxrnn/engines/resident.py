@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.engines.platforms import members_at_once, platform
+from jaxrnn.engines.platforms import platform
 from jaxrnn.engines.window import Window
 
 FEWEST_STEPS = 8  # a sampler reads one at a time
@@ -46,8 +46,6 @@ def why_not_resident(cell: Cell, window: Window | None) -> str | None:
         return f"it needs a GPU of compute capability {HOPPER}; this one has {card}"
     if jax.__version_info__ < (0, 11):
         return f"its kernels were made for JAX 0.11; this is {jax.__version__}"
-    if members_at_once():
-        return "its kernels run one model, not several members at once"
     if jax.config.values["jax_default_matmul_precision"] in ("float32", "highest"):
         return "its products are of TF32 or bfloat16; the precision asked for is float32"
     from jaxrnn.engines import resident_gpu

@@ -77,6 +77,32 @@ def test_the_resident_kernels_take_what_a_window_may_have(cell_type, hidden):
         assert_near(found, expected, TOLERANCES["tensorfloat32"])
 
 
+@pytest.mark.parametrize("hidden", [40, 200])
+@pytest.mark.parametrize("cell_type", CELLS)
+def test_members_of_the_resident_kernels_are_those_alone(cell_type, hidden):
+    """More of them than run at once: of 200 units a member has 12 programs."""
+    if jax.devices()[0].compute_capability != HOPPER:
+        pytest.skip("the resident kernels do not run on this card")
+    cell = cell_type(13, hidden, kernel_init=jax.nn.initializers.normal(0.6 * hidden**-0.5), rngs=nnx.Rngs(0))
+    graphdef, state = nnx.split(cell)
+    rng = np.random.default_rng(0)
+    scales = jnp.asarray(rng.uniform(0.5, 1.5, 12), jnp.float32)
+    xs, d_ys = jnp.asarray(rng.normal(size=(2, STEPS, BATCH_SIZE, hidden)), jnp.float32)
+
+    def gradients(scale):
+        def loss(state, xs):
+            ys = unroll(nnx.merge(graphdef, state), xs, cell.initial_carry(BATCH_SIZE), engine="resident")[1]
+            return jnp.sum(ys * d_ys), ys
+
+        return jax.grad(loss, (0, 1), has_aux=True)(jax.tree.map(lambda leaf: scale * leaf, state), xs[..., :13])
+
+    with jax.default_matmul_precision("tensorfloat32"):
+        together, alone = jax.jit(jax.vmap(gradients))(scales), jax.jit(gradients)
+        for number, scale in enumerate(scales):
+            of_one = jax.tree.map(lambda leaf, k=number: np.asarray(leaf[k]), together)
+            assert_near(jax.tree.leaves(of_one), [np.asarray(leaf) for leaf in jax.tree.leaves(alone(scale))], 1e-5)
+
+
 @pytest.mark.parametrize("with_lengths", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "tensorfloat32"])
 def test_the_library_equals_reference(precision, with_lengths):

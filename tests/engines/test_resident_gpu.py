@@ -87,6 +87,31 @@ def test_values_and_gradients_are_those_of_reference(kind, names, rng):
     assert_trees_close(found, results("reference"), rtol=1e-5)
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 11), reason="jax 0.10 cannot interpret a kernel that transposes")
+@pytest.mark.parametrize("members, names", [(3, ["resets", "fresh"]), pytest.param(1, [], marks=pytest.mark.slow)])
+def test_members_under_vmap_are_those_alone(members, names, rng):
+    cell = random_cell(LSTMCell, 5, UNITS, rng, jnp.float32)
+    options = options_of(names, cell, rng)
+    resets = options.pop("resets", None)
+    run = unroll_with(cell, engine=engine(interpret=interpreter.InterpretGPUParams()), **options)
+
+    def gradients(member):
+        def loss(*given):
+            out = run(*given, resets)
+            return weighted_sum(out), out
+
+        return jax.grad(loss, (0, 1, 2), has_aux=True)(*member)
+
+    of_each = [
+        (params_of(one), random_window(one, "features", STEPS, ROWS, rng), random_carry(one, ROWS, rng))
+        for one in [random_cell(LSTMCell, 5, UNITS, rng, jnp.float32) for _ in range(members)]
+    ]
+    together = quick_jit(jax.vmap(gradients))(jax.tree.map(lambda *leaves: jnp.stack(leaves), *of_each))
+    for number, member in enumerate(of_each):
+        alone = quick_jit(gradients)(member)
+        assert_trees_close(jax.tree.map(lambda leaf, k=number: leaf[k], together), alone, rtol=1e-6)
+
+
 @pytest.mark.skipif(jax.__version_info__ < (0, 11), reason="the kernels were made for JAX 0.11")
 def test_a_window_with_more_than_inputs_is_run_if_asked_but_not_chosen_unmeasured(rng):
     cell = LSTMCell(5, UNITS, rngs=nnx.Rngs(0))

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxrnn.cells.base import Cell
 from jaxrnn.engines.blockwise import is_block, traced
 from jaxrnn.engines.resident_gpu.copies import Array, Coming, Going, plan_of
-from jaxrnn.engines.resident_gpu.program import Marks, launched, times, where, zeros
+from jaxrnn.engines.resident_gpu.launch import launched
+from jaxrnn.engines.resident_gpu.program import Marks, times, where, zeros
 from jaxrnn.engines.resident_gpu.settings import ROWS, Setting, Sizes, floats
 
 

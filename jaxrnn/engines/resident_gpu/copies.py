@@ -124,7 +124,7 @@ class Coming:
         *slots, barriers = self.scratch
         slot, wanted = index % slots[0].shape[0], index < self.count
         for array, of in zip(self.arrays, slots, strict=True):
-            place = array.place(jnp.minimum(index, self.count - 1))
+            place = self.program.index(array.ref, array.place(jnp.minimum(index, self.count - 1)))
             self.program.memory.ask(array.ref, of, barriers, place, self.program.first_row, slot, wanted)
 
 
@@ -156,7 +156,8 @@ class Going:
                 memory.write_buffer(value, of, buffer, block)
         memory.show_to_copies()
         for of, (array, _) in zip(self.scratch, pairs, strict=True):
-            memory.take(of, array.ref, array.place(index), self.program.first_row, buffer, wanted)
+            place = self.program.index(array.ref, array.place(index))
+            memory.take(of, array.ref, place, self.program.first_row, buffer, wanted)
         memory.end_of_group()
 
     def end(self) -> None:

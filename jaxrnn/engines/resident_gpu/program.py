@@ -1,4 +1,4 @@
-"""What both kernels of the resident engine of a GPU do: the exchange, the products of a step, and the launch.
+"""What both kernels of the resident engine of a GPU do: the exchange, and the products of a step.
 
 In Pallas's Mosaic GPU dialect; see `engine.py`.
 """
@@ -13,7 +13,6 @@ import jax.experimental.pallas.mosaic_gpu as plgpu
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from jaxrnn.engines.resident_gpu.copies import Plan
 from jaxrnn.engines.resident_gpu.settings import (
     ROWS,
     UNITS,
@@ -22,7 +21,6 @@ from jaxrnn.engines.resident_gpu.settings import (
     as_tf32,
     order_of_rows,
     order_of_units,
-    padded,
 )
 
 # jax 0.10 wants an index beside the place, 0.11 takes one, 0.12 takes none.
@@ -62,17 +60,29 @@ def times(block, mask):
 
 
 class Program:
-    """What both kernels do: the place of a program and a warpgroup, the exchange, and the products of a step."""
+    """What both kernels do: the place of a program and a warpgroup, the exchange, and the products of a step.
 
-    def __init__(self, sizes: Sizes, setting: Setting, weights_g, weights, exchanged, received, arrived, copied):
-        self.sizes, self.setting = sizes, setting
+    Args:
+      sizes, setting: of the kernel.
+      members, tiles: models that run at once, and tiles of the batch of each; see `launch.py` for how their arrays lie.
+      weights_g: the weights of all in device memory.
+      weights, exchanged, received, arrived, copied: arrays and barriers of shared memory.
+    """
+
+    def __init__(
+        self, sizes: Sizes, setting: Setting, members, tiles, weights_g, weights, exchanged, received, arrived, copied
+    ):
+        self.sizes, self.setting, self.members = sizes, setting, members
         self.weights, self.exchanged, self.received, self.arrived = weights, exchanged, received, arrived
         self.buffers = exchanged.shape[0]
         if setting.interpret is None:
             from jaxrnn.engines.resident_gpu import exchange, memory, mma
 
             self.mma, self.memory, self.others = mma, memory, exchange
-        self.warpgroup, self.first_row = jax.lax.axis_index("warpgroup"), jax.lax.axis_index("tile") * ROWS
+        self.warpgroup, tile = jax.lax.axis_index("warpgroup"), jax.lax.axis_index("tile")
+        if members > 1:
+            self.member, tile = tile // tiles, tile % tiles
+        self.first_row = tile * ROWS
         number = self.warpgroup
         if sizes.programs > 1:
             number = number + jax.lax.axis_index("program") * sizes.warpgroups
@@ -82,13 +92,14 @@ class Program:
 
             @pl.when(self.warpgroup == 0)
             def _():
-                plgpu.copy_gmem_to_smem(weights_g, weights, copied)
+                of_member = pl.ds(self.index(weights_g, 0), sizes.rows_of_weights)
+                plgpu.copy_gmem_to_smem(weights_g.at[of_member], weights, copied)
 
             plgpu.barrier_wait(copied)
             return
         self.held = {}
         for g in range(sizes.gates):
-            rows = weights_g.at[pl.ds(g * sizes.K + number * UNITS, UNITS), :]
+            rows = weights_g.at[pl.ds(self.index(weights_g, g * sizes.K + number * UNITS), UNITS), :]
             block = plgpu.load(rows, *_INDEX, layout=OF_PRODUCTS, optimized=False)
             if g < sizes.held:
                 self.held[g] = block
@@ -101,14 +112,19 @@ class Program:
             if self.buffers == 1:
                 self.others.arrive()  # nothing was read from it yet
 
+    def index(self, ref, index):
+        """Where along the first axis of an array, which members share, the one of this program has its own index."""
+        return index if self.members == 1 else self.member * (ref.shape[0] // self.members) + index
+
     def place(self, ref, t, block):
-        """The units of a warpgroup in (B, blocks, U), or in (T, B, blocks, U) at step t: (B, 64).
+        """The units of a warpgroup in (B, blocks, U), or in ([members] T, B, blocks, U) at step t: (B, 64).
 
         Where an array has the units of one warpgroup, or one row, all read those. The interpreter cuts the rows here.
         """
         units = pl.ds(0, UNITS) if ref.shape[-1] == UNITS else self.units
         rows = slice(None) if self.setting.interpret is None or ref.shape[-3] == 1 else pl.ds(self.first_row, ROWS)
-        return ref.at[(*([] if t is None else [t]), rows, block, units)]
+        time = [self.index(ref, 0 if t is None else t)] if len(ref.shape) == 4 else []
+        return ref.at[(*time, rows, block, units)]
 
     def read(self, ref, t=None, block=0):
         place = self.place(ref, t, block)
@@ -223,35 +239,3 @@ def _transposed(ref):
 def zeros() -> jax.Array:
     """A block of zeros."""
     return plgpu.layout_cast(jnp.zeros((UNITS, ROWS), jnp.float32), LAYOUT)
-
-
-def launched(body, sizes: Sizes, setting: Setting, batch_size: int, exchanged: int, outs, plan: Plan):
-    weights = sizes.shared(setting.dtype, rows=sizes.rows_of_weights, columns=sizes.K)
-    if sizes.stored is not None:
-        weights = plgpu.SMEM((max(sizes.stored, 1), 128 * sizes.warpgroups, 4), jnp.int32)
-    scratch = [
-        weights,
-        sizes.shared(setting.dtype, sizes.buffers(exchanged), exchanged, rows=ROWS, columns=sizes.U),
-        plgpu.SMEM((4,), jnp.int32),
-        plgpu.Barrier(num_arrivals=sizes.warpgroups),
-        plgpu.Barrier(),
-        *plan.scratch(sizes),
-    ]
-
-    def with_program(weights_g, *refs):
-        arrays, rest = refs[: -len(scratch)], refs[-len(scratch) :]
-        own, copies = rest[:SCRATCH], rest[SCRATCH:]
-        body(Program(sizes, setting, weights_g, *own), plan.parts(copies), *arrays)
-
-    with_program.__name__ = body.__name__
-    math: dict[str, Any] = {"approx_math": setting.math != "exact", "unsafe_no_auto_barriers": True}
-    options: dict[str, Any] = {
-        "compiler_params": plgpu.CompilerParams(lowering_semantics=plgpu.LoweringSemantics.Lane, **math)
-    }
-    groups = padded(batch_size, ROWS) // ROWS
-    options |= dict(grid=(groups,), grid_names=("tile",), num_threads=sizes.warpgroups, thread_name="warpgroup")
-    if sizes.programs > 1:
-        options |= dict(cluster=(sizes.programs,), cluster_names=("program",))
-    if setting.interpret is not None:
-        options["interpret"] = setting.interpret
-    return plgpu.kernel(with_program, out_type=outs, scratch_types=scratch, **options)
