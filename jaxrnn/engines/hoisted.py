@@ -5,13 +5,15 @@ forward scan keeps each step's pullback; the reverse scan applies it and yields 
 
     dW_h = sum_t h_{t-1}' dr_t          dW_x = sum_t x_t' dp_t
 
-follow block by block: after every few steps of the reverse scan one product over them and the batch, while dp and dr
-are still in the cache. The other product of a step, dh = dr W_h', reads a transposed copy of W_h made once. Reverse
-mode only.
+follow block by block: after every few steps of the reverse loop one product over them and the batch, while dp and dr
+are still in the cache. What the forward scan kept is read where it lies, a step at a time, and dp and dr are written
+over those of the block before: scans in a scan would copy each block of the one and fill each of the other with zeros.
+The other product of a step, dh = dr W_h', reads a transposed copy of W_h made once. Reverse mode only.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -107,12 +109,13 @@ class _Hoisted(NamedTuple):
         T, B = hs.shape[:2]
         length = block_length(T, B)
         constant_mask = mask is not None and mask.shape[0] == 1
+        step_masks = None if constant_mask else mask
         # A transposed copy pays for itself over T products, but not those of a single row.
         W_h_T = jax.lax.optimization_barrier(W_h.T) if B > 1 else None
 
-        def step(state, now):
-            d_carry, d_pointwise, d_fresh = state
-            d_y, pullback, reset, step_mask = now
+        def step(start, index, loop):
+            (d_carry, d_pointwise, d_fresh), rows = loop
+            d_y, pullback, reset, step_mask = _at((d_ys, pullbacks, resets, step_masks), start + index)
             d_p, d_r, d_carry, d_w = pullback((d_carry, d_y))
             d_sum = d_p if d_r is None else d_r
             d_h = product(d_sum, W_h_T) if W_h_T is not None else contract("bg,hg->bh", d_sum, W_h)
@@ -121,17 +124,23 @@ class _Hoisted(NamedTuple):
             d_carry = d_carry._replace(h=d_carry.h + d_h)
             if reset is not None:
                 d_carry, d_fresh = reset_gradients(d_carry, d_fresh, reset, fresh)
-            return (d_carry, jax.tree.map(jnp.add, d_pointwise, d_w), d_fresh), (d_p, d_r)
+            rows = jax.tree.map(functools.partial(_put, index), rows, (d_p, d_r))
+            return (d_carry, jax.tree.map(jnp.add, d_pointwise, d_w), d_fresh), rows
 
-        def block(state, now):
-            state, d_weights, d_W_h, d_b_h, d_constant_mask = state
-            d_y, pullback, reset, step_mask, h, h_before, x, i, s = now
-            state, (d_p, d_r) = jax.lax.scan(step, state, (d_y, pullback, reset, step_mask), reverse=True)
+        def block(state, start):
+            state, rows, d_weights, d_W_h, d_b_h, d_constant_mask = state
+            state, rows = jax.lax.fori_loop(0, length, lambda n, loop: step(start, length - 1 - n, loop), (state, rows))
+            d_p, d_r = rows
             d_sum = d_p if d_r is None else d_r
+            x, i, s, h, reset, step_mask = jax.tree.map(
+                lambda of: jax.lax.dynamic_slice_in_dim(of, start, length),
+                (features, ids, scale, hs, resets, step_masks),
+            )
+            h_before = jnp.where(start == 0, first.h, _at(hs, start - 1))
             h = jnp.concatenate([h_before[None], h[:-1]])
             if reset is not None:
-                start = jnp.zeros_like(h) if fresh is None else fresh.h[None]
-                h = jnp.where(reset[:, :, None], start, h)
+                begun = jnp.zeros_like(h) if fresh is None else fresh.h[None]
+                h = jnp.where(reset[:, :, None], begun, h)
             d_step_mask, masked = None, h
             if mask is not None:
                 masked = h * (mask if constant_mask else step_mask)
@@ -144,20 +153,23 @@ class _Hoisted(NamedTuple):
                 d_weights = jax.tree.map(jnp.add, d_weights, d_new)
             d_W_h = d_W_h + contract("tbh,tbg->hg", masked, d_sum)
             d_b_h = None if b_h is None else d_b_h + d_sum.sum((0, 1))
-            state = (state, d_weights, d_W_h, d_b_h, d_constant_mask)
+            state = (state, rows, d_weights, d_W_h, d_b_h, d_constant_mask)
             return state, (d_p if ps is not None else None, d_x, d_step_mask)
 
-        def in_blocks(tree):
-            return jax.tree.map(lambda a: a.reshape(T // length, length, *a.shape[1:]), tree)
-
         zeros = jax.tree.map(jnp.zeros_like, (pointwise, fresh, weights, W_h, b_h, mask if constant_mask else None))
-        state = ((d_last, *zeros[:2]), *zeros[2:])
-        h_before = jnp.concatenate([first.h[None], hs[length - 1 : T - 1 : length]])
-        given = (d_ys, pullbacks, resets, None if constant_mask else mask, hs)
-        now = (*in_blocks(given), h_before, *in_blocks((features, ids, scale)))
-        state, (d_ps, d_features, d_mask) = jax.lax.scan(block, state, now, reverse=True)
-        (d_first, d_pointwise, d_fresh), d_weights, d_W_h, d_b_h, d_constant_mask = state
+        d_p, d_r = [jnp.zeros((length, B, W.shape[1]), W.dtype) for W in (self.cell.W_x[...], W_h)]
+        state = ((d_last, *zeros[:2]), (d_p, None if self.cell.sums_products else d_r), *zeros[2:])
+        state, (d_ps, d_features, d_mask) = jax.lax.scan(block, state, jnp.arange(0, T, length), reverse=True)
+        (d_first, d_pointwise, d_fresh), _, d_weights, d_W_h, d_b_h, d_constant_mask = state
         d_ps, d_features, d_mask = jax.tree.map(lambda a: a.reshape(T, *a.shape[2:]), (d_ps, d_features, d_mask))
         d_mask = d_constant_mask if constant_mask else d_mask
         d_arrays = d_weights, d_W_h, d_b_h, d_pointwise, d_first, d_fresh, d_ps, d_features, d_mask
         return d_arrays, None, None
+
+
+def _at(tree, t):
+    return jax.tree.map(lambda of: jax.lax.dynamic_index_in_dim(of, t, keepdims=False), tree)
+
+
+def _put(t, of, new):
+    return jax.lax.dynamic_update_index_in_dim(of, new, t, 0)

@@ -164,7 +164,10 @@ def rows_gradient(table: Any, ids: jax.Array, d_rows: jax.Array) -> jax.Array:
     """The gradient of `rows_of` by the table, (V, G), for ids (T, B)."""
     if _is_small(table):
         return contract("tbv,tbg->vg", _one_hot(table, ids), d_rows)
-    return jnp.zeros_like(table).at[ids].add(d_rows)
+    # Of `zeros.at[ids].add(d_rows)` XLA makes this form, with a copy of d_rows.
+    dimensions = jax.lax.ScatterDimensionNumbers((1, 2), (), (0,))
+    rows = d_rows.reshape(-1, 1, d_rows.shape[-1])
+    return jax.lax.scatter_add(jnp.zeros_like(table), ids.reshape(-1, 1).astype(jnp.int32), rows, dimensions)
 
 
 def _is_small(table: Any) -> bool:
