@@ -579,6 +579,30 @@ def test_what_a_trainer_is_asked_for_in_another_form_is_refused() -> None:
             call()
 
 
+def test_a_member_that_there_is_not_is_refused_with_their_range(tmp_path: Path) -> None:
+    """A trainer of two had a bare IndexError; one of a model alone gave the state of member 0 once it had begun."""
+    both = fit_of("members", tmp_path / "both", updates=1).trainer
+    alone = jaxrnn.Trainer(mean_taking, array_task(), STILL, updates=1)
+    alone.begin()
+    calls: list[Callable[[Any, int], Any]] = [
+        lambda trainer, member: trainer.params(member),
+        lambda trainer, member: trainer.model(member),
+        lambda trainer, member: trainer.glance(member),
+        lambda trainer, member: trainer.initial_state(member),
+        lambda trainer, member: trainer.put(member, trainer.state()),
+        lambda trainer, member: trainer.score([member]),
+        lambda trainer, member: trainer.predict(np.zeros((1, 4, 3)), member=member),
+        lambda trainer, member: trainer.evaluate(array_task(), member=member),
+        lambda trainer, member: trainer.write(member, 3, 1.0),
+    ]
+    for call, (trainer, last) in itertools.product(calls, ((both, 1), (alone, 0))):
+        for member in (7, -1):
+            with pytest.raises(ConfigurationError, match=f"--member expects a whole number from 0 to {last}; got "):
+                call(trainer, member)
+    with pytest.raises(ConfigurationError, match="holds 2 members; give the directory of one, .*members/0$"):
+        jaxrnn.open_run(tmp_path / "both")
+
+
 def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path, capsys: Any) -> None:
     """Another model of the same shapes, another constant of the optimizer, other data, other settings."""
     run = tmp_path / "run"
