@@ -57,7 +57,7 @@ def fit(
       validation: another task, scored after each epoch or `validation_every` updates; its lowest loss chooses the best
         parameters.
       callbacks: pairs (when, call): `call(update, trainer)` after every `when` updates, or after each of several
-        numbers. It looks and changes nothing. A restart calls again for what was not saved.
+        numbers. It looks, and what changes the trainer is refused. A restart calls again for what was not saved.
       init_from: a model to begin with: an opened run, a model in one file, or a trainer, of which a `LanguageModel`
         takes what belongs to a symbol by the symbol, see `jaxrnn.models.carrying_over`; or a tree of parameters, taken
         as they are. Each member begins with the same. With `run`, another run or file in a later call is refused.
@@ -67,7 +67,8 @@ def fit(
         clip_backward, engine, devices, dtype, precision, deterministic.
 
     Raises:
-      JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
+      JaxrnnError: one of its kinds, for each fault that the user can mend, such as NumericError where it diverges. What
+        was saved stays; in memory `error.rows` has what was measured until then, as `FitResult.rows`.
 
     Example:
       import jaxrnn, numpy as np, optax

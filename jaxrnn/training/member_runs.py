@@ -12,13 +12,14 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.devices.hosts import is_writer
 from jaxrnn.devices.numerics import numerics
+from jaxrnn.errors import JaxrnnError
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.tasks.protocol import Score, Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
-from jaxrnn.training.memory_files import MemoryFiles
+from jaxrnn.training.memory_files import MemoryFiles, rows_in_memory
 from jaxrnn.training.report import Report
 from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_devices import refuse_engine_that_cannot_run
@@ -135,7 +136,11 @@ def opened(
         if rounds is not None:
             options["rounds"] = Rounds(rounds, [path.name for path in directories])
         stack.enter_context(numerics(jobs[0].config.dtype, jobs[0].config.precision))
-        yield stack.enter_context(contextlib.closing(Loop(jobs, trainer, files, progress, stop, **options)))
+        try:
+            yield stack.enter_context(contextlib.closing(Loop(jobs, trainer, files, progress, stop, **options)))
+        except JaxrnnError as error:
+            error.rows = rows_in_memory(files)
+            raise
 
 
 def results_of(loop: Loop) -> list[MemberResult]:

@@ -21,7 +21,7 @@ from jaxrnn.training.init_from import begun_before
 from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import opened
-from jaxrnn.training.memory_files import MemoryFiles
+from jaxrnn.training.memory_files import rows_in_memory
 from jaxrnn.training.record import vocabulary_of_run, with_changes
 from jaxrnn.training.report import describe_job
 from jaxrnn.training.state import RECENT_UPDATES
@@ -127,10 +127,9 @@ def train_alone(
 
 def result_of(loop: Loop) -> FitResult:
     """What a loop has come to."""
-    rows = [files.written for files in loop.files if isinstance(files, MemoryFiles)]
     directories = [files.path for files in loop.files if files.path is not None]
     stopped = _why_stopped(loop) if None in loop.ends else None
-    return FitResult(loop.trainer, directories, loop.updates.tolist(), loop.ends, stopped, rows)
+    return FitResult(loop.trainer, directories, loop.updates.tolist(), loop.ends, stopped, rows_in_memory(loop.files))
 
 
 def resume(

@@ -558,6 +558,25 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+def test_what_was_measured_in_memory_is_kept_by_the_error_that_ends_it() -> None:
+    """Of a model that diverges, and of an iterator that ends too early, for one model and for members."""
+
+    def poisoned(update: int) -> Any:
+        return np.full((4, 2, 3), 3e38 if update > 3 else 1.0), np.zeros(4)
+
+    with pytest.raises(NumericError, match="not finite") as diverged:
+        jaxrnn.fit(logits_of(np.ones((3, 1))), jaxrnn.Stream(poisoned), STILL, updates=50, **QUIET)
+    (rows,) = diverged.value.rows
+    assert [row["update"] for row in rows] == [*range(1, len(rows) + 1)] and len(rows) > 10
+    assert [row["train/squared_error"] for row in rows[:4]] == [9.0] * 4
+    few = [batch_of(update) for update in range(5)]
+    for members in (None, [{"seed": 1}, {"seed": 2}]):
+        task = jaxrnn.Stream(iter(few), classes=2)
+        with pytest.raises(DataError, match="ends before update 6") as ended:
+            jaxrnn.fit(mean_taking, task, STILL, updates=9, members=members, callbacks=[(1, print)], **QUIET)
+        assert [[row["update"] for row in rows] for rows in ended.value.rows] == [[1, 2, 3, 4, 5]] * len(members or [0])
+
+
 @pytest.mark.parametrize(("changed", "said"), REFUSED)
 def test_parts_that_do_not_fit_are_refused_with_the_remedy(changed: dict[str, Any], said: str) -> None:
     options = {"model": mean_taking, "task": array_task(), "optimizer": optax.sgd(0.1), "updates": 3, **changed}
