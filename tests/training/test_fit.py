@@ -558,6 +558,87 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+class OtherCall(MeanTaking):
+    def __call__(self, xs: jax.Array) -> tuple[jax.Array, jax.Array]:  # type: ignore[override]
+        return super().__call__(xs, self.initial_carry(1))
+
+
+class OtherStart(MeanTaking):
+    def initial_carry(self) -> jax.Array:  # type: ignore[override]
+        return super().initial_carry(1)
+
+
+class NoCall(nnx.Module):
+    def initial_carry(self, batch_size: int) -> tuple:
+        return ()
+
+
+class OtherUpdate(MinimalGatedCell):
+    def update(self, p: Any, r: Any, carry: Any) -> Any:  # type: ignore[override]
+        return super().update(p, r, carry, (), 0)
+
+
+class OtherStep(nnx.SimpleCell):
+    def __call__(self, x: Any) -> Any:  # type: ignore[override]
+        return super().__call__(x, x)
+
+
+one_batch: Any = functools.partial(batch_of, 0)
+
+
+def one_loss(outputs: jax.Array) -> jax.Array:
+    return outputs
+
+
+def stack_of(cell: type, rngs: nnx.Rngs) -> Any:
+    return jaxrnn.LanguageModel(5, jaxrnn.Stack([cell(5, 6, rngs=rngs)]), rngs=rngs)
+
+
+OTHER_CALLS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: {"callbacks": [(1, lambda update: None)]}, "a callback is called as f(update, trainer); "),
+    (lambda: {"model": lambda: None}, "makes the model is called as f(rngs); "),
+    (lambda: {"model": MeanTaking}, "f(rngs); MeanTaking takes (features: 'int', classes: 'int', *, rngs: 'nnx.Rngs')"),
+    (lambda: {"model": lambda rngs: OtherCall(3, 2, rngs=rngs)}, "a model is called as f(inputs, carry); OtherCall."),
+    (lambda: {"model": OtherStart(3, 2, rngs=nnx.Rngs(0))}, "a model is called as f(batch_size); OtherStart."),
+    (lambda: {"model": lambda rngs: NoCall()}, "a model is called as f(inputs, carry); NoCall cannot be called"),
+    (lambda: {"task": array_task(loss=one_loss)}, "the loss is called as f(outputs, targets); one_loss takes (outputs"),
+    (lambda: {"task": array_task(metrics={"own": one_loss})}, "the metric own is called as f(outputs, targets); one_"),
+    (lambda: {"task": jaxrnn.Stream(one_batch, classes=2)}, "Stream is called as f(update); "),
+    (
+        lambda: {"model": functools.partial(stack_of, OtherUpdate)},
+        "layer 0 is called as f(p, r, carry, pointwise, t); ",
+    ),
+    (lambda: {"model": functools.partial(stack_of, OtherStep)}, "layer 0 is called as f(carry, x); OtherStep.__call__"),
+    (lambda: {"validation": lambda trainer: 0.0}, "a task with an end: Text, Sequences or Arrays; got function"),
+]
+
+
+@pytest.mark.parametrize(("changed", "said"), OTHER_CALLS)
+def test_a_function_that_takes_other_arguments_is_named_with_those_it_is_given(changed: Any, said: str) -> None:
+    """They ended in a bare TypeError from inside a trace, of a metric or a callback after minutes of training."""
+    with pytest.raises(ConfigurationError, match=re.escape(said)) as refused:
+        jaxrnn.fit(
+            **{"model": mean_taking, "task": array_task(), "optimizer": STILL, "updates": 3, **QUIET, **changed()}
+        )
+    assert "\n" not in str(refused.value)
+
+
+def test_functions_of_any_form_that_take_the_arguments_are_taken() -> None:
+    def told(*given: Any, **options: Any) -> Any:
+        return jnp.zeros(given[1].shape[:2])
+
+    class Seen:
+        def __call__(self, update: int, trainer: Any, more: int = 0) -> None:
+            self.at = update, trainer.score([0], "validation")
+
+    lists: Any = {}
+    seen = Seen()
+    task = array_task(metrics={"first": told, "second": functools.partial(told, more=1)})
+    fit = functools.partial(jaxrnn.fit, mean_taking, task, STILL, updates=1, validation=task, **QUIET)
+    fit(callbacks=[(1, seen), (1, lists.setdefault)])  # `dict.setdefault` tells no signature, or a vague one
+    assert seen.at[0] == 1 and list(lists) == [1]
+
+
 def test_what_was_measured_in_memory_is_kept_by_the_error_that_ends_it() -> None:
     """Of a model that diverges, and of an iterator that ends too early, for one model and for members."""
 
