@@ -35,6 +35,28 @@ def checked_callbacks(callbacks: Any) -> list[Callback]:
     return pairs
 
 
+def call_watched(call: Callable[[int, Any], None], update: int, trainer: Any) -> None:
+    """Calls a callback, during which the trainer refuses to be changed."""
+    trainer.is_watched = True
+    try:
+        call(update, trainer)
+    finally:
+        trainer.is_watched = False
+
+
+def refuse_change(trainer: Any) -> None:
+    """Refuses what changes a trainer's states while a callback looks at them: the loop and its log would not know.
+
+    Raises:
+      ConfigurationError: with what to do.
+    """
+    if trainer.is_watched:
+        raise ConfigurationError(
+            "a callback looks at the trainer and does not change its state, as advance, put, begin, validate and judge "
+            "do; use `score` and `params`, give fit more `updates`, or train another jaxrnn.Trainer(init_from=trainer)"
+        )
+
+
 def _points(when: Any) -> int | list[int]:
     try:
         return operator.index(when)

@@ -23,6 +23,7 @@ from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, ru
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict, refuse_other_arrays
 from jaxrnn.tasks.protocol import FRESH, Score, Task
 from jaxrnn.training.blocks import feed_of, most_updates
+from jaxrnn.training.callbacks import refuse_change
 from jaxrnn.training.chunk import MAX_CHUNK_UPDATES, ChunkMetrics, train_chunk_of
 from jaxrnn.training.job import TrainJob, model_structure, settings_of, start_state, template_of
 from jaxrnn.training.judgement import judged, params_of_state
@@ -96,6 +97,7 @@ class Trainer:
         self.batch_size, self.numbers = jobs[0].task.batch_size, (configs[0].dtype, configs[0].precision)
         self.graphdef = model_structure(jobs[0].make_model, configs[0].dtype)[0]
         self._states: Alone | Members | None = None
+        self.is_watched = False  # by a callback
         self._held: list[TrainState | None] = [None] * len(self.jobs)
 
     @property
@@ -122,6 +124,7 @@ class Trainer:
 
     def begin(self, states: Sequence[TrainState | None] | None = None) -> None:
         """Compiles the program and puts the states in place; None stands for one before its first update."""
+        refuse_change(self)
         given = list(states) if states is not None else self._held
         with numerics(*self.numbers):
             chunk, tasks = train_chunk_of(self.graphdef, self.settings), self._tasks
@@ -157,7 +160,7 @@ class Trainer:
             while (left > 0).any():
                 update = int(self.updates[left > 0].min()) if self._tasks[0].block else 0
                 now = np.minimum(left, min(most_updates(self._tasks[0], update), MAX_CHUNK_UPDATES))
-                parts.append(self._running.advance(now))
+                parts.append(self._to_change.advance(now))
                 left = np.where([len(part.loss) < n for part, n in zip(parts[-1], now, strict=True)], 0, left - now)
         return [jax.tree.map(lambda *chunks: np.concatenate(chunks), *member) for member in zip(*parts, strict=True)]
 
@@ -179,7 +182,7 @@ class Trainer:
         """Replaces the state of a member."""
         self.job(member)
         with numerics(*self.numbers):
-            self._running.put(member, state)
+            self._to_change.put(member, state)
 
     def params(self, member: int = 0, checkpoint: str = "latest") -> dict:
         """A copy of the parameters: "latest", "best", or the "candidate" for it, see `TrainState`."""
@@ -196,9 +199,8 @@ class Trainer:
         """Scores members on data that is not trained on; those of a population side by side on the devices.
 
         Args:
-          members: which.
+          members, checkpoint: which, and which of their parameters.
           part: "validation", "test" or `FRESH`.
-          checkpoint: which parameters.
         """
         check_choice("part", part, ("validation", "test", FRESH))
         states = [self.state(member) for member in members]
@@ -223,8 +225,7 @@ class Trainer:
         Args:
           inputs: features (N, T, F) or ids (N, T), as `Arrays` takes them.
           lengths: steps of each, (N,); all T if None.
-          member: which.
-          checkpoint: "best", by validation, else by the smoothed loss; or "latest".
+          member, checkpoint: which, and of it "best", by validation, else by the smoothed loss; or "latest".
 
         Raises:
           ConfigurationError: if the task has no answers to predict.
@@ -241,19 +242,18 @@ class Trainer:
 
     def validate(self, members: Sequence[int]) -> list[Score]:
         """Scores members on the validation data; their states know it, and keep the parameters that did best."""
-        scores = self.score(members)
+        states, scores = self._to_change, self.score(members)
         with numerics(*self.numbers):
             for member, score in zip(members, scores, strict=True):
-                patience = self.jobs[member].config.plateau_patience
-                self._running.put(member, with_score(self._running.state(member), score, patience))
+                states.put(member, with_score(states.state(member), score, self.jobs[member].config.plateau_patience))
         return scores
 
     def judge(self, members: Sequence[int], at_end: Sequence[bool]) -> list[Score]:
         """Scores the candidates of members from fresh starts; their states keep those that do best, see `judged`."""
-        scores = self.score(members, FRESH, "candidate")
+        states, scores = self._to_change, self.score(members, FRESH, "candidate")
         with numerics(*self.numbers):
             for member, score, ends in zip(members, scores, at_end, strict=True):
-                self._running.put(member, judged(self._running.state(member), score.loss, ends))
+                states.put(member, judged(states.state(member), score.loss, ends))
         return scores
 
     def write(
@@ -269,8 +269,7 @@ class Trainer:
         """A sample of text.
 
         Args:
-          member: which.
-          length: in symbols.
+          member, length: which, and how many symbols.
           temperature: 0 is greedy.
           prime: what the model reads first.
           params: others than the latest.
@@ -290,6 +289,11 @@ class Trainer:
             self.begin()
         assert self._states is not None
         return self._states
+
+    @property
+    def _to_change(self) -> Alone | Members:
+        refuse_change(self)
+        return self._running
 
     @functools.cached_property
     def _initial(self) -> Any:

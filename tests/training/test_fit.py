@@ -639,6 +639,29 @@ def test_functions_of_any_form_that_take_the_arguments_are_taken() -> None:
     assert seen.at[0] == 1 and list(lists) == [1]
 
 
+def test_a_callback_that_changes_the_trainer_is_refused() -> None:
+    """It went on from a state that neither the loop nor its log knew of, or trained past its end."""
+    changes: list[Callable[[Any], Any]] = [
+        lambda trainer: trainer.advance(1),
+        lambda trainer: trainer.put(0, trainer.state()),
+        lambda trainer: trainer.begin(),
+        lambda trainer: trainer.validate([0]),
+    ]
+    refused = []
+
+    def change(update: int, trainer: Any) -> None:
+        for call in changes:
+            with pytest.raises(ConfigurationError, match="a callback looks at the trainer and does not change") as of:
+                call(trainer)
+            refused.append(of)
+
+    done = jaxrnn.fit(
+        mean_taking, array_task(), STILL, updates=2, validation=array_task(), callbacks=[([1], change)], **QUIET
+    )
+    assert len(refused) == 4 and done.updates == [2]
+    assert len(done.trainer.advance(1)[0].loss) == 1  # after `fit` it is the caller's
+
+
 def test_what_was_measured_in_memory_is_kept_by_the_error_that_ends_it() -> None:
     """Of a model that diverges, and of an iterator that ends too early, for one model and for members."""
 
