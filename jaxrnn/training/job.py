@@ -28,13 +28,12 @@ from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
-from jaxrnn.tasks.sequences import Sequences
-from jaxrnn.tasks.text import NextSymbol, Text, path_of
 from jaxrnn.training.early_stopping import fewest_validations
 from jaxrnn.training.init_from import Begun, begin_with, refuse_other_structure
 from jaxrnn.training.judgement import with_candidate
 from jaxrnn.training.state import TrainState, initial_train_state
 from jaxrnn.training.step import CALL_OPTIONS, StepSettings
+from jaxrnn.training.task import task_of
 from jaxrnn.training.values import TracedValues, traced_values
 
 LONGEST_JUDGEMENT = 10_000
@@ -118,36 +117,6 @@ class TrainJob(NamedTuple):
     def judgement_every(self) -> int:
         """Updates between two choices of the best parameters by fresh starts; 0 where something else chooses."""
         return (self.config.validation_every or min(self.windows, LONGEST_JUDGEMENT)) if self.judges else 0
-
-
-def objective_of(config: TrainConfig, vocabulary_size: int = 0, document_end: int | None = None) -> Any:
-    """What the settings describe as learned.
-
-    Args:
-      config: the settings.
-      vocabulary_size: V of a text.
-      document_end: the id that ends a document of a text.
-    """
-    if config.task == "text":
-        return NextSymbol(vocabulary_size, config.bptt_length, document_end)
-    assert config.sequence_length is not None
-    return Sequences(config.task, config.sequence_length, config.input, config.batch_size)
-
-
-def task_of(config: TrainConfig, corpus: Corpus | None = None, vocabulary: Vocabulary | None = None) -> Task:
-    """The task of the settings, with its data; the text is read if it was not; see `make_job`.
-
-    Raises:
-      DataError: if the text cannot be read or a part of it is too short.
-    """
-    if config.task != "text":
-        return objective_of(config)
-    fractions = ("validation_fraction", "test_fraction", "fold", "folds", "retrain")
-    names = ("bptt_length", "batch_size", "stream_from", "vocabulary_size", *fractions)
-    of_text = {name: getattr(config, name) for name in names} | {"symbols": vocabulary or config.symbols}
-    text = Text(corpus or config.text, reading=config.reading_options(), **of_text)
-    text.path = path_of(config.text)  # also where the text was read already
-    return text
 
 
 def make_model(config: TrainConfig, objective: Any, rngs: nnx.Rngs) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.data.corpus import Corpus
 from jaxrnn.devices.hosts import is_writer
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import JaxrnnError
@@ -20,12 +20,14 @@ from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.memory_files import MemoryFiles, rows_in_memory
+from jaxrnn.training.record import refuse_changed_text
 from jaxrnn.training.report import Report
 from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_devices import refuse_engine_that_cannot_run
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import recent_accuracy
+from jaxrnn.training.task import text_of
 from jaxrnn.training.trainer import Trainer
 
 
@@ -90,9 +92,10 @@ def train_members(
     """
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
-        if corpus is None and configs[0].task == "text":
-            first = configs[0]
-            corpus = load_corpus(first.text, first.reading_options(), stream_from=first.stream_from)
+        corpus = corpus or text_of(configs[0])
+        for path, config in zip(directories, configs, strict=True):
+            if RunDirectory(path).exists():
+                refuse_changed_text(RunDirectory(path), config, corpus)
         tasks = dict[int, Task]()
         jobs = []
         for config in configs:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxrnn.checks import check_texts
 from jaxrnn.config import CHANGEABLE, TrainConfig
+from jaxrnn.data.corpus import Corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary, only_in_one
 from jaxrnn.devices.environment import changes, fingerprint
@@ -127,13 +129,7 @@ def refuse_other_data(stored: dict[str, Any], job: TrainJob, directory: RunDirec
     """
     now, then = job.task.identity(), stored["data"]
     if then["sha256"] not in (now["sha256"], *job.task.former_digests()):
-        counts = ""
-        if "characters" in now:
-            counts = f": {now['characters']:,} characters, then {then.get('characters', 0):,}, and another checksum"
-        raise CheckpointError(
-            f"{printable(now['name'])} is not the data this run was begun with{counts}; give that back, or train "
-            "anew with another --run"
-        )
+        raise _other_data(now["name"], now.get("characters"), then)
     if job.task.vocabulary is None:
         return
     # Settings know how a text is cut; of a `Text` that `fit` was given its counts do.
@@ -150,6 +146,31 @@ def refuse_other_data(stored: dict[str, Any], job: TrainJob, directory: RunDirec
                 f"data.{name} in config.json is {printable(str(then[name]))}, the text's is {now[name]}; "
                 "restore config.json from a copy"
             )
+
+
+def refuse_changed_text(directory: RunDirectory, config: TrainConfig, corpus: Corpus | None) -> None:
+    """Compares a text with the one of that name that the run was begun with, before it is cut.
+
+    One that has shrunk would be too short for the sizes of the run, which are not what is to be mended.
+
+    Raises:
+      CheckpointError: if it is another.
+    """
+    stored = directory.read_config()
+    if corpus is None or check_texts(stored["config"].get("text")) != config.text:
+        return
+    if stored["data"]["sha256"] != corpus.digest:
+        raise _other_data(corpus.name, len(corpus), stored["data"])
+
+
+def _other_data(name: str, characters: int | None, then: dict[str, Any]) -> CheckpointError:
+    counts = ""
+    if characters is not None:
+        counts = f": {characters:,} characters, then {then.get('characters', 0):,}, and another checksum"
+    return CheckpointError(
+        f"{printable(name)} is not the data this run was begun with{counts}; give that back, or train anew with "
+        "another --run"
+    )
 
 
 def refuse_other_run(metadata: dict[str, Any], mine: dict[str, Any], former_digests: tuple[str, ...] = ()) -> None:

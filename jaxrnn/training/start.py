@@ -22,10 +22,11 @@ from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import opened
 from jaxrnn.training.memory_files import rows_in_memory
-from jaxrnn.training.record import vocabulary_of_run, with_changes
+from jaxrnn.training.record import refuse_changed_text, vocabulary_of_run, with_changes
 from jaxrnn.training.report import describe_job
 from jaxrnn.training.state import RECENT_UPDATES
 from jaxrnn.training.step import recent_accuracy
+from jaxrnn.training.task import text_of
 from jaxrnn.training.trace import tracing
 from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.validation import reason_in_words
@@ -90,9 +91,14 @@ def train(
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
     """
     directory = RunDirectory(run if run is not None else default_run_path(config, getattr(init_from, "path", None)))
-    if directory.exists():
+    begun = directory.exists()
+    if begun and corpus is None:
         directory.refuse_other_settings(config)
     with StopRequest() as stop:
+        if begun:
+            corpus = corpus or text_of(config)
+            refuse_changed_text(directory, config, corpus)
+            directory.refuse_other_settings(config)
         job = make_job(config, corpus, init_from, vocabulary_of_run(directory, config))
         return train_alone(job, directory, progress or progress_here(), stop, callbacks, devices)
 
