@@ -115,6 +115,14 @@ def check_texts(given: Any) -> str | tuple[str, ...]:
     return texts[0] if len(texts) == 1 else texts
 
 
+def check_validation_text(given: Any) -> None:
+    """Refuses what cannot be read again when a run goes on, and what is no text's name; None is none."""
+    if given is not None and (not isinstance(given, str) or given in ("", "-", "/dev/stdin") or "\n" in given):
+        raise ConfigurationError(
+            f"--validation-text expects a file, a directory or a known text; got {printable(repr(given), keep='')[:60]}"
+        )
+
+
 def parse_interval(text: str) -> tuple[int | None, float | None]:
     """Reads "1000" as (1000 updates, None) and "30s" as (None, 30.0 seconds).
 

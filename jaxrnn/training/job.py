@@ -33,7 +33,7 @@ from jaxrnn.training.init_from import Begun, begin_with, refuse_other_structure
 from jaxrnn.training.judgement import with_candidate
 from jaxrnn.training.state import TrainState, initial_train_state
 from jaxrnn.training.step import CALL_OPTIONS, StepSettings
-from jaxrnn.training.task import task_of
+from jaxrnn.training.task import task_of, validation_of
 from jaxrnn.training.values import TracedValues, traced_values
 
 LONGEST_JUDGEMENT = 10_000
@@ -189,8 +189,7 @@ def state_template(
     own_optimizer: optax.GradientTransformation | None = None,
 ) -> TrainState:
     """`template_of` a run whose data are not there; its model and optimizer are those of the settings if None."""
-    validates = config.validation_fraction > 0 and not config.retrain
-    told = {"objective": objective, "writes": config.task == "text", "validates": validates}
+    told = {"objective": objective, "writes": config.task == "text", "validates": config.validates}
     task: Any = SimpleNamespace(**told, windows_per_epoch=0)
     model = own_model or functools.partial(make_model, config, objective)
     return template_of(TrainJob(config, task, model, own_optimizer or NamedOptimizer(config.optimizer_settings()), 0))
@@ -201,6 +200,7 @@ def make_job(
     corpus: Corpus | None = None,
     init_from: Any = None,
     vocabulary: Vocabulary | None = None,
+    validation: Corpus | None = None,
 ) -> TrainJob:
     """Reads the text if there is one, and refuses what cannot be trained, before anything is compiled.
 
@@ -209,6 +209,7 @@ def make_job(
       corpus: the text, if it was read already.
       init_from: an opened run, or a model in one file, to begin with; of a run that goes on, what it began with.
       vocabulary: of longer symbols than characters, if it was learned already.
+      validation: the other text to validate on, if it was read already.
 
     Raises:
       DataError: if the text cannot be read or is too short.
@@ -224,7 +225,8 @@ def make_job(
     parameters = parameter_count(model_structure(model, config.dtype)[1])
     characters = 0 if task.block else task.identity().get("characters", 0)
     refuse_what_cannot_fit(config, parameters, task.objective.symbols, characters)
-    job = TrainJob(config, task, model, NamedOptimizer(config.optimizer_settings()), parameters)
+    optimizer, other = NamedOptimizer(config.optimizer_settings()), validation_of(config, task, validation)
+    job = TrainJob(config, task, model, optimizer, parameters, validation=other)
     refuse_early_stopping_that_cannot_act(job)
     if not has_source:
         return job._replace(begun=init_from)

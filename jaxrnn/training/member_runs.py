@@ -27,7 +27,7 @@ from jaxrnn.training.run_devices import refuse_engine_that_cannot_run
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import recent_accuracy
-from jaxrnn.training.task import text_of
+from jaxrnn.training.task import text_of, validation_text_of
 from jaxrnn.training.trainer import Trainer
 
 
@@ -93,14 +93,17 @@ def train_members(
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
         corpus = corpus or text_of(configs[0])
+        validation = validation_text_of(configs[0], corpus.reading) if corpus else None
         for path, config in zip(directories, configs, strict=True):
             if RunDirectory(path).exists():
-                refuse_changed_text(RunDirectory(path), config, corpus)
+                refuse_changed_text(RunDirectory(path), config, corpus, validation)
         tasks = dict[int, Task]()
-        jobs = []
+        jobs = list[TrainJob]()
         for config in configs:
-            job = make_job(config, corpus)
-            jobs.append(job._replace(task=tasks.setdefault(config.fold, job.task)))  # one copy of a fold's streams
+            job = make_job(config, corpus, validation=validation)
+            first = (jobs or [job])[0]
+            task = tasks.setdefault(config.fold, job.task)  # one copy of a fold's streams
+            jobs.append(job._replace(task=task, validation=first.validation))
         options: dict[str, Any] = {"select": worse_half} if halving else {}
         shown = progress or Progress()
         with opened(jobs, devices, directories, rounds, shown, stop, report=report, **options) as loop:

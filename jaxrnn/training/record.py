@@ -24,6 +24,7 @@ from jaxrnn.training.state import TrainState
 
 MOST_SYMBOLS_SHOWN = 1024  # kept in the metadata of a checkpoint, which may have 1 MB
 MOST_ROWS_SHOWN = 6
+TEXTS = frozenset({"text", "validation_text"})  # known by their digests, wherever they lie
 PARTS = ("train_characters", "validation_characters", "test_characters", "fold")
 
 
@@ -36,7 +37,16 @@ def record_of(job: TrainJob, devices: int) -> dict[str, Any]:
         "data": job.task.identity(),
         "environment": fingerprint(),
     }
-    own = {"parts": job.parts, "own_cell": record_of_cell(job.config.cell), "init_from": job.begun and job.begun.record}
+    validation = None
+    if job.config.validation_text is not None and job.validation is not None:
+        told = job.validation.identity()
+        validation = {name: told[name] for name in ("name", "path", "sha256", "characters")}
+    own = {
+        "validation": validation,
+        "parts": job.parts,
+        "own_cell": record_of_cell(job.config.cell),
+        "init_from": job.begun and job.begun.record,
+    }
     return record | {name: value for name, value in own.items() if value is not None}
 
 
@@ -56,7 +66,7 @@ def identity(config: TrainConfig, data: dict[str, Any], vocabulary: Vocabulary |
       data: what config.json holds of the data.
       vocabulary: of a text; None for generated sequences.
     """
-    settings = {name: value for name, value in config.to_json().items() if name not in CHANGEABLE | {"text"}}
+    settings = {name: value for name, value in config.to_json().items() if name not in CHANGEABLE | TEXTS}
     belongs: dict[str, Any] = {"config": settings, "data": data["sha256"]}
     if vocabulary is None or "reading" not in data:
         return belongs
@@ -91,6 +101,9 @@ def restore(
     """
     stored = directory.read_config()
     refuse_other_data(stored, job, directory)
+    if job.validation is not None and job.parts is None:
+        now = job.validation.identity()
+        _refuse_other_validation(stored, now["name"], now["sha256"], now["characters"])
     refuse_other_start(stored.get("init_from"), job.begun)
     of_parts = refuse_other_parts(stored, "parts", job.parts) + refuse_other_cell(stored)
     remove_leftovers(directory.checkpoints)
@@ -148,8 +161,10 @@ def refuse_other_data(stored: dict[str, Any], job: TrainJob, directory: RunDirec
             )
 
 
-def refuse_changed_text(directory: RunDirectory, config: TrainConfig, corpus: Corpus | None) -> None:
-    """Compares a text with the one of that name that the run was begun with, before it is cut.
+def refuse_changed_text(
+    directory: RunDirectory, config: TrainConfig, corpus: Corpus | None, validation: Corpus | None
+) -> None:
+    """Compares texts with those of their names that the run was begun with, before they are cut and encoded.
 
     One that has shrunk would be too short for the sizes of the run, which are not what is to be mended.
 
@@ -161,16 +176,24 @@ def refuse_changed_text(directory: RunDirectory, config: TrainConfig, corpus: Co
         return
     if stored["data"]["sha256"] != corpus.digest:
         raise _other_data(corpus.name, len(corpus), stored["data"])
+    if validation is not None and stored["config"].get("validation_text") == config.validation_text:
+        _refuse_other_validation(stored, validation.name, validation.digest, len(validation))
 
 
-def _other_data(name: str, characters: int | None, then: dict[str, Any]) -> CheckpointError:
+def _refuse_other_validation(stored: dict[str, Any], name: str, digest: str, characters: int) -> None:
+    then = stored.get("validation")
+    if not isinstance(then, dict) or then.get("sha256") != digest:
+        then = then if isinstance(then, dict) else {}
+        raise _other_data(name, characters, then, "the text this run was validated on")
+
+
+def _other_data(
+    name: str, characters: int | None, then: dict[str, Any], what: str = "the data this run was begun with"
+) -> CheckpointError:
     counts = ""
     if characters is not None:
         counts = f": {characters:,} characters, then {then.get('characters', 0):,}, and another checksum"
-    return CheckpointError(
-        f"{printable(name)} is not the data this run was begun with{counts}; give that back, or train anew with "
-        "another --run"
-    )
+    return CheckpointError(f"{printable(name)} is not {what}{counts}; give that back, or train anew with another --run")
 
 
 def refuse_other_run(metadata: dict[str, Any], mine: dict[str, Any], former_digests: tuple[str, ...] = ()) -> None:
