@@ -15,7 +15,7 @@ from jaxrnn.tasks.protocol import Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback, checked_callbacks
-from jaxrnn.training.member_runs import opened
+from jaxrnn.training.member_runs import opened, results_of
 from jaxrnn.training.parts import jobs_of_parts
 from jaxrnn.training.start import FitResult, result_of, train_alone
 
@@ -110,6 +110,8 @@ def fit(
         with opened(jobs, None, directories, rounds, progress, stop, callbacks=callbacks) as loop:
             loop.begin()
             loop.run()
+            if task.tests and None not in loop.ends:
+                results_of(loop)
             return result_of(loop)
 
 

@@ -152,14 +152,14 @@ def opened(
 def results_of(loop: Loop) -> list[MemberResult]:
     """How each member of a loop has ended. Test data is read here and nowhere else, for a text into test.json."""
     glances, members = loop.glances(), range(len(loop.jobs))
-    tested = [m for m in members if loop.jobs[m].config.test_fraction or not loop.jobs[m].windows]
+    tested = [m for m in members if loop.jobs[m].task.tests or not loop.jobs[m].windows]
     tested = [m for m in tested if loop.ends[m] != "diverged" or int(glances[m].valid_update)]
     scores = dict[int, Score]()
     for checkpoint in ("best", "latest"):
         of = [m for m in tested if (int(glances[m].valid_update) > 0) == (checkpoint == "best")]
         scores |= dict(zip(of, loop.trainer.score(of, "test", checkpoint), strict=True)) if of else {}
         for member in of:
-            if loop.jobs[member].config.test_fraction:
+            if loop.jobs[member].task.tests:
                 loop.files[member].write_test(int(glances[member].update), checkpoint, scores[member])
     return [_result(loop, m, glances[m], scores.get(m)) for m in members]
 

@@ -25,7 +25,7 @@ from jaxrnn.training.state import TrainState
 MOST_SYMBOLS_SHOWN = 1024  # kept in the metadata of a checkpoint, which may have 1 MB
 MOST_ROWS_SHOWN = 6
 TEXTS = frozenset({"text", "validation_text"})  # known by their digests, wherever they lie
-PARTS = ("train_characters", "validation_characters", "test_characters", "fold")
+PARTS = ("train_characters", "validation_characters", "test_characters", "fold", "folds")
 
 
 def record_of(job: TrainJob, devices: int) -> dict[str, Any]:

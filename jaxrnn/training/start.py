@@ -234,7 +234,7 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
     if state.recent_accuracy is not None:
         accuracy = recent_accuracy(state)
         progress.message(f"mean accuracy of the latest {min(update, RECENT_UPDATES)} updates: {accuracy:.4f}")
-    if job.config.test_fraction:
+    if job.task.tests:
         _test(loop)
     if not job.task.writes:
         if directory:

@@ -22,7 +22,9 @@ from flax import nnx
 import jaxrnn
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.errors import CheckpointError, ConfigurationError, DataError, NumericError
+from jaxrnn.inspect.report_of_run import find_text
 from jaxrnn.models.sequence_classifier import SequenceClassifier
+from jaxrnn.scoring.adaptation import Adaptation
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.job import make_job
 from tests.training.parts import ADAM, MeanTaking, MinimalGatedCell, array_task, arrays, fit_of, mean_taking, own_cell
@@ -778,10 +780,38 @@ def test_a_text_is_gone_on_with_in_the_parts_that_it_was_cut_into(tmp_path: Path
         return jaxrnn.fit(lambda rngs: Bigrams(np.zeros((4, 4))), text, STILL, **options)
 
     fitted(2, folds=2)
-    for cut in ({"folds": 2, "fold": 1}, {"test_fraction": 0.25}):
+    for cut in ({"folds": 2, "fold": 1}, {"folds": 3}, {"test_fraction": 0.25}):
         with pytest.raises(CheckpointError, match="cut into other parts than the run was begun with"):
             fitted(4, **cut)
     assert fitted(4, folds=2).updates == [4]
+
+
+def test_a_run_of_a_text_with_parts_kept_out_knows_them_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adaptation learned from what was kept out too, `inspect` looked for another text; what is kept for the end was
+    never scored, of a run alone as of members."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.txt").write_text("".join(np.random.default_rng(0).choice(list("abcd"), 200)))
+    Path("other.txt").write_text("abcd" * 9)
+    cut: dict[str, Any] = {"validation_fraction": 0.2, "test_fraction": 0.3, "folds": 2, "fold": 1}
+    text = jaxrnn.Text("own.txt", bptt_length=5, batch_size=2, **cut)
+    made = functools.partial(Bigrams, np.random.default_rng(3).normal(size=(4, 4)))
+    options: dict[str, Any] = {"updates": 2, "validation_every": 2, "sample_every": 0, **QUIET}
+    jaxrnn.fit(lambda rngs: made(), text, STILL, run="alone", **options)
+    both = jaxrnn.fit(lambda rngs: made(), text, STILL, run="both", members=[{"seed": 1}, {"seed": 2}], **options)
+    expected = both.trainer.score([0], "test")[0].loss
+    for directory in (Path("alone"), *both.directories):
+        assert json.loads((directory / "test.json").read_text())["loss_nats"] == pytest.approx(expected, rel=1e-6)
+    run, adaptation = jaxrnn.open_run("alone", lambda rngs: made()), Adaptation(rate=0.5, segment=5)
+    Path("trained.txt").write_text(text.vocabulary.decode(text.parts.train))
+    scores = [
+        run.evaluate("other.txt", adaptation=adaptation, trained_on=of) for of in (None, "trained.txt", "own.txt")
+    ]
+    assert scores[0] == scores[1] != scores[2]
+    found = find_text(run)
+    assert (found.source, found.ids.tolist()) == ("own.txt, validation part", text.parts.valid.tolist())
+    del run.record["data"]["folds"]  # as older versions wrote it
+    with pytest.raises(CheckpointError, match="does not say how its text of 200 characters was cut"):
+        find_text(run)
 
 
 def test_injected_numbers_are_a_part_that_a_run_goes_on_with(tmp_path: Path) -> None:
