@@ -105,6 +105,13 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_made(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_sweep_is_refused_before_its_directory_is_made(texts: Path, capsys: Any) -> None:
+    content = '[base]\npreset = "book"\ntext = "train.txt"\nvalidation_text = "none.txt"\n[grid]\nseed = [1, 2]\n'
+    Path("sweep.toml").write_text(content)
+    assert_refused(command(capsys, "sweep", "sweep.toml", "--run", "sweep"), 3, "--validation-text: ", "none.txt")
+    assert not Path("sweep").exists()
+
+
 def test_one_given_for_a_recipe_takes_the_place_of_its_share() -> None:
     settings = settings_of("minute", {}, {"validation_text": "other.txt"})
     assert TrainConfig(**settings).validates and "validation_fraction" not in settings
