@@ -136,6 +136,7 @@ def settings_of_then(config: TrainConfig) -> dict[str, Any]:
         *("recurrent_init", "test_fraction", "folds", "fold", "retrain"),
         *("weight_decay", "decay_shape", "plateau_patience", "bidirectional", "best_by", "log_norms"),
         *("stream_from", "profile", "precision", "deterministic", "symbols", "vocabulary_size", "update_bias"),
+        "validation_text",
     )
     return {name: value for name, value in config.to_json().items() if name not in new}
 

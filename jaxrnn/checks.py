@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import inspect
 import math
 import operator
 import re
@@ -76,12 +77,50 @@ def check_switch(name: str, value: Any) -> None:
         raise ConfigurationError(f"{flag(name)} expects True or False; got {printable(repr(value))}")
 
 
+def check_call(what: str, function: Any, *names: str, by_name: tuple[str, ...] = ()) -> None:
+    """Refuses a function of the caller's that cannot be called as it will be, before it is called from deep inside.
+
+    Args:
+      what: it is.
+      function: with a signature; of some of C's none is known, which are let through.
+      names: of what it will be given, one after another.
+      by_name: of what it will be given by name.
+    """
+    try:
+        signature_of(function).bind(*names, **dict.fromkeys(by_name))
+    except TypeError:
+        takes = f"takes {signature_of(function)}" if callable(function) else "cannot be called"
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        given = ", ".join([*names, *(f"{option}=..." for option in by_name)])
+        raise ConfigurationError(
+            f"{what} is called as f({given}); {printable(name)} {takes}; let it take these arguments"
+        ) from None
+    except ValueError:
+        pass
+
+
+def signature_of(function: Any) -> inspect.Signature:
+    """What a function or a class is called with; Flax's metaclass hides that of its modules' `__init__`."""
+    if not inspect.isclass(function):
+        return inspect.signature(function)
+    made = inspect.signature(function.__init__)
+    return made.replace(parameters=list(made.parameters.values())[1:], return_annotation=inspect.Signature.empty)
+
+
 def check_texts(given: Any) -> str | tuple[str, ...]:
     """What is a text's name, or several; refuses what is none."""
     texts = tuple(given) if isinstance(given, list | tuple) else (given,)
     if not texts or not all(isinstance(text, str) and text for text in texts):
         raise ConfigurationError("TEXT is empty; give a file or a known text, or leave it out")
     return texts[0] if len(texts) == 1 else texts
+
+
+def check_validation_text(given: Any) -> None:
+    """Refuses what cannot be read again when a run goes on, and what is no text's name; None is none."""
+    if given is not None and (not isinstance(given, str) or given in ("", "-", "/dev/stdin") or "\n" in given):
+        raise ConfigurationError(
+            f"--validation-text expects a file, a directory or a known text; got {printable(repr(given), keep='')[:60]}"
+        )
 
 
 def parse_interval(text: str) -> tuple[int | None, float | None]:

@@ -17,6 +17,7 @@ from jaxrnn.checks import (
     check_number,
     check_switch,
     check_texts,
+    check_validation_text,
     parse_devices,
     parse_interval,
     plain,
@@ -99,9 +100,7 @@ class TrainConfig:
     hidden: int = setting(100, "H, hidden features of each layer")
     layers: int = setting(1, "recurrent layers")
     forget_bias: float = setting(1.0, "starting value of an LSTM's forget gate bias")
-    update_bias: float = setting(
-        0.0, "starting value of a GRU's update gate bias; a positive one keeps the state at first"
-    )
+    update_bias: float = setting(0.0, "starting value of a GRU's update gate bias; above 0 it keeps the state at first")
     cell_bias: bool = setting(True, "whether the cells have biases")
     init: str = setting("normal", "what the starting weights are drawn by: " + ", ".join(INITIALIZER_NAMES))
     init_scale: float = setting(
@@ -159,6 +158,7 @@ class TrainConfig:
     validation_fraction: float = setting(
         0.0, "share at the text's end that is kept out of training and scored, see validation-every"
     )
+    validation_text: str | None = setting(None, "another text to validate on, in place of a share of this one")
     test_fraction: float = setting(0.0, "share at the text's very end, scored once, at last, with the best parameters")
     folds: int = setting(1, "parts of the text that can be its end in turn")
     fold: int = setting(0, "which of them is, from 0")
@@ -218,6 +218,7 @@ class TrainConfig:
         if self.decay_rate > 1 or self.decay_rate == 0:
             raise ConfigurationError(f"--decay-rate expects a factor above 0 and at most 1, got {self.decay_rate}")
         object.__setattr__(self, "text", check_texts(self.text))  # a list in JSON
+        check_validation_text(self.validation_text)
         object.__setattr__(self, "dtype", str(self.dtype))  # which NumPy's is equal to
         parse_interval(self.checkpoint_every)
         parse_devices(self.devices)
@@ -234,6 +235,11 @@ class TrainConfig:
     def drops_out(self) -> bool:
         """Whether the network has a dropout site."""
         return any(getattr(self, site) > 0 for site in DROPOUT_SITES)
+
+    @property
+    def validates(self) -> bool:
+        """Whether a text has something to validate on, a share of its own or another."""
+        return bool(self.validation_text) or (self.validation_fraction > 0 and not self.retrain)
 
     def optimizer_settings(self) -> OptimizerSettings:
         """What is static of the optimizer. A clipping limit of 0 leaves its transformation out."""

@@ -7,6 +7,7 @@ The command line prints them without a traceback and leaves with `exit_code`; in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 MAX_DETAIL_LINES = 19
 
@@ -27,9 +28,13 @@ class JaxrnnError(ValueError):
       message: one line: what was expected, what came, what to do.
       details: further lines, such as a table of differences. Only the first 19 are kept, the last of them then
         says how many were left out.
+
+    Attributes:
+      rows: where a `fit` in memory ended with it, what was measured until then, as `FitResult.rows`; else empty.
     """
 
     exit_code = EXIT_CONFIGURATION
+    rows: Sequence[list[dict[str, Any]]] = ()
 
     def __init__(self, message: str, details: Sequence[str] = ()):
         super().__init__(message)

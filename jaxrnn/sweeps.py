@@ -254,8 +254,9 @@ def differing(configs: Sequence[TrainConfig]) -> list[Row]:
 
 def member_id(config: TrainConfig) -> str:
     """What tells a member from another: a digest of all its settings but intervals of the host."""
-    # "fresh" is left out: what was finished before there was the setting stays so.
-    left_out = CHANGEABLE - {"updates", "epochs"} | ({"best_by"} if config.best_by == "fresh" else set())
+    # These values are left out: what was finished before there were the settings stays so.
+    young = {"best_by": "fresh", "validation_text": None}
+    left_out = CHANGEABLE - {"updates", "epochs"} | {name for name in young if getattr(config, name) == young[name]}
     kept = {name: value for name, value in config.to_json().items() if name not in left_out}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 

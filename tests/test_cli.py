@@ -74,6 +74,15 @@ def test_the_console_script_is_the_same() -> None:
     assert done.returncode == 2 and done.stderr.startswith("jaxrnn: error: ") and done.stdout == ""
 
 
+@pytest.mark.parametrize(("columns", "widest"), [("1", 40), ("0", 80), ("99999999999", 80), ("60", 60)])
+def test_a_width_that_none_has_does_not_spoil_the_help(columns: str, widest: int) -> None:
+    command = [sys.executable, "-m", "jaxrnn", "resume", "--help"]
+    environment = os.environ | {"COLUMNS": columns, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=60)
+    assert done.returncode == 0 and "Usage: jaxrnn resume" in done.stdout and "Go on with a run" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) == widest
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help(capsys: Any, command: str) -> None:
     assert exit_code_of(app, [command, "--help"]) == 0

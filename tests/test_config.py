@@ -36,7 +36,7 @@ NO_NUMBERS = [math.nan, math.inf, -math.inf, 10**400, True, "0.1", 1j, [1.0]]
 
 def test_the_fields_are_known_to_this_test() -> None:
     assert len(COUNTS) == 23 and len(NUMBERS) == 21 and len(SWITCHES) == 13 and len(BELOW_ONE) == 11
-    kinds = [COUNTS, NUMBERS, SWITCHES, NAMES, ["text", "checkpoint_every", "devices", "encoding"]]
+    kinds = [COUNTS, NUMBERS, SWITCHES, NAMES, ["text", "validation_text", "checkpoint_every", "devices", "encoding"]]
     assert sorted(name for kind in kinds for name in kind) == sorted(FIELDS)
     assert set(FIELDS) > CHANGEABLE
     assert all(field.metadata["help"] for field in FIELDS.values())
@@ -160,6 +160,12 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {"skip_connections": False},
     ),
     ({"early_stopping": "patience"}, "--early-stopping patience needs a --validation-fraction", VALIDATED),
+    ({"validation_text": "a.txt"} | VALIDATED, "both say what is validated on", {"validation_fraction": 0.0}),
+    ({"validation_text": "a.txt", "folds": 2}, "--folds move the parts that are kept out", {"test_fraction": 0.1}),
+    ({"validation_text": "a.txt", "best_by": "smoothed"}, "effect with a --validation-text", {"best_by": "fresh"}),
+    ({"validation_text": "a.txt", "retrain": True}, "--retrain needs a", VALIDATED | {"validation_text": None}),
+    ({"validation_text": "-"}, "a directory or a known text; got '-'", {"validation_text": "a.txt"}),
+    ({"early_stopping": "patience"}, "or a --validation-text, to look at", {"validation_text": "a.txt"}),
     ({"early_stopping": "thesis"}, "--early-stopping thesis needs a --validation-fraction", VALIDATED),
     ({"decay_every_updates": 9}, "--decay-every-updates needs a --decay-rate below 1", {"decay_rate": 0.5}),
     ({"optimizer": "sgd", "nesterov": True}, "--nesterov needs a --momentum above 0", {"momentum": 0.9}),

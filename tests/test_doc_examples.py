@@ -1,5 +1,6 @@
 """The examples of the documentation run as they stand, in an empty folder, and come to what the pages say."""
 
+import json
 import re
 import runpy
 import sys
@@ -101,6 +102,25 @@ def test_a_forecast_goes_on_with_what_it_said(run: Any) -> None:
 def test_losses_of_ones_own(run: Any) -> None:
     ran = run("own_loss")
     assert ran.number("'accuracy':") > 0.9 and ran.number("'right':") > 0.9
+
+
+def test_each_row_reaches_a_writer_of_scalars_once(run: Any) -> None:
+    class Fake:
+        def __init__(self) -> None:
+            self.given: list[tuple[int, str, float]] = []
+
+        def add_scalar(self, tag: str, value: float, step: int) -> None:
+            self.given.append((step, tag, value))
+
+    ran, log, fake = run("tensorboard"), Path("runs/logged/metrics.jsonl"), Fake()
+    told = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    expected = [(row["update"], *of) for row in told for of in row.items() if of[0] != "update" and of[1] is not None]
+    again = ran.names["Rows"]("runs/logged", fake)
+    for update in (20, 40):
+        again(update, None)
+    assert fake.given == expected and {step for step, *_ in expected} == {1, *range(4, 101, 4)}
+    lines = [line for line in ran.printed.splitlines() if re.match(r" *\d+ \S+ \S+$", line)]
+    assert lines == [f"{step:>4} {tag} {value:.4g}" for step, tag, value in expected]
 
 
 def test_attention_finds_the_marked_step(run: Any) -> None:

@@ -17,7 +17,8 @@ LIBRARY, EXPERIMENTS = ROOT / "jaxrnn", ROOT / "experiments"
 LEVELS = [
     ["errors", "cells", "optim"],
     ["terminal", "engines"],
-    ["checks", "data", "models"],
+    ["checks"],
+    ["data", "models"],
     ["random_streams", "decode", "scoring"],
     ["tasks"],
     ["config", "inspect"],

@@ -173,11 +173,11 @@ def unroll(
 def _compiled_for(engine: str, cell, given: Any) -> Callable[..., Any] | None:
     # JAX compiles a loop anew at each call that is not itself inside `jit`: 0.3 s a layer, for a step by hand as well.
     # Compiled once by the cell's structure instead, where nothing but its parameters can play a part.
-    if not isinstance(cell, nnx.Module) or _has_tracer(given):
+    if not isinstance(cell, nnx.Module) or _is_staged(given):
         return None
     split: Any = nnx.split(cell, nnx.Param, ...)
     graphdef, params, rest = split
-    if jax.tree.leaves(rest) or _has_tracer(params):
+    if jax.tree.leaves(rest) or _is_staged(params):
         return None
     try:
         hash(graphdef)
@@ -186,8 +186,11 @@ def _compiled_for(engine: str, cell, given: Any) -> Callable[..., Any] | None:
     return functools.partial(_unroll_compiled, engine, platform().name, graphdef, params)
 
 
-def _has_tracer(tree: Any) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+def _is_staged(tree: Any) -> bool:
+    # Whether an array has no value yet, inside of `jit` or `vmap`. A tracer of `jax.grad` alone holds one: its gradient
+    # through the compiled loop is compiled once too.
+    tracers = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.core.Tracer)]
+    return any(getattr(leaf, "to_concrete_value", lambda: None)() is None for leaf in tracers)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

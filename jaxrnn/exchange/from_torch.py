@@ -25,7 +25,8 @@ from jaxrnn.storage.tensor_file import opened, read_header, read_object, read_te
 from jaxrnn.storage.vocabulary_file import as_json
 from jaxrnn.terminal.printable import printable
 from jaxrnn.trained.model import with_first_carry
-from jaxrnn.training.job import make_model, model_structure, objective_of
+from jaxrnn.training.job import make_model, model_structure
+from jaxrnn.training.task import objective_of
 
 CELLS = {1: "vanilla", 3: "gru", 4: "lstm"}  # by the number of gates
 FLOATS = ("F32", "F64", "F16", "BF16")

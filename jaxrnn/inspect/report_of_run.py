@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrnn.data.corpus import load_corpus
-from jaxrnn.data.several import STDIN
-from jaxrnn.data.splits import split_text
+from jaxrnn.data.recorded import recorded_text, split_again
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.inspect.coloured_text import STEPS, ColouredText
 from jaxrnn.inspect.errors_by_kind import NGRAM_ORDERS
@@ -66,15 +65,15 @@ def find_text(opened: Any, text: str | None = None, start: str = "warm") -> Text
         cut = min(READ_BEFORE, len(corpus) // 2) if start == "warm" else 0
         return TextToLookAt(corpus.ids[cut:], corpus.ids[:cut], corpus.document_end, corpus.name, {})
     name, fault = printable(str(data["name"]), keep=""), "is not the one that it was trained on"
+    lies = recorded_text(config, data)
+    fault = "lies in no file that it names" if lies is None else fault
     try:
-        own = None if config.text in STDIN else load_corpus(config.text, opened.reading, vocabulary)
+        own = None if lies is None else load_corpus(lies, opened.reading, vocabulary)
     except DataError:
         own, fault = None, "is not found here"
     if own is None or own.digest != data.get("sha256"):
         raise ConfigurationError(f"the text of {printable(str(opened.path))}, {name}, {fault}; name a file with --text")
-    split = split_text(
-        own.ids, config.validation_fraction, config.test_fraction, config.fold, config.folds, config.retrain
-    )
+    split = split_again(own.ids, config, data)
     parts = {"training": split.train, "validation": split.valid, "test": split.test}
     part = next((of for of in ("validation", "test") if len(parts[of]) > 1), "training")
     known = [split.train, split.valid][: list(parts).index(part)] if start == "warm" else []

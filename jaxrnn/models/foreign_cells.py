@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxrnn.cells.base import Carry
+from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.checks import check_call
 from jaxrnn.engines.window import is_ids
 
 FLAX_CELLS = (nnx.SimpleCell, nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell)
@@ -27,6 +28,11 @@ def check_cell(cell: Any, which: str) -> None:
         lacks.append("initial_carry or initialize_carry")
     if lacks:
         raise ValueError(f"Stack expects cells with {', '.join(lacks)}; {which}, a {type(cell).__name__}, has not")
+    check_call(which, cell.__call__, "carry", "x")
+    if hasattr(cell, "initial_carry"):
+        check_call(f"the initial_carry of {which}", cell.initial_carry, "batch_size")
+    if isinstance(cell, Cell):
+        check_call(f"the update of {which}", cell.update, "p", "r", "carry", "pointwise", "t")
     if isinstance(cell, FLAX_CELLS):
         cell.rngs = nnx.data(None)
 

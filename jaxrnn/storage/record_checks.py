@@ -35,6 +35,10 @@ def fault_in_record(content: dict[str, Any]) -> str:
         ("environment.versions", versions, isinstance(versions, dict), "names and versions"),
         ("environment_changes", changes, isinstance(changes, list), "a list"),
     ]
+    if (other := content.get("validation")) is not None:
+        good = isinstance(other, dict) and isinstance(other.get("path"), str | None) and "\0" not in str(other)
+        good = good and isinstance(other.get("sha256"), str) and _whole(other.get("characters"), 1)
+        checks.append(("validation", other, good, "path, sha256 and characters of a text"))
     if is_text:
         end, path = data.get("document_end"), data.get("path")
         checks += [

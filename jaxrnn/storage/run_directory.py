@@ -89,10 +89,10 @@ class RunDirectory:
           CheckpointError: if the file is damaged or of a newer version.
         """
         if not self.exists():
-            raise ConfigurationError(
-                f"{printable(str(self.path))} holds no run: config.json is missing; give the directory that "
-                "`jaxrnn train --run` named"
-            )
+            shown, members = printable(str(self.path)), sorted(self.path.glob("members/*/config.json"))
+            one = printable(str(members[0].parent)) if members else "that `jaxrnn train --run` named"
+            found = f"holds {len(members)} members" if members else "holds no run: config.json is missing"
+            raise ConfigurationError(f"{shown} {found}; give the directory {'of one, ' if members else ''}{one}")
         content, shown = read_json(self.config_path), printable(str(self.config_path))
         parts = content if isinstance(content, dict) else {}
         if not all(isinstance(parts.get(name), dict) for name in ("config", "data", "environment")):

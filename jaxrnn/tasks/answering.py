@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.checks import check_call
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.tasks.protocol import Batch, Objective
@@ -231,6 +232,10 @@ def refuse_other_functions(loss: Any, metrics: Any = MappingProxyType({}), loss_
             'loss is a function of (outputs, targets), metrics are such functions by name, as in {"error": f}, and no '
             f"metric is called {', '.join(told)}; got {loss!r:.40}, {metrics!r:.80}"
         )
+    if loss is not None:
+        check_call("the loss", loss, "outputs", "targets")
+    for name, metric in metrics.items():
+        check_call(f"the metric {name}", metric, "outputs", "targets")
 
 
 def refuse_other_losses(name: str, losses: Any, targets: Any) -> None:

@@ -35,8 +35,11 @@ def refuse_contradictions(values: Mapping[str, Any], given: Set[str]) -> None:
     drawn_by = f"--init {init}" + (f" and --recurrent-init {recurrent_init}" if recurrent_init else "")
     scaled = " or ".join(SCALED)
     validation = "validation_fraction" if values["task"] == "text" else "validation_every"
+    or_text = ", or a --validation-text," if values["task"] == "text" else ""
     stops = values["early_stopping"] != "none"
     looking = f"--early-stopping {values['early_stopping']}" if stops else "--plateau-patience"
+    of_another = values["validation_text"] is not None
+    held_out = "--validation-text" if of_another else "--validation-fraction"
     fractions = values["validation_fraction"] + values["test_fraction"]
     read_otherwise = [name for name in ("encoding", "byte_order_mark") if values[name] is not None]
     read_otherwise += ["newlines"] if values["newlines"] == "universal" else []
@@ -64,6 +67,11 @@ def refuse_contradictions(values: Mapping[str, Any], given: Set[str]) -> None:
         "--early-stopping has no validation to look at with --retrain; leave one out": (
             values["early_stopping"] != "none" and values["retrain"]
         ),
+        "--validation-text and --validation-fraction both say what is validated on; leave one out": (
+            of_another and values["validation_fraction"] > 0
+        ),
+        "--folds move the parts that are kept out, of which a --validation-text is none; leave one out, or give a "
+        "--test-fraction": of_another and values["folds"] > 1 and values["test_fraction"] == 0,
         "--retrain needs a --validation-fraction, the part that is trained on as well": (
             values["retrain"] and values["validation_fraction"] == 0
         ),
@@ -104,17 +112,17 @@ def refuse_contradictions(values: Mapping[str, Any], given: Set[str]) -> None:
             values["decay_shape"] == "cosine"
             and (values["decay_every_updates"] == 0 or values["decay_after_epochs"] is not None)
         ),
-        f"{looking} needs a {flag(validation)} above 0 to look at": (
+        f"{looking} needs a {flag(validation)} above 0{or_text} to look at": (
             (stops or values["plateau_patience"] > 0)
             and values["task"] != OWN_TASK  # its validation is an object
             and values[validation] == 0
+            and not of_another
         ),
-        "--best-by has no effect with a --validation-fraction, whose loss decides; leave it out": (
-            "best_by" in given and values["validation_fraction"] > 0 and not values["retrain"]
+        f"--best-by has no effect with a {held_out}, whose loss decides; leave it out": (
+            "best_by" in given and (of_another or (values["validation_fraction"] > 0 and not values["retrain"]))
         ),
-        "--validation-every needs --best-by fresh, or a --validation-fraction above 0 without --retrain": (
-            values["validation_every"] > 0 and "best_by" in given
-        ),
+        "--validation-every needs --best-by fresh, a --validation-fraction above 0 without --retrain, or a "
+        "--validation-text": values["validation_every"] > 0 and "best_by" in given,
     }
     for message, found in contradictions.items():
         if found:

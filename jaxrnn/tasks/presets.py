@@ -75,7 +75,8 @@ def settings_of(preset: str | None, from_file: Mapping[str, Any], given: Mapping
 
     What a setting contradicts in what lies below it is dropped: `updates` drops epochs, `optimizer` the constants of
     another rule and a recipe's rate, for which the rule's usual one is taken, `init` a scale that it does not use,
-    `cell` the bias of a gate that it does not have, a plan of the rate a recipe's other plan, `best_by` the validation.
+    `cell` the bias of a gate that it does not have, a plan of the rate a recipe's other plan, `best_by` the validation,
+    one way to validate the other.
 
     Args:
       preset: a key of `PRESETS`; None is `DEFAULT_PRESET`, or the defaults for generated sequences.
@@ -99,7 +100,8 @@ def settings_of(preset: str | None, from_file: Mapping[str, Any], given: Mapping
 
 def with_given(settings: Mapping[str, Any], given: Mapping[str, Any], keeps_rate: bool = False) -> dict[str, Any]:
     """Settings, over them others, which drop what they contradict: see `settings_of`. One may keep the rate."""
-    useless = {"updates": ["epochs"], "epochs": ["updates"], "best_by": ["validation_fraction"]}
+    useless = {"updates": ["epochs"], "epochs": ["updates"], "best_by": ["validation_fraction", "validation_text"]}
+    useless |= {"validation_fraction": ["validation_text"], "validation_text": ["validation_fraction", "retrain"]}
     useless |= {name: ["decay_after_epochs"] for name in ("decay_every_updates", "plateau_patience")}
     optimizer = given.get("optimizer", "")
     useless["optimizer"] = [name for name in CONSTANTS if name not in OPTIMIZERS.get(optimizer, ())]

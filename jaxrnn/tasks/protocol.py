@@ -156,7 +156,7 @@ class Task(Protocol):
       vocabulary: the symbols that vocabulary.json holds; None if there are none.
       notes: lines for people about the data.
       writes: whether a trained model can write samples.
-      validates: whether there is data to validate on.
+      validates, tests: whether there is data of its own to validate on, or to be scored once, at the end.
       batch_size: B.
       windows_per_epoch: updates an epoch; 0 where there are no epochs.
       fed: where batches are made or read as training goes on, the most updates that one reading of the streams is for;
@@ -174,6 +174,7 @@ class Task(Protocol):
     notes: tuple[str, ...] = ()
     writes: bool = False
     validates: bool = False
+    tests: bool = False
     fed: int = 0
     block: int = 0
     goes_on: Any = True

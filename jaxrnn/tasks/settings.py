@@ -19,6 +19,7 @@ ONLY_FOR_TEXT = {
     "epochs": "every sequence is new, there are no epochs; give --updates",
     "decay_after_epochs": "every sequence is new, there are no epochs; give --decay-every-updates",
     "validation_fraction": "validation uses fresh sequences; give --validation-every",
+    "validation_text": "validation uses fresh sequences; give --validation-every",
     "test_fraction": "tests use fresh sequences; leave it out",
     "folds": "no text is read; leave it out",
     "fold": "no text is read; leave it out",
@@ -53,7 +54,7 @@ def with_settings_of_then(values: dict[str, Any]) -> dict[str, Any]:
     """
     if values.get("bytes"):
         values = {**values, "encoding": None, "byte_order_mark": None}
-    validates = values.get("validation_fraction") and not values.get("retrain")
+    validates = values.get("validation_text") or (values.get("validation_fraction") and not values.get("retrain"))
     is_young = "best_by" in values or values.get("task", "text") != "text" or validates
     return values if is_young else {**values, "best_by": "smoothed"}
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxrnn.checks import as_count
+from jaxrnn.checks import as_count, check_call
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.tasks.answering import Answering, ArrayStreams, Loss, refuse_other_functions
 from jaxrnn.tasks.array_checks import as_inputs, as_lengths, as_targets, kind_of
@@ -54,6 +54,8 @@ class Stream(Task):
                 f"Stream expects a function of the update's number, or an iterator; got {type(batches).__name__}; of a "
                 "list give `lambda update: batches[update % len(batches)]`"
             )
+        if callable(batches):
+            check_call("the function of a Stream", batches, "update")
         refuse_other_functions(loss)
         self.classes = 0 if classes is None else as_count("classes", classes, 1)
         self.symbols = 0 if symbols is None else as_count("symbols", symbols, 1)

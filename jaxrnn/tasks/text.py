@@ -195,7 +195,7 @@ class Text(Task):
         self.path = None if isinstance(text, Corpus) else path_of(text)
         self.corpus, self.batch_size = corpus, batch_size
         self.parts = split_text(corpus.ids, validation_fraction, test_fraction, fold, folds, retrain)
-        self._characters, self._fold = [len(part) for part in self.parts], fold
+        self._characters, self._cut = [len(part) for part in self.parts], {"fold": fold, "folds": folds}
         self.vocabulary = corpus.vocabulary
         if symbols != "characters":
             texts = [self.vocabulary.decode(part) for part in self.parts]
@@ -213,7 +213,7 @@ class Text(Task):
         if test_fraction:
             refuse_short_part(whole, len(self.parts.test), T, batch_size, "test", self._unit)
         self.name, self.notes = corpus.name, corpus.notes
-        self.validates = len(self.parts.valid) > 0
+        self.validates, self.tests = len(self.parts.valid) > 0, len(self.parts.test) > 0
         self._counts = count_windows(len(train), T, batch_size, unit=self._unit)
         self.windows_per_epoch = self._counts.windows
         self.stream_from = stream_from
@@ -249,7 +249,7 @@ class Text(Task):
             "distinct": len(self.vocabulary),
             "reading": corpus.reading.to_json(),
             "document_end": corpus.document_end,
-            "fold": self._fold,
+            **self._cut,
             **{f"{name}_characters": n for name, n in zip(PARTS, self._characters, strict=True)},
             "windows_per_epoch": self.windows_per_epoch,
             f"left_over_{self._unit}": self._counts.left_over,

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from jaxrnn.cells.table import CELL_TABLE, GATE_BIASES, Blocks, CellEntry
-from jaxrnn.checks import choice_error
+from jaxrnn.checks import check_call, choice_error, signature_of
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.printable import first_line, printable
 
@@ -53,7 +53,9 @@ def use_cell(name: str) -> None:
         ) from error
     if not inspect.isclass(made):
         raise ConfigurationError(f"--cell {shown}: the module {module} has no class {cell_type}; check the name")
-    takes = inspect.signature(made).parameters
+    by_name = ("kernel_init", "param_dtype", "rngs")
+    check_call(f"the cell {shown}", made, "in_features", "hidden_features", by_name=by_name)
+    takes = signature_of(made).parameters
     use_bias = "use_bias" in takes or any(option.kind is option.VAR_KEYWORD for option in takes.values())
     from jaxrnn.cells.by_name import CELLS  # of the table as it is before, whose rows it loads
 

@@ -41,6 +41,7 @@ from jaxrnn.terminal.printable import first_line, printable
 EXIT_UNEXPECTED = 1
 INTERRUPTED = "interrupted; nothing was lost that had been saved"
 STDIN = "/dev/stdin"
+LEAST_COLUMNS = 40  # of a help that can be read
 # What an option is called here, and what other programs call it. It is offered by the commands that have it.
 OTHER_NAMES = {
     "--learning-rate": "--lr --step-size",
@@ -68,6 +69,7 @@ def run_app(command: App | Callable[..., int], arguments: Sequence[str] | None =
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     if callable(signal.getsignal(signal.SIGINT)):  # else it is ignored, as of a job behind a script
         signal.signal(signal.SIGINT, _interrupt)
+    _mend_width()
     app = command if isinstance(command, App) else _app_of(command)
     code = exit_code_of(app, sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
@@ -80,6 +82,13 @@ def run_app(command: App | Callable[..., int], arguments: Sequence[str] | None =
         # A save that failed may leave a writer thread behind that would keep the process alive for minutes.
         os._exit(code)
     sys.exit(code)
+
+
+def _mend_width() -> None:
+    # The parser's help would have a letter a line, of width 0 never end, and of 10^11 take all memory.
+    given = os.environ.pop("COLUMNS", "")
+    if re.fullmatch("[1-9][0-9]{0,3}", given):
+        os.environ["COLUMNS"] = str(max(int(given), LEAST_COLUMNS))
 
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:

@@ -19,7 +19,7 @@ from jaxrnn.storage.model_file import read_model
 from jaxrnn.storage.vocabulary_file import from_json
 from jaxrnn.terminal.printable import printable
 from jaxrnn.trained.model import TrainedModel, structure_of, with_first_carry
-from jaxrnn.training.job import objective_of
+from jaxrnn.training.task import objective_of
 
 ONLY_IN_A_RUN = frozenset({"directory", "metrics", "state", "plot", "save_plot", "export"})
 

@@ -31,9 +31,10 @@ from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.table import html_table
 from jaxrnn.trained.scored import score_text
-from jaxrnn.training.job import make_model, model_structure, objective_of
+from jaxrnn.training.job import make_model, model_structure
 from jaxrnn.training.record import identity
 from jaxrnn.training.report import name_of_model
+from jaxrnn.training.task import objective_of
 
 
 def with_first_carry(graphdef: Any, params: dict, only: bool = False) -> dict:

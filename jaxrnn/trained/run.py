@@ -163,9 +163,10 @@ class Run(TrainedModel):
             )
         config, data, vocabulary = self.config, self.record["data"], self._vocabulary
         text = Path(config.text).resolve().name if isinstance(config.text, str) else data["name"]
+        other = config.validation_text and Path(config.validation_text).resolve().name
         losses = {"best_smooth_loss": state.best_smooth_loss, "best_valid_loss": state.early_stopping.best}
         content = {
-            "config": config.to_json() | {"text": text},
+            "config": config.to_json() | {"text": text, "validation_text": other},
             "parameters": parameter_count(params),
             "data": {name: data.get(name) for name in (DATA_OF_SEQUENCES if vocabulary is None else DATA_OF_TEXT)},
             "vocabulary": vocabulary and as_json(vocabulary),

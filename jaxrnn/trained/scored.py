@@ -11,15 +11,13 @@ from flax import nnx
 
 from jaxrnn.checks import check_choice
 from jaxrnn.data.corpus import load_corpus
-from jaxrnn.data.several import STDIN
-from jaxrnn.data.splits import split_text
+from jaxrnn.data.recorded import recorded_text, split_again
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError, DataError, NumericError, UnknownSymbolError
 from jaxrnn.models.ensemble import Ensemble
 from jaxrnn.scoring.adaptation import Adaptation
 from jaxrnn.scoring.dynamic import evaluate_adapting, mean_squared_gradients
 from jaxrnn.scoring.evaluation import evaluate_ids
-from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.table import Shown
 
@@ -70,8 +68,8 @@ def _read(trained: Any, text: Any, skips: bool) -> tuple[np.ndarray, int | None,
 def _learned_from(trained: Any, text: str | None) -> np.ndarray:
     # What the parameters were fitted to: without what was kept out, where the record says which text it was.
     data, config, shown = trained.record["data"], trained.config, printable(str(trained.path))
-    spelt, own = trained.vocabulary.spelt, data.get("path") if config.task == OWN_TASK else config.text
-    if not text and (own is None or own in STDIN):
+    spelt, own = trained.vocabulary.spelt, recorded_text(config, data)
+    if not text and own is None:
         raise ConfigurationError(f"{shown} does not say where its text is; give that as --adapt-text")
     try:
         corpus = load_corpus(text or own, trained.reading, spelt)
@@ -82,8 +80,7 @@ def _learned_from(trained: Any, text: str | None) -> np.ndarray:
         raise ConfigurationError(
             f"{shown} was trained on another text than {printable(corpus.name)} is now; give that one as --adapt-text"
         )
-    names = () if text else ("validation_fraction", "test_fraction", "fold", "folds", "retrain")
-    ids = split_text(corpus.ids, **{name: getattr(config, name) for name in names}).train
+    ids = corpus.ids if text else split_again(corpus.ids, config, data).train
     return ids if spelt is trained.vocabulary else trained.vocabulary.encode_part(spelt.decode(ids))
 
 

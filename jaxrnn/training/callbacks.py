@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jaxrnn.checks import check_call
 from jaxrnn.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from jaxrnn.training.trainer import Trainer
 
 # When: after every so many updates, or after each of these numbers of updates. What: called with the updates done and
 # the trainer, at which it looks and which it does not change.
-Callback = tuple[int | Collection[int], Callable[[int, "Trainer"], None]]
+Callback = tuple[int | Collection[int], Callable[[int, Any], None]]
 
 
 def checked_callbacks(callbacks: Any) -> list[Callback]:
@@ -32,7 +30,31 @@ def checked_callbacks(callbacks: Any) -> list[Callback]:
             "callbacks are pairs (when, call), `when` a number of updates from 1 or several such numbers, with a "
             f"function call(update, trainer); got {callbacks!r:.80}"
         )
+    for _, call in pairs:
+        check_call("a callback", call, "update", "trainer")
     return pairs
+
+
+def call_watched(call: Callable[[int, Any], None], update: int, trainer: Any) -> None:
+    """Calls a callback, during which the trainer refuses to be changed."""
+    trainer.is_watched = True
+    try:
+        call(update, trainer)
+    finally:
+        trainer.is_watched = False
+
+
+def refuse_change(trainer: Any) -> None:
+    """Refuses what changes a trainer's states while a callback looks at them: the loop and its log would not know.
+
+    Raises:
+      ConfigurationError: with what to do.
+    """
+    if trainer.is_watched:
+        raise ConfigurationError(
+            "a callback looks at the trainer and does not change its state, as advance, put, begin, validate and judge "
+            "do; use `score` and `params`, give fit more `updates`, or train another jaxrnn.Trainer(init_from=trainer)"
+        )
 
 
 def _points(when: Any) -> int | list[int]:

@@ -15,7 +15,7 @@ from jaxrnn.tasks.protocol import Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback, checked_callbacks
-from jaxrnn.training.member_runs import opened
+from jaxrnn.training.member_runs import opened, results_of
 from jaxrnn.training.parts import jobs_of_parts
 from jaxrnn.training.start import FitResult, result_of, train_alone
 
@@ -57,7 +57,7 @@ def fit(
       validation: another task, scored after each epoch or `validation_every` updates; its lowest loss chooses the best
         parameters.
       callbacks: pairs (when, call): `call(update, trainer)` after every `when` updates, or after each of several
-        numbers. It looks and changes nothing. A restart calls again for what was not saved.
+        numbers. It looks, and what changes the trainer is refused. A restart calls again for what was not saved.
       init_from: a model to begin with: an opened run, a model in one file, or a trainer, of which a `LanguageModel`
         takes what belongs to a symbol by the symbol, see `jaxrnn.models.carrying_over`; or a tree of parameters, taken
         as they are. Each member begins with the same. With `run`, another run or file in a later call is refused.
@@ -67,7 +67,8 @@ def fit(
         clip_backward, engine, devices, dtype, precision, deterministic.
 
     Raises:
-      JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
+      JaxrnnError: one of its kinds, for each fault that the user can mend, such as NumericError where it diverges. What
+        was saved stays; in memory `error.rows` has what was measured until then, as `FitResult.rows`.
 
     Example:
       import jaxrnn, numpy as np, optax
@@ -109,6 +110,8 @@ def fit(
         with opened(jobs, None, directories, rounds, progress, stop, callbacks=callbacks) as loop:
             loop.begin()
             loop.run()
+            if task.tests and None not in loop.ends:
+                results_of(loop)
             return result_of(loop)
 
 

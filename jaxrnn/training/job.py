@@ -28,13 +28,12 @@ from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
-from jaxrnn.tasks.sequences import Sequences
-from jaxrnn.tasks.text import NextSymbol, Text, path_of
 from jaxrnn.training.early_stopping import fewest_validations
 from jaxrnn.training.init_from import Begun, begin_with, refuse_other_structure
 from jaxrnn.training.judgement import with_candidate
 from jaxrnn.training.state import TrainState, initial_train_state
 from jaxrnn.training.step import CALL_OPTIONS, StepSettings
+from jaxrnn.training.task import task_of, validation_of
 from jaxrnn.training.values import TracedValues, traced_values
 
 LONGEST_JUDGEMENT = 10_000
@@ -120,36 +119,6 @@ class TrainJob(NamedTuple):
         return (self.config.validation_every or min(self.windows, LONGEST_JUDGEMENT)) if self.judges else 0
 
 
-def objective_of(config: TrainConfig, vocabulary_size: int = 0, document_end: int | None = None) -> Any:
-    """What the settings describe as learned.
-
-    Args:
-      config: the settings.
-      vocabulary_size: V of a text.
-      document_end: the id that ends a document of a text.
-    """
-    if config.task == "text":
-        return NextSymbol(vocabulary_size, config.bptt_length, document_end)
-    assert config.sequence_length is not None
-    return Sequences(config.task, config.sequence_length, config.input, config.batch_size)
-
-
-def task_of(config: TrainConfig, corpus: Corpus | None = None, vocabulary: Vocabulary | None = None) -> Task:
-    """The task of the settings, with its data; the text is read if it was not; see `make_job`.
-
-    Raises:
-      DataError: if the text cannot be read or a part of it is too short.
-    """
-    if config.task != "text":
-        return objective_of(config)
-    fractions = ("validation_fraction", "test_fraction", "fold", "folds", "retrain")
-    names = ("bptt_length", "batch_size", "stream_from", "vocabulary_size", *fractions)
-    of_text = {name: getattr(config, name) for name in names} | {"symbols": vocabulary or config.symbols}
-    text = Text(corpus or config.text, reading=config.reading_options(), **of_text)
-    text.path = path_of(config.text)  # also where the text was read already
-    return text
-
-
 def make_model(config: TrainConfig, objective: Any, rngs: nnx.Rngs) -> Any:
     """The model that the settings describe."""
     by_name = {name: getattr(config, name) for name in GATE_BIASES} | {"use_bias": config.cell_bias}
@@ -220,8 +189,7 @@ def state_template(
     own_optimizer: optax.GradientTransformation | None = None,
 ) -> TrainState:
     """`template_of` a run whose data are not there; its model and optimizer are those of the settings if None."""
-    validates = config.validation_fraction > 0 and not config.retrain
-    told = {"objective": objective, "writes": config.task == "text", "validates": validates}
+    told = {"objective": objective, "writes": config.task == "text", "validates": config.validates}
     task: Any = SimpleNamespace(**told, windows_per_epoch=0)
     model = own_model or functools.partial(make_model, config, objective)
     return template_of(TrainJob(config, task, model, own_optimizer or NamedOptimizer(config.optimizer_settings()), 0))
@@ -232,6 +200,7 @@ def make_job(
     corpus: Corpus | None = None,
     init_from: Any = None,
     vocabulary: Vocabulary | None = None,
+    validation: Corpus | None = None,
 ) -> TrainJob:
     """Reads the text if there is one, and refuses what cannot be trained, before anything is compiled.
 
@@ -240,6 +209,7 @@ def make_job(
       corpus: the text, if it was read already.
       init_from: an opened run, or a model in one file, to begin with; of a run that goes on, what it began with.
       vocabulary: of longer symbols than characters, if it was learned already.
+      validation: the other text to validate on, if it was read already.
 
     Raises:
       DataError: if the text cannot be read or is too short.
@@ -255,7 +225,8 @@ def make_job(
     parameters = parameter_count(model_structure(model, config.dtype)[1])
     characters = 0 if task.block else task.identity().get("characters", 0)
     refuse_what_cannot_fit(config, parameters, task.objective.symbols, characters)
-    job = TrainJob(config, task, model, NamedOptimizer(config.optimizer_settings()), parameters)
+    optimizer, other = NamedOptimizer(config.optimizer_settings()), validation_of(config, task, validation)
+    job = TrainJob(config, task, model, optimizer, parameters, validation=other)
     refuse_early_stopping_that_cannot_act(job)
     if not has_source:
         return job._replace(begun=init_from)

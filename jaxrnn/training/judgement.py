@@ -8,11 +8,14 @@ candidate only, and the best are the candidate with the lowest loss on pieces of
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.checks import check_choice
 from jaxrnn.devices.mesh import like
+from jaxrnn.models.structure import joined
 from jaxrnn.training.state import Candidate, TrainState, best_of, with_best
 
 
@@ -46,6 +49,17 @@ def shown(state: TrainState) -> TrainState:
     if state.best_score is None or int(state.best_update):
         return state
     return _exchanged(state)._replace(displaced_score=state.best_score)
+
+
+def params_of_state(state: TrainState, checkpoint: str) -> Any:
+    """Parameters and variables of a state: "best", "latest", or the "candidate" for the best."""
+    check_choice("checkpoint", checkpoint, ("best", "latest", "candidate"))
+    if checkpoint == "candidate":
+        return joined(state.candidate.params, state.candidate.variables)
+    if checkpoint == "latest":
+        return joined(state.params, state.variables)
+    best = shown(state)
+    return joined(best.best_params, best.best_variables)
 
 
 def taken_back(state: TrainState) -> TrainState:

@@ -22,7 +22,7 @@ from jaxrnn.random_streams import as_data, as_keys, is_key
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
-from jaxrnn.training.callbacks import Callback, is_due, next_points
+from jaxrnn.training.callbacks import Callback, call_watched, is_due, next_points
 from jaxrnn.training.chunk import MAX_CHUNK_UPDATES, ChunkMetrics
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.judgement import shown, taken_back
@@ -142,7 +142,7 @@ class Loop:
                     self._sample(member, self.trainer.state(member).params, int(self.updates[member]))
             for when, call in self.callbacks:
                 for update in sorted({int(self.updates[m]) for m in moved if is_due(when, int(self.updates[m]))}):
-                    call(update, self.trainer)
+                    call_watched(call, update, self.trainer)
             if told := [m for m in moved if m in due or self.ends[m] or self._is_due(m, self.jobs[0].windows or 1)]:
                 self.report(self, Report(int(self.updates[moved].max()), told, self.seconds_an_update))
             by_time = self.save_seconds and time.monotonic() - last_save >= max(

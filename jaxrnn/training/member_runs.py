@@ -9,22 +9,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.data.corpus import Corpus
 from jaxrnn.devices.hosts import is_writer
 from jaxrnn.devices.numerics import numerics
+from jaxrnn.errors import JaxrnnError
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.tasks.protocol import Score, Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
-from jaxrnn.training.memory_files import MemoryFiles
+from jaxrnn.training.memory_files import MemoryFiles, rows_in_memory
+from jaxrnn.training.record import refuse_changed_text
 from jaxrnn.training.report import Report
 from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_devices import refuse_engine_that_cannot_run
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import recent_accuracy
+from jaxrnn.training.task import text_of, validation_text_of
 from jaxrnn.training.trainer import Trainer
 
 
@@ -89,14 +92,18 @@ def train_members(
     """
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
-        if corpus is None and configs[0].task == "text":
-            first = configs[0]
-            corpus = load_corpus(first.text, first.reading_options(), stream_from=first.stream_from)
+        corpus = corpus or text_of(configs[0])
+        validation = validation_text_of(configs[0], corpus.reading) if corpus else None
+        for path, config in zip(directories, configs, strict=True):
+            if RunDirectory(path).exists():
+                refuse_changed_text(RunDirectory(path), config, corpus, validation)
         tasks = dict[int, Task]()
-        jobs = []
+        jobs = list[TrainJob]()
         for config in configs:
-            job = make_job(config, corpus)
-            jobs.append(job._replace(task=tasks.setdefault(config.fold, job.task)))  # one copy of a fold's streams
+            job = make_job(config, corpus, validation=validation)
+            first = (jobs or [job])[0]
+            task = tasks.setdefault(config.fold, job.task)  # one copy of a fold's streams
+            jobs.append(job._replace(task=task, validation=first.validation))
         options: dict[str, Any] = {"select": worse_half} if halving else {}
         shown = progress or Progress()
         with opened(jobs, devices, directories, rounds, shown, stop, report=report, **options) as loop:
@@ -135,20 +142,24 @@ def opened(
         if rounds is not None:
             options["rounds"] = Rounds(rounds, [path.name for path in directories])
         stack.enter_context(numerics(jobs[0].config.dtype, jobs[0].config.precision))
-        yield stack.enter_context(contextlib.closing(Loop(jobs, trainer, files, progress, stop, **options)))
+        try:
+            yield stack.enter_context(contextlib.closing(Loop(jobs, trainer, files, progress, stop, **options)))
+        except JaxrnnError as error:
+            error.rows = rows_in_memory(files)
+            raise
 
 
 def results_of(loop: Loop) -> list[MemberResult]:
     """How each member of a loop has ended. Test data is read here and nowhere else, for a text into test.json."""
     glances, members = loop.glances(), range(len(loop.jobs))
-    tested = [m for m in members if loop.jobs[m].config.test_fraction or not loop.jobs[m].windows]
+    tested = [m for m in members if loop.jobs[m].task.tests or not loop.jobs[m].windows]
     tested = [m for m in tested if loop.ends[m] != "diverged" or int(glances[m].valid_update)]
     scores = dict[int, Score]()
     for checkpoint in ("best", "latest"):
         of = [m for m in tested if (int(glances[m].valid_update) > 0) == (checkpoint == "best")]
         scores |= dict(zip(of, loop.trainer.score(of, "test", checkpoint), strict=True)) if of else {}
         for member in of:
-            if loop.jobs[member].config.test_fraction:
+            if loop.jobs[member].task.tests:
                 loop.files[member].write_test(int(glances[member].update), checkpoint, scores[member])
     return [_result(loop, m, glances[m], scores.get(m)) for m in members]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,8 @@ class MemoryFiles:
 
     def close(self) -> None:
         pass
+
+
+def rows_in_memory(files: Iterable[Any]) -> list[list[dict[str, Any]]]:
+    """The rows of those of a loop's files that are kept in memory."""
+    return [of.written for of in files if isinstance(of, MemoryFiles)]

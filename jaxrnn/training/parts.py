@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 
 from jaxrnn.cells import Cell
-from jaxrnn.checks import check_number, plain
+from jaxrnn.checks import check_call, check_number, plain
 from jaxrnn.config import CHOICES, DROPOUT_SITES, TrainConfig
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
@@ -204,12 +204,15 @@ def _factory_of(model: Any) -> Callable[[nnx.Rngs], Any]:
 
 
 def _made(make_model: Callable[[nnx.Rngs], Any], dtype: str) -> Any:
+    check_call("the function that makes the model", make_model, "rngs")
     with numerics(dtype):
         made = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
     if not isinstance(made, nnx.Module) or not hasattr(made, "initial_carry"):
         raise ConfigurationError(
             f"fit expects a Flax module (nnx) with `initial_carry(batch_size)`; the model is a {type(made).__name__}"
         )
+    check_call("a model", made.__call__ if callable(made) else made, "inputs", "carry")
+    check_call("the initial_carry of a model", made.initial_carry, "batch_size")
     if any(map(is_key, jax.tree.leaves(nnx.state(made)))):
         raise ConfigurationError(
             f"{type(made).__name__} holds random state, which a restart could not repeat; keep no nnx.Rngs in it, and "

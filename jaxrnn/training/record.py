@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxrnn.checks import check_texts
 from jaxrnn.config import CHANGEABLE, TrainConfig
+from jaxrnn.data.corpus import Corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary, only_in_one
 from jaxrnn.devices.environment import changes, fingerprint
@@ -22,7 +24,8 @@ from jaxrnn.training.state import TrainState
 
 MOST_SYMBOLS_SHOWN = 1024  # kept in the metadata of a checkpoint, which may have 1 MB
 MOST_ROWS_SHOWN = 6
-PARTS = ("train_characters", "validation_characters", "test_characters", "fold")
+TEXTS = frozenset({"text", "validation_text"})  # known by their digests, wherever they lie
+PARTS = ("train_characters", "validation_characters", "test_characters", "fold", "folds")
 
 
 def record_of(job: TrainJob, devices: int) -> dict[str, Any]:
@@ -34,7 +37,16 @@ def record_of(job: TrainJob, devices: int) -> dict[str, Any]:
         "data": job.task.identity(),
         "environment": fingerprint(),
     }
-    own = {"parts": job.parts, "own_cell": record_of_cell(job.config.cell), "init_from": job.begun and job.begun.record}
+    validation = None
+    if job.config.validation_text is not None and job.validation is not None:
+        told = job.validation.identity()
+        validation = {name: told[name] for name in ("name", "path", "sha256", "characters")}
+    own = {
+        "validation": validation,
+        "parts": job.parts,
+        "own_cell": record_of_cell(job.config.cell),
+        "init_from": job.begun and job.begun.record,
+    }
     return record | {name: value for name, value in own.items() if value is not None}
 
 
@@ -54,7 +66,7 @@ def identity(config: TrainConfig, data: dict[str, Any], vocabulary: Vocabulary |
       data: what config.json holds of the data.
       vocabulary: of a text; None for generated sequences.
     """
-    settings = {name: value for name, value in config.to_json().items() if name not in CHANGEABLE | {"text"}}
+    settings = {name: value for name, value in config.to_json().items() if name not in CHANGEABLE | TEXTS}
     belongs: dict[str, Any] = {"config": settings, "data": data["sha256"]}
     if vocabulary is None or "reading" not in data:
         return belongs
@@ -89,6 +101,9 @@ def restore(
     """
     stored = directory.read_config()
     refuse_other_data(stored, job, directory)
+    if job.validation is not None and job.parts is None:
+        now = job.validation.identity()
+        _refuse_other_validation(stored, now["name"], now["sha256"], now["characters"])
     refuse_other_start(stored.get("init_from"), job.begun)
     of_parts = refuse_other_parts(stored, "parts", job.parts) + refuse_other_cell(stored)
     remove_leftovers(directory.checkpoints)
@@ -127,13 +142,7 @@ def refuse_other_data(stored: dict[str, Any], job: TrainJob, directory: RunDirec
     """
     now, then = job.task.identity(), stored["data"]
     if then["sha256"] not in (now["sha256"], *job.task.former_digests()):
-        counts = ""
-        if "characters" in now:
-            counts = f": {now['characters']:,} characters, then {then.get('characters', 0):,}, and another checksum"
-        raise CheckpointError(
-            f"{printable(now['name'])} is not the data this run was begun with{counts}; give that back, or train "
-            "anew with another --run"
-        )
+        raise _other_data(now["name"], now.get("characters"), then)
     if job.task.vocabulary is None:
         return
     # Settings know how a text is cut; of a `Text` that `fit` was given its counts do.
@@ -150,6 +159,41 @@ def refuse_other_data(stored: dict[str, Any], job: TrainJob, directory: RunDirec
                 f"data.{name} in config.json is {printable(str(then[name]))}, the text's is {now[name]}; "
                 "restore config.json from a copy"
             )
+
+
+def refuse_changed_text(
+    directory: RunDirectory, config: TrainConfig, corpus: Corpus | None, validation: Corpus | None
+) -> None:
+    """Compares texts with those of their names that the run was begun with, before they are cut and encoded.
+
+    One that has shrunk would be too short for the sizes of the run, which are not what is to be mended.
+
+    Raises:
+      CheckpointError: if it is another.
+    """
+    stored = directory.read_config()
+    if corpus is None or check_texts(stored["config"].get("text")) != config.text:
+        return
+    if stored["data"]["sha256"] != corpus.digest:
+        raise _other_data(corpus.name, len(corpus), stored["data"])
+    if validation is not None and stored["config"].get("validation_text") == config.validation_text:
+        _refuse_other_validation(stored, validation.name, validation.digest, len(validation))
+
+
+def _refuse_other_validation(stored: dict[str, Any], name: str, digest: str, characters: int) -> None:
+    then = stored.get("validation")
+    if not isinstance(then, dict) or then.get("sha256") != digest:
+        then = then if isinstance(then, dict) else {}
+        raise _other_data(name, characters, then, "the text this run was validated on")
+
+
+def _other_data(
+    name: str, characters: int | None, then: dict[str, Any], what: str = "the data this run was begun with"
+) -> CheckpointError:
+    counts = ""
+    if characters is not None:
+        counts = f": {characters:,} characters, then {then.get('characters', 0):,}, and another checksum"
+    return CheckpointError(f"{printable(name)} is not {what}{counts}; give that back, or train anew with another --run")
 
 
 def refuse_other_run(metadata: dict[str, Any], mine: dict[str, Any], former_digests: tuple[str, ...] = ()) -> None:

@@ -9,6 +9,7 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.storage.logs import json_number
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.tasks.settings import is_reports_recipe
+from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Status
 from jaxrnn.training.job import TrainJob
 
@@ -95,4 +96,8 @@ def describe_job(job: TrainJob) -> list[str]:
     """What a person wants to know before the first update, a few lines."""
     model, chance = name_of_model(job.config, job.parts), job.task.objective.chance_in_words
     told = f"{model}: {job.parameters:,} parameters; untrained loss {chance}"
-    return [*job.task.notes, job.task.describe(), told, *([job.begun.line] if job.begun else [])]
+    lines = [*job.task.notes, job.task.describe(), told, *([job.begun.line] if job.begun else [])]
+    if job.validation is not None and job.parts is None:
+        name, characters = (job.validation.identity()[of] for of in ("name", "characters"))
+        lines.append(f"validated on {printable(name)}: {characters:,} characters")
+    return lines

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.devices.hosts import is_writer, of_writer, progress_here
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory, default_run_path, stored_config
@@ -21,11 +22,12 @@ from jaxrnn.training.init_from import begun_before
 from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import opened
-from jaxrnn.training.memory_files import MemoryFiles
-from jaxrnn.training.record import vocabulary_of_run, with_changes
+from jaxrnn.training.memory_files import rows_in_memory
+from jaxrnn.training.record import refuse_changed_text, vocabulary_of_run, with_changes
 from jaxrnn.training.report import describe_job
 from jaxrnn.training.state import RECENT_UPDATES
 from jaxrnn.training.step import recent_accuracy
+from jaxrnn.training.task import text_of, validation_text_of
 from jaxrnn.training.trace import tracing
 from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.validation import reason_in_words
@@ -73,6 +75,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     devices: int | None = None,
     init_from: Any = None,
+    validation: Corpus | None = None,
 ) -> FitResult:
     """Trains what the settings name in a run directory, going on from its latest checkpoint if there is one.
 
@@ -85,15 +88,22 @@ def train(
       devices: another number than a run was begun with, if it is to go on so: its bits are others from there on.
       init_from: an opened run, or a model in one file, to begin with: see `jaxrnn.models.carrying_over`. The settings
         have to name the same model, or a larger one.
+      validation: the text of `validation_text`, if it was read already.
 
     Raises:
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
     """
     directory = RunDirectory(run if run is not None else default_run_path(config, getattr(init_from, "path", None)))
-    if directory.exists():
+    begun = directory.exists()
+    if begun and corpus is None:
         directory.refuse_other_settings(config)
     with StopRequest() as stop:
-        job = make_job(config, corpus, init_from, vocabulary_of_run(directory, config))
+        if begun:
+            corpus = corpus or text_of(config)
+            validation = validation or (validation_text_of(config, corpus.reading) if corpus else None)
+            refuse_changed_text(directory, config, corpus, validation)
+            directory.refuse_other_settings(config)
+        job = make_job(config, corpus, init_from, vocabulary_of_run(directory, config), validation)
         return train_alone(job, directory, progress or progress_here(), stop, callbacks, devices)
 
 
@@ -127,10 +137,9 @@ def train_alone(
 
 def result_of(loop: Loop) -> FitResult:
     """What a loop has come to."""
-    rows = [files.written for files in loop.files if isinstance(files, MemoryFiles)]
     directories = [files.path for files in loop.files if files.path is not None]
     stopped = _why_stopped(loop) if None in loop.ends else None
-    return FitResult(loop.trainer, directories, loop.updates.tolist(), loop.ends, stopped, rows)
+    return FitResult(loop.trainer, directories, loop.updates.tolist(), loop.ends, stopped, rows_in_memory(loop.files))
 
 
 def resume(
@@ -161,12 +170,20 @@ def resume(
     if "epochs" in changed:
         values["updates"] = None
     config = TrainConfig.from_json(values | changed)
-    path = record["data"].get("path")
-    corpus = None
-    # Resumed from another folder than it was begun in.
-    if path is not None and isinstance(config.text, str) and not Path(config.text).exists():
+    corpus = validation = None
+    if path := _moved(config.text, record["data"]):
         corpus = load_corpus(path, config.reading_options(), stream_from=config.stream_from)
-    return train(config, directory.path, progress, corpus, devices=devices, init_from=begun_before(record))
+    if path := _moved(config.validation_text, record.get("validation")):
+        reading = ReadingOptions.from_json(record["data"]["reading"])
+        validation = validation_text_of(config, reading, path)
+    begun = begun_before(record)
+    return train(config, directory.path, progress, corpus, devices=devices, init_from=begun, validation=validation)
+
+
+def _moved(text: Any, known: Any) -> str | None:
+    # Where a text lies that is not found, of a run that is resumed from another folder than it was begun in.
+    path = known.get("path") if isinstance(known, dict) else None
+    return path if isinstance(path, str) and isinstance(text, str) and not Path(text).exists() else None
 
 
 def _why_stopped(loop: Loop) -> str:
@@ -217,7 +234,7 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
     if state.recent_accuracy is not None:
         accuracy = recent_accuracy(state)
         progress.message(f"mean accuracy of the latest {min(update, RECENT_UPDATES)} updates: {accuracy:.4f}")
-    if job.config.test_fraction:
+    if job.task.tests:
         _test(loop)
     if not job.task.writes:
         if directory:

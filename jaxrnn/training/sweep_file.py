@@ -16,6 +16,7 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import holds_something_else, names_in
 from jaxrnn.tasks.presets import PRESETS, read_table, settings_of, with_given
 from jaxrnn.terminal.printable import printable
+from jaxrnn.training.task import validation_text_of
 
 MAX_RUNS = 10_000
 TABLES = ("base", "grid")
@@ -66,12 +67,18 @@ def read_sweep(path: Path) -> list[TrainConfig]:
 def corpus_of(configs: Sequence[TrainConfig]) -> Corpus | None:
     """The text, if it is the same for all; each is read, so that one that cannot be is refused before anything is made.
 
+    So is what they validate on.
+
     Raises:
       DataError: for a text that cannot be read.
     """
-    texts = {(config.text, config.reading_options()): config for config in configs if config.task == "text"}
-    read = [load_corpus(text, options) for text, options in texts]
-    return read[0] if len(read) == 1 else None
+    of_texts = [config for config in configs if config.task == "text"]
+    read = {
+        of: load_corpus(*of) for of in dict.fromkeys((config.text, config.reading_options()) for config in of_texts)
+    }
+    for config in {(config.text, config.validation_text): config for config in of_texts}.values():
+        validation_text_of(config, read[config.text, config.reading_options()].reading)
+    return next(iter(read.values())) if len(read) == 1 else None
 
 
 def sweep_path(file: Path, run: Path | None) -> Path:

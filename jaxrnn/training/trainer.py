@@ -18,22 +18,21 @@ from jaxrnn.devices.memory import free_memory
 from jaxrnn.devices.mesh import on_first_device
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.engines.platforms import platform
-from jaxrnn.models.structure import joined, model_with
+from jaxrnn.models.structure import model_with
 from jaxrnn.random_streams import STREAM_SAMPLES, STREAM_VALIDATION, run_key, run_key_from_data, stream_key
 from jaxrnn.tasks.arrays import Arrays, Prediction, predict, refuse_other_arrays
 from jaxrnn.tasks.protocol import FRESH, Score, Task
 from jaxrnn.training.blocks import feed_of, most_updates
+from jaxrnn.training.callbacks import refuse_change
 from jaxrnn.training.chunk import MAX_CHUNK_UPDATES, ChunkMetrics, train_chunk_of
 from jaxrnn.training.job import TrainJob, model_structure, settings_of, start_state, template_of
-from jaxrnn.training.judgement import judged, shown
+from jaxrnn.training.judgement import judged, params_of_state
 from jaxrnn.training.members import Alone, Members, place_streams
 from jaxrnn.training.parts import jobs_of_parts, with_injected
 from jaxrnn.training.run_devices import layout_of
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.validation import with_score
 from jaxrnn.training.values import refuse_other_structures
-
-CHECKPOINTS = ("best", "latest", "candidate")
 
 
 class Trainer:
@@ -98,6 +97,7 @@ class Trainer:
         self.batch_size, self.numbers = jobs[0].task.batch_size, (configs[0].dtype, configs[0].precision)
         self.graphdef = model_structure(jobs[0].make_model, configs[0].dtype)[0]
         self._states: Alone | Members | None = None
+        self.is_watched = False  # by a callback
         self._held: list[TrainState | None] = [None] * len(self.jobs)
 
     @property
@@ -105,10 +105,14 @@ class Trainer:
         """Updates done by each member, (M,)."""
         return np.array([int(self.glance(member).update) for member in range(len(self.jobs))])
 
+    def job(self, member: int = 0) -> TrainJob:
+        """What a member trains; each method that is given a member's number refuses one that there is not."""
+        return self.jobs[as_count("member", member, 0, len(self.jobs) - 1)]
+
     def initial_state(self, member: int = 0) -> TrainState:
         """A state before the first update, compiled as one program."""
+        job = self.job(member)
         with numerics(*self.numbers):
-            job = self.jobs[member]
             # Arrays that are there need no program.
             start = self._initial if job.given is None else functools.partial(start_state, job)
             return with_injected(start(np.uint32(job.config.seed), job.values), job.injected)
@@ -120,6 +124,7 @@ class Trainer:
 
     def begin(self, states: Sequence[TrainState | None] | None = None) -> None:
         """Compiles the program and puts the states in place; None stands for one before its first update."""
+        refuse_change(self)
         given = list(states) if states is not None else self._held
         with numerics(*self.numbers):
             chunk, tasks = train_chunk_of(self.graphdef, self.settings), self._tasks
@@ -155,33 +160,35 @@ class Trainer:
             while (left > 0).any():
                 update = int(self.updates[left > 0].min()) if self._tasks[0].block else 0
                 now = np.minimum(left, min(most_updates(self._tasks[0], update), MAX_CHUNK_UPDATES))
-                parts.append(self._running.advance(now))
+                parts.append(self._to_change.advance(now))
                 left = np.where([len(part.loss) < n for part, n in zip(parts[-1], now, strict=True)], 0, left - now)
         return [jax.tree.map(lambda *chunks: np.concatenate(chunks), *member) for member in zip(*parts, strict=True)]
 
     def state(self, member: int = 0) -> TrainState:
         """The state of a member. It is given away at the next `advance`: copy what is to be kept."""
-        held = self._held[member]
-        if self._states is None and held is not None:
+        self.job(member)
+        if self._states is None and (held := self._held[member]) is not None:
             return held
         with numerics(*self.numbers):
             return self._running.state(member)
 
     def glance(self, member: int = 0) -> TrainState:
         """The state of a member without parameters, carry and key, as NumPy arrays: cheap to look at after a call."""
+        self.job(member)
         with numerics(*self.numbers):
             return self._running.glance(member)
 
     def put(self, member: int, state: TrainState) -> None:
         """Replaces the state of a member."""
+        self.job(member)
         with numerics(*self.numbers):
-            self._running.put(member, state)
+            self._to_change.put(member, state)
 
     def params(self, member: int = 0, checkpoint: str = "latest") -> dict:
         """A copy of the parameters: "latest", "best", or the "candidate" for it, see `TrainState`."""
         state = self.state(member)
         with numerics(*self.numbers):
-            return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), self._params(state, checkpoint))
+            return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), params_of_state(state, checkpoint))
 
     def model(self, member: int = 0, checkpoint: str = "best") -> Any:
         """A copy of the trained model, a Flax module, to be called, looked into or kept; see `params`."""
@@ -192,9 +199,8 @@ class Trainer:
         """Scores members on data that is not trained on; those of a population side by side on the devices.
 
         Args:
-          members: which.
+          members, checkpoint: which, and which of their parameters.
           part: "validation", "test" or `FRESH`.
-          checkpoint: which parameters.
         """
         check_choice("part", part, ("validation", "test", FRESH))
         states = [self.state(member) for member in members]
@@ -204,7 +210,7 @@ class Trainer:
             task = job.task if part == "test" or job.validation is None else job.validation
             device = jax.local_devices()[place % min(self.layout.devices, jax.local_device_count())]
             with numerics(*self.numbers), jax.default_device(device):
-                seed, params = on_this_host((jax.random.key_data(state.seed), self._params(state, checkpoint)))
+                seed, params = on_this_host((jax.random.key_data(state.seed), params_of_state(state, checkpoint)))
                 key = stream_key(run_key_from_data(jnp.asarray(seed)), STREAM_VALIDATION, int(state.update))
                 return task.score(self.graphdef, jax.device_put(params, device), key, part)
 
@@ -219,37 +225,35 @@ class Trainer:
         Args:
           inputs: features (N, T, F) or ids (N, T), as `Arrays` takes them.
           lengths: steps of each, (N,); all T if None.
-          member: which.
-          checkpoint: "best", by validation, else by the smoothed loss; or "latest".
+          member, checkpoint: which, and of it "best", by validation, else by the smoothed loss; or "latest".
 
         Raises:
           ConfigurationError: if the task has no answers to predict.
         """
         with numerics(*self.numbers):
-            objective, params = self.jobs[member].task.objective, self.params(member, checkpoint)
+            objective, params = self.job(member).task.objective, self.params(member, checkpoint)
             return predict(objective, self.graphdef, params, inputs, lengths)
 
     def evaluate(self, task: Arrays, *, member: int = 0, checkpoint: str = "best") -> dict[str, float]:
         """Scores a member on other arrays: loss, accuracy, and the task's metrics, by name."""
-        refuse_other_arrays("evaluate", self.jobs[member].task.objective, task)
+        refuse_other_arrays("evaluate", self.job(member).task.objective, task)
         with numerics(*self.numbers):
             return task.evaluate(self.graphdef, self.params(member, checkpoint))
 
     def validate(self, members: Sequence[int]) -> list[Score]:
         """Scores members on the validation data; their states know it, and keep the parameters that did best."""
-        scores = self.score(members)
+        states, scores = self._to_change, self.score(members)
         with numerics(*self.numbers):
             for member, score in zip(members, scores, strict=True):
-                patience = self.jobs[member].config.plateau_patience
-                self._running.put(member, with_score(self._running.state(member), score, patience))
+                states.put(member, with_score(states.state(member), score, self.jobs[member].config.plateau_patience))
         return scores
 
     def judge(self, members: Sequence[int], at_end: Sequence[bool]) -> list[Score]:
         """Scores the candidates of members from fresh starts; their states keep those that do best, see `judged`."""
-        scores = self.score(members, FRESH, "candidate")
+        states, scores = self._to_change, self.score(members, FRESH, "candidate")
         with numerics(*self.numbers):
             for member, score, ends in zip(members, scores, at_end, strict=True):
-                self._running.put(member, judged(self._running.state(member), score.loss, ends))
+                states.put(member, judged(states.state(member), score.loss, ends))
         return scores
 
     def write(
@@ -265,19 +269,19 @@ class Trainer:
         """A sample of text.
 
         Args:
-          member: which.
-          length: in symbols.
+          member, length: which, and how many symbols.
           temperature: 0 is greedy.
           prime: what the model reads first.
           params: others than the latest.
           update: the number that draws the sample, beside the seed; updates done if None.
         """
+        job = self.job(member)
         # Parameters that are given need no state: one process may write while the others do not fetch it.
         number = int(self.glance(member).update) if update is None else update
-        chosen = self._params(self.state(member), "latest") if params is None else params
+        chosen = params_of_state(self.state(member), "latest") if params is None else params
         with numerics(*self.numbers):
-            key = stream_key(run_key(self.jobs[member].config.seed), STREAM_SAMPLES, number)
-            return self.jobs[member].task.write(self.graphdef, on_first_device(chosen), key, length, temperature, prime)
+            key = stream_key(run_key(job.config.seed), STREAM_SAMPLES, number)
+            return job.task.write(self.graphdef, on_first_device(chosen), key, length, temperature, prime)
 
     @property
     def _running(self) -> Alone | Members:
@@ -286,15 +290,11 @@ class Trainer:
         assert self._states is not None
         return self._states
 
+    @property
+    def _to_change(self) -> Alone | Members:
+        refuse_change(self)
+        return self._running
+
     @functools.cached_property
     def _initial(self) -> Any:
         return jax.jit(functools.partial(start_state, self.jobs[0]), compiler_options=platform().start_options)
-
-    def _params(self, state: TrainState, checkpoint: str) -> Any:
-        check_choice("checkpoint", checkpoint, CHECKPOINTS)
-        if checkpoint == "candidate":
-            return joined(state.candidate.params, state.candidate.variables)
-        if checkpoint == "latest":
-            return joined(state.params, state.variables)
-        best = shown(state)
-        return joined(best.best_params, best.best_variables)

@@ -357,3 +357,24 @@ def test_a_loop_outside_of_jit_is_compiled_once_for_cells_of_one_structure(cell_
             rtol=1e-12,
         )
     assert program._cache_size() == compiled
+
+
+@pytest.mark.parametrize("engine", ["scan", "hoisted"])
+def test_an_eager_gradient_compiles_nothing_at_its_second_call(engine, caplog):
+    """Each call compiled every loop of it anew. Inside of `jit` or `vmap` nothing is put into a program of its own."""
+    cell, xs, carry, _ = case(VanillaCell, "dense", 3, False, jnp.float32)
+    run, params, plain = unroll_with(cell, engine=engine), params_of(cell), unroll_with(cell, engine="reference")
+
+    def gradient_of(unrolled):
+        return jax.grad(lambda params, carry, xs: weighted_sum(unrolled(params, xs, carry)), (0, 1, 2))
+
+    first, others = gradient_of(run)(params, carry, xs), jax.tree.map(jnp.copy, params)
+    with jax.log_compiles():
+        second = gradient_of(run)(others, carry, xs)
+    assert [said for said in caplog.messages if "ompil" in said] == []
+    assert_trees_equal(first, second)
+    assert_trees_close(first, quick_jit(gradient_of(plain))(params, carry, xs), rtol=1e-5)
+    rows = jax.vmap(lambda *of: run(*of)[1], in_axes=(None, 1, 0))
+    one_by_one = jax.tree.map(lambda leaf: leaf[:, None], carry)
+    for staged, given in ((gradient_of(run), (params, carry, xs)), (rows, (params, xs[:, :, None], one_by_one))):
+        assert "_unroll_compiled" not in str(jax.make_jaxpr(staged)(*given))

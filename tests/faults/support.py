@@ -19,7 +19,8 @@ from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.vocabulary_file import load_vocabulary
 from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.training.formats import readers
-from jaxrnn.training.job import objective_of, state_template
+from jaxrnn.training.job import state_template
+from jaxrnn.training.task import objective_of
 
 MAIN = "from jaxrnn.cli import main; main()"
 WORDS = ["the", "cat", "sat", "on", "mat", "dog", "ran", "far", "away", "home", "and", "then", "slept."]

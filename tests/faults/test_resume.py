@@ -601,6 +601,21 @@ def test_another_text_or_vocabulary_is_refused(half: Path, text: Path, tmp_path:
     }
 
 
+def test_a_text_that_has_shrunk_is_another_one_and_no_size_is_too_large(
+    half: Path, text: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """It was said that the batch, or the window, is too large for it; and of `train` that its settings are others."""
+    shrunk = tmp_path / "shrunk.txt"
+    shrunk.write_text(text.read_text()[:12])
+    record = json.loads((half / "config.json").read_text())
+    record["config"]["text"] = str(shrunk)
+    (half / "config.json").write_text(json.dumps(record))
+    said = f"shrunk.txt is not the data this run was begun with: 12 characters, then {len(text.read_text())}, and"
+    assert_refused(command(capsys, "resume", half), 4, said, "give that back")
+    again = [part for part in tiny_options(half) if part not in ("--batch-size", "2")]  # which nobody asked for
+    assert_refused(command(capsys, "train", shrunk, *again), 4, said)
+
+
 def test_permuted_symbols_are_refused(half: Path, capsys: Any) -> None:
     vocabulary = json.loads((half / "vocabulary.json").read_text())
     symbols = vocabulary["symbols"]

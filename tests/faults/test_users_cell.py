@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jaxrnn.cells import CELLS
-from jaxrnn.cells.table import CELL_TABLE
+from jaxrnn.cells.table import CELL_TABLE, cell_options
+from jaxrnn.tasks.users_cells import use_cell
 
 from .support import assert_refused, command, leaves_of, tiny_options, tiny_text
 
@@ -73,5 +74,19 @@ def test_what_is_no_cell_is_refused(forget: Any, capsys: Any) -> None:
     forget("tanh")
     for name, said in (("no_such_module:X", "imported"), ("cell_of_a_test:Other", "no class"), ("os.path:", "MODULE")):
         assert_refused(command(capsys, "train", "text.txt", "--cell", name), 2, said)
+    Path("cell_of_a_test.py").write_text(MODULE.replace(", **options):", ", keys):"))
+    sys.modules.pop("cell_of_a_test", None)
+    takes = "is called as f(in_features, hidden_features, kernel_init=..., param_dtype=..., rngs=...); LeakyCell"
+    assert_refused(command(capsys, "train", "text.txt", "--cell", NAME), 2, takes)
+    forget("tanh")
     Path("settings.toml").write_text(f'cell = "{NAME}"\n')
     assert_refused(command(capsys, "train", "text.txt", "--config", "settings.toml"), 2, f"give --cell {NAME}")
+
+
+def test_the_biases_that_a_users_cell_takes_are_its_options(forget: Any) -> None:
+    """Flax's metaclass shows `(*args, **kwargs)` of every module: none of its biases was ever given."""
+    forget("tanh")
+    text = MODULE.replace("hidden_features, **options):", "hidden_features, *, forget_bias=0.0, **options):")
+    Path("cell_of_a_test.py").write_text(text)
+    use_cell(NAME)
+    assert cell_options(NAME) == {"forget_bias", "use_bias"}

@@ -252,6 +252,7 @@ OTHER_VALUES: dict[str, Any] = {
     "epochs": 3,
     "decay_after_epochs": 3,
     "validation_fraction": 0.1,
+    "validation_text": "a.txt",
     "test_fraction": 0.1,
     "folds": 3,
     "fold": 1,

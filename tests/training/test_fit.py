@@ -22,7 +22,9 @@ from flax import nnx
 import jaxrnn
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.errors import CheckpointError, ConfigurationError, DataError, NumericError
+from jaxrnn.inspect.report_of_run import find_text
 from jaxrnn.models.sequence_classifier import SequenceClassifier
+from jaxrnn.scoring.adaptation import Adaptation
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.job import make_job
 from tests.training.parts import ADAM, MeanTaking, MinimalGatedCell, array_task, arrays, fit_of, mean_taking, own_cell
@@ -558,6 +560,129 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+class OtherCall(MeanTaking):
+    def __call__(self, xs: jax.Array) -> tuple[jax.Array, jax.Array]:  # type: ignore[override]
+        return super().__call__(xs, self.initial_carry(1))
+
+
+class OtherStart(MeanTaking):
+    def initial_carry(self) -> jax.Array:  # type: ignore[override]
+        return super().initial_carry(1)
+
+
+class NoCall(nnx.Module):
+    def initial_carry(self, batch_size: int) -> tuple:
+        return ()
+
+
+class OtherUpdate(MinimalGatedCell):
+    def update(self, p: Any, r: Any, carry: Any) -> Any:  # type: ignore[override]
+        return super().update(p, r, carry, (), 0)
+
+
+class OtherStep(nnx.SimpleCell):
+    def __call__(self, x: Any) -> Any:  # type: ignore[override]
+        return super().__call__(x, x)
+
+
+one_batch: Any = functools.partial(batch_of, 0)
+
+
+def one_loss(outputs: jax.Array) -> jax.Array:
+    return outputs
+
+
+def stack_of(cell: type, rngs: nnx.Rngs) -> Any:
+    return jaxrnn.LanguageModel(5, jaxrnn.Stack([cell(5, 6, rngs=rngs)]), rngs=rngs)
+
+
+OTHER_CALLS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: {"callbacks": [(1, lambda update: None)]}, "a callback is called as f(update, trainer); "),
+    (lambda: {"model": lambda: None}, "makes the model is called as f(rngs); "),
+    (lambda: {"model": MeanTaking}, "f(rngs); MeanTaking takes (features: 'int', classes: 'int', *, rngs: 'nnx.Rngs')"),
+    (lambda: {"model": lambda rngs: OtherCall(3, 2, rngs=rngs)}, "a model is called as f(inputs, carry); OtherCall."),
+    (lambda: {"model": OtherStart(3, 2, rngs=nnx.Rngs(0))}, "a model is called as f(batch_size); OtherStart."),
+    (lambda: {"model": lambda rngs: NoCall()}, "a model is called as f(inputs, carry); NoCall cannot be called"),
+    (lambda: {"task": array_task(loss=one_loss)}, "the loss is called as f(outputs, targets); one_loss takes (outputs"),
+    (lambda: {"task": array_task(metrics={"own": one_loss})}, "the metric own is called as f(outputs, targets); one_"),
+    (lambda: {"task": jaxrnn.Stream(one_batch, classes=2)}, "Stream is called as f(update); "),
+    (
+        lambda: {"model": functools.partial(stack_of, OtherUpdate)},
+        "layer 0 is called as f(p, r, carry, pointwise, t); ",
+    ),
+    (lambda: {"model": functools.partial(stack_of, OtherStep)}, "layer 0 is called as f(carry, x); OtherStep.__call__"),
+    (lambda: {"validation": lambda trainer: 0.0}, "a task with an end: Text, Sequences or Arrays; got function"),
+]
+
+
+@pytest.mark.parametrize(("changed", "said"), OTHER_CALLS)
+def test_a_function_that_takes_other_arguments_is_named_with_those_it_is_given(changed: Any, said: str) -> None:
+    """They ended in a bare TypeError from inside a trace, of a metric or a callback after minutes of training."""
+    with pytest.raises(ConfigurationError, match=re.escape(said)) as refused:
+        jaxrnn.fit(
+            **{"model": mean_taking, "task": array_task(), "optimizer": STILL, "updates": 3, **QUIET, **changed()}
+        )
+    assert "\n" not in str(refused.value)
+
+
+def test_functions_of_any_form_that_take_the_arguments_are_taken() -> None:
+    def told(*given: Any, **options: Any) -> Any:
+        return jnp.zeros(given[1].shape[:2])
+
+    class Seen:
+        def __call__(self, update: int, trainer: Any, more: int = 0) -> None:
+            self.at = update, trainer.score([0], "validation")
+
+    lists: Any = {}
+    seen = Seen()
+    task = array_task(metrics={"first": told, "second": functools.partial(told, more=1)})
+    fit = functools.partial(jaxrnn.fit, mean_taking, task, STILL, updates=1, validation=task, **QUIET)
+    fit(callbacks=[(1, seen), (1, lists.setdefault)])  # `dict.setdefault` tells no signature, or a vague one
+    assert seen.at[0] == 1 and list(lists) == [1]
+
+
+def test_a_callback_that_changes_the_trainer_is_refused() -> None:
+    """It went on from a state that neither the loop nor its log knew of, or trained past its end."""
+    changes: list[Callable[[Any], Any]] = [
+        lambda trainer: trainer.advance(1),
+        lambda trainer: trainer.put(0, trainer.state()),
+        lambda trainer: trainer.begin(),
+        lambda trainer: trainer.validate([0]),
+    ]
+    refused = []
+
+    def change(update: int, trainer: Any) -> None:
+        for call in changes:
+            with pytest.raises(ConfigurationError, match="a callback looks at the trainer and does not change") as of:
+                call(trainer)
+            refused.append(of)
+
+    done = jaxrnn.fit(
+        mean_taking, array_task(), STILL, updates=2, validation=array_task(), callbacks=[([1], change)], **QUIET
+    )
+    assert len(refused) == 4 and done.updates == [2]
+    assert len(done.trainer.advance(1)[0].loss) == 1  # after `fit` it is the caller's
+
+
+def test_what_was_measured_in_memory_is_kept_by_the_error_that_ends_it() -> None:
+    """Of a model that diverges, and of an iterator that ends too early, for one model and for members."""
+
+    def poisoned(update: int) -> Any:
+        return np.full((4, 2, 3), 3e38 if update > 3 else 1.0), np.zeros(4)
+
+    with pytest.raises(NumericError, match="not finite") as diverged:
+        jaxrnn.fit(logits_of(np.ones((3, 1))), jaxrnn.Stream(poisoned), STILL, updates=50, **QUIET)
+    (rows,) = diverged.value.rows
+    assert [row["update"] for row in rows] == [*range(1, len(rows) + 1)] and len(rows) > 10
+    assert [row["train/squared_error"] for row in rows[:4]] == [9.0] * 4
+    few = [batch_of(update) for update in range(5)]
+    for members in (None, [{"seed": 1}, {"seed": 2}]):
+        task = jaxrnn.Stream(iter(few), classes=2)
+        with pytest.raises(DataError, match="ends before update 6") as ended:
+            jaxrnn.fit(mean_taking, task, STILL, updates=9, members=members, callbacks=[(1, print)], **QUIET)
+        assert [[row["update"] for row in rows] for rows in ended.value.rows] == [[1, 2, 3, 4, 5]] * len(members or [0])
+
+
 @pytest.mark.parametrize(("changed", "said"), REFUSED)
 def test_parts_that_do_not_fit_are_refused_with_the_remedy(changed: dict[str, Any], said: str) -> None:
     options = {"model": mean_taking, "task": array_task(), "optimizer": optax.sgd(0.1), "updates": 3, **changed}
@@ -577,6 +702,30 @@ def test_what_a_trainer_is_asked_for_in_another_form_is_refused() -> None:
     for call in asked:
         with pytest.raises(ConfigurationError, match="expects"):
             call()
+
+
+def test_a_member_that_there_is_not_is_refused_with_their_range(tmp_path: Path) -> None:
+    """A trainer of two had a bare IndexError; one of a model alone gave the state of member 0 once it had begun."""
+    both = fit_of("members", tmp_path / "both", updates=1).trainer
+    alone = jaxrnn.Trainer(mean_taking, array_task(), STILL, updates=1)
+    alone.begin()
+    calls: list[Callable[[Any, int], Any]] = [
+        lambda trainer, member: trainer.params(member),
+        lambda trainer, member: trainer.model(member),
+        lambda trainer, member: trainer.glance(member),
+        lambda trainer, member: trainer.initial_state(member),
+        lambda trainer, member: trainer.put(member, trainer.state()),
+        lambda trainer, member: trainer.score([member]),
+        lambda trainer, member: trainer.predict(np.zeros((1, 4, 3)), member=member),
+        lambda trainer, member: trainer.evaluate(array_task(), member=member),
+        lambda trainer, member: trainer.write(member, 3, 1.0),
+    ]
+    for call, (trainer, last) in itertools.product(calls, ((both, 1), (alone, 0))):
+        for member in (7, -1):
+            with pytest.raises(ConfigurationError, match=f"--member expects a whole number from 0 to {last}; got "):
+                call(trainer, member)
+    with pytest.raises(ConfigurationError, match="holds 2 members; give the directory of one, .*members/0$"):
+        jaxrnn.open_run(tmp_path / "both")
 
 
 def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path, capsys: Any) -> None:
@@ -631,10 +780,38 @@ def test_a_text_is_gone_on_with_in_the_parts_that_it_was_cut_into(tmp_path: Path
         return jaxrnn.fit(lambda rngs: Bigrams(np.zeros((4, 4))), text, STILL, **options)
 
     fitted(2, folds=2)
-    for cut in ({"folds": 2, "fold": 1}, {"test_fraction": 0.25}):
+    for cut in ({"folds": 2, "fold": 1}, {"folds": 3}, {"test_fraction": 0.25}):
         with pytest.raises(CheckpointError, match="cut into other parts than the run was begun with"):
             fitted(4, **cut)
     assert fitted(4, folds=2).updates == [4]
+
+
+def test_a_run_of_a_text_with_parts_kept_out_knows_them_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adaptation learned from what was kept out too, `inspect` looked for another text; what is kept for the end was
+    never scored, of a run alone as of members."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.txt").write_text("".join(np.random.default_rng(0).choice(list("abcd"), 200)))
+    Path("other.txt").write_text("abcd" * 9)
+    cut: dict[str, Any] = {"validation_fraction": 0.2, "test_fraction": 0.3, "folds": 2, "fold": 1}
+    text = jaxrnn.Text("own.txt", bptt_length=5, batch_size=2, **cut)
+    made = functools.partial(Bigrams, np.random.default_rng(3).normal(size=(4, 4)))
+    options: dict[str, Any] = {"updates": 2, "validation_every": 2, "sample_every": 0, **QUIET}
+    jaxrnn.fit(lambda rngs: made(), text, STILL, run="alone", **options)
+    both = jaxrnn.fit(lambda rngs: made(), text, STILL, run="both", members=[{"seed": 1}, {"seed": 2}], **options)
+    expected = both.trainer.score([0], "test")[0].loss
+    for directory in (Path("alone"), *both.directories):
+        assert json.loads((directory / "test.json").read_text())["loss_nats"] == pytest.approx(expected, rel=1e-6)
+    run, adaptation = jaxrnn.open_run("alone", lambda rngs: made()), Adaptation(rate=0.5, segment=5)
+    Path("trained.txt").write_text(text.vocabulary.decode(text.parts.train))
+    scores = [
+        run.evaluate("other.txt", adaptation=adaptation, trained_on=of) for of in (None, "trained.txt", "own.txt")
+    ]
+    assert scores[0] == scores[1] != scores[2]
+    found = find_text(run)
+    assert (found.source, found.ids.tolist()) == ("own.txt, validation part", text.parts.valid.tolist())
+    del run.record["data"]["folds"]  # as older versions wrote it
+    with pytest.raises(CheckpointError, match="does not say how its text of 200 characters was cut"):
+        find_text(run)
 
 
 def test_injected_numbers_are_a_part_that_a_run_goes_on_with(tmp_path: Path) -> None:
