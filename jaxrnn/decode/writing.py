@@ -145,7 +145,7 @@ def write_ids(
       ConfigurationError: if the length is negative.
       NumericError: if a parameter is not finite.
     """
-    check_length(length)
+    length = check_length(length)
     dtype, count = jax.tree.leaves(params)[0].dtype, len(keys)
     params = on_device(params)
     texts, keys, done = begun(graphdef, params, keys, prime, document_end, decoding.start)
