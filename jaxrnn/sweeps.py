@@ -26,6 +26,7 @@ from jaxrnn.devices.hosts import is_writer, of_writer
 from jaxrnn.errors import ConfigurationError, NumericError
 from jaxrnn.storage.lock import run_lock
 from jaxrnn.storage.logs import json_number, read_metrics
+from jaxrnn.storage.run_list import read_run
 from jaxrnn.storage.small_files import read_json, write_atomically
 from jaxrnn.storage.sweep_table import said, sweep_table
 from jaxrnn.terminal.progress import Progress
@@ -214,7 +215,8 @@ class Sweep:
             return False
         seconds = (before + time.monotonic() - started) / len(results)
         if is_writer():
-            ended = zip(group.ids, group.rows, results, strict=True)
+            told_of = [_with_losses_of_log(result, path) for result, path in zip(results, paths, strict=True)]
+            ended = zip(group.ids, group.rows, told_of, strict=True)
             self.add([{"member": name, **self.result_row(row, result, seconds)} for name, row, result in ended])
         end(group, results)
         return True
@@ -266,6 +268,16 @@ def default_row(row: Row, result: MemberResult, seconds: float) -> Row:
     test = values.pop("test")
     tested = {"test_loss": test.loss, "test_accuracy": test.accuracy} if test else {}
     return row | values | tested | {"seconds": round(seconds, 1)}
+
+
+def _with_losses_of_log(result: MemberResult, path: Path) -> MemberResult:
+    """A result with the losses that the log has, where the run ended in its first epoch: it has no score of one."""
+    if result.end == "diverged" or not result.train_loss == result.valid_loss == math.inf:
+        return result
+    run = read_run(path)
+    lowest = run.lowest()
+    valid = math.inf if lowest is None else float(lowest[f"valid/{run.loss_name}"])
+    return result._replace(train_loss=run.training_loss(), valid_loss=valid)
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
