@@ -34,6 +34,7 @@ from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import MemberResult, train_members
 from jaxrnn.training.report import Report
+from jaxrnn.training.run_devices import layout_of
 from jaxrnn.training.values import group_by_structure
 
 Row = dict[str, Any]
@@ -134,12 +135,15 @@ class Sweep:
             if is_writer():
                 self.directory.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(run_lock(self.directory))
-                self._keep_record()
             done = {row.get("member") for row in of_writer(self.rows() if is_writer() else [])}
             options: dict[str, Any] = dict(stop=stop, devices=devices, corpus=corpus, halving=halving)
             options["progress"] = progress or Progress(quiet=True)
-            left = [config for name, (config, _) in named.items() if name not in done]
-            for settings in group_by_structure(left):
+            groups = group_by_structure(config for name, (config, _) in named.items() if name not in done)
+            for settings in groups:  # devices with which nothing can be trained are not recorded
+                layout_of(settings, devices)
+            if is_writer():
+                self._keep_record()
+            for settings in groups:
                 ids = [member_id(config) for config in settings]
                 group = Group(settings, ids, [named[name][1] for name in ids])
                 if not self._train_group(group, options, begin, report, end, prepare):
