@@ -40,7 +40,6 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
 from jaxrnn.storage import read_json, read_samples, write_atomically
 from jaxrnn.terminal import EXIT_OF_STOP, run_app, write_output
-from jaxrnn.terminal.printable import printable
 from jaxrnn.training import prepare_devices
 
 PUBLISHED_ACCURACY = {50_000: 0.57, 100_000: 0.59, 200_000: 0.61, 500_000: 0.68}
@@ -103,8 +102,9 @@ def main(
     vocabulary.encode_prompt(prime)  # what it cannot go on with is refused now, not at the first milestone
     written, begun = run / "continuations.json", run / "prime.json"
     if begun.is_file() and read_json(begun) != prime:
-        shown = printable(repr(read_json(begun)), keep="")
-        raise ConfigurationError(f"--prime of {run} is {shown}; give that, or another --run for another one")
+        raise ConfigurationError(
+            f"--prime of {run} is {read_json(begun)!r}; give that, or another --run for another one"
+        )
     use_compile_cache()
     prepare_devices(final, run)
     started = time.monotonic()

@@ -31,7 +31,7 @@ from cyclopts import Parameter
 from flax import nnx
 
 from jaxrnn import Corpus, LanguageModel, Text, Trainer, load_corpus, named_optimizer
-from jaxrnn.checks import as_count, check_count
+from jaxrnn.checks import check_count
 from jaxrnn.data import window_at
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models import loss_nats
@@ -97,9 +97,11 @@ def main(
       seeds: how many, from 0.
       csv_file: where the numbers of every seed go.
     """
-    totals = sorted({as_count("updates", total, 0) for total in updates})
-    if not totals or not totals[-1]:
+    for total in updates:
+        check_count("updates", total, 0)
+    if not any(updates):
         raise ConfigurationError("--updates expects at least one number above 0, got none")
+    totals = sorted(set(updates))
     check_count("seeds", seeds, 1)
     table: list[tuple] = [("skip_connections", "seed", "update", "smooth_loss_nats", "gradient_norm")]
     corpus = load_corpus("python-reference")
