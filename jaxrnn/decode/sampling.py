@@ -13,10 +13,11 @@ import numpy as np
 from flax import nnx
 
 from jaxrnn.checks import plain
-from jaxrnn.decode.priming import NONE, WINDOW, first_symbol, read_windows, symbols_of
+from jaxrnn.decode.priming import NONE, WINDOW, first_symbol, read_windows
 from jaxrnn.decode.settings import noise_scales
 from jaxrnn.errors import ConfigurationError, NumericError
 from jaxrnn.models.structure import model_with
+from jaxrnn.models.symbols import symbols_of
 from jaxrnn.terminal.printable import printable
 
 CHUNK = WINDOW

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxrnn.data.windows import scored_streams
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.structure import model_with
+from jaxrnn.models.symbols import refuse_other_ids, symbols_of
 from jaxrnn.terminal.table import Shown
 
 EVALUATION_STEPS = 256
@@ -121,10 +122,12 @@ def evaluate_ids(
 
     Raises:
       DataError: if there is nothing to predict.
+      ValueError: if there are ids that are no symbols of the model.
     """
-    carry = model_with(graphdef, params).initial_carry(batch_size)
-    scores = []
+    model = model_with(graphdef, params)
+    carry, known, scores = model.initial_carry(batch_size), symbols_of(model), []
     for window in windows_of(ids, batch_size, EVALUATION_STEPS):
+        refuse_other_ids(window[1], known)
         carry, *score = _score_window(graphdef, document_end, params, carry, *window)
         scores.append(score)
     symbols = len(ids) - 1
