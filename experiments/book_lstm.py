@@ -36,8 +36,9 @@ import numpy as np
 
 from jaxrnn import TrainConfig, Trainer, load_corpus, open_run, train
 from jaxrnn.devices import use_compile_cache
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
-from jaxrnn.storage import read_samples, write_atomically
+from jaxrnn.storage import read_json, read_samples, write_atomically
 from jaxrnn.terminal import EXIT_OF_STOP, run_app, write_output
 from jaxrnn.training import prepare_devices
 
@@ -97,14 +98,21 @@ def main(
       run: the run directory.
     """
     final = recipe(text, updates, seed)
+    vocabulary = load_corpus(text, final.reading_options()).vocabulary
+    vocabulary.encode_prompt(prime)  # what it cannot go on with is refused now, not at the first milestone
+    written, begun = run / "continuations.json", run / "prime.json"
+    if begun.is_file() and read_json(begun) != prime:
+        raise ConfigurationError(
+            f"--prime of {run} is {read_json(begun)!r}; give that, or another --run for another one"
+        )
     use_compile_cache()
     prepare_devices(final, run)
     started = time.monotonic()
-    written = run / "continuations.json"
     table = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
 
     def write(update: int, trainer: Trainer) -> None:
         table[str(update)] = continuations(trainer, prime, update)
+        write_atomically(begun, json.dumps(prime) + "\n")
         write_atomically(written, json.dumps(table, indent=2) + "\n")
 
     milestones = {*(at for at in MILESTONES if at < updates), updates}

@@ -31,6 +31,7 @@ from experiments.benchmark.baselines import initial_parameters
 from jaxrnn import LanguageModel, load_corpus
 from jaxrnn.inspect import Method, compare_gradients, gradient_errors, vanilla_loss_and_gradients
 from jaxrnn.models import loss_nats
+from jaxrnn.terminal import run_app
 
 LITERAL = "HARRY POTTER AND THE GOBLE"
 LITERAL_VOCABULARY_SIZE = 78  # A's first loss is 108.92 = 25 ln 78
@@ -130,7 +131,7 @@ def compute_table(table: Table, text_name: str, ids: np.ndarray, vocabulary_size
 
 def main(
     *, text: str = "python-reference", json_file: Annotated[Path | None, cyclopts.Parameter("--json")] = None
-) -> None:
+) -> int:
     """Prints the tables for the reports' literal window and for a text.
 
     Args:
@@ -152,7 +153,8 @@ def main(
                 rows.append(row)
     if json_file is not None:
         json_file.write_text(json.dumps([{**asdict(row), "misses": row.misses} for row in rows], indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    cyclopts.run(main)
+    run_app(main)

@@ -26,6 +26,7 @@ from jaxrnn.devices.hosts import is_writer, of_writer
 from jaxrnn.errors import ConfigurationError, NumericError
 from jaxrnn.storage.lock import run_lock
 from jaxrnn.storage.logs import json_number, read_metrics
+from jaxrnn.storage.run_list import read_run
 from jaxrnn.storage.small_files import read_json, write_atomically
 from jaxrnn.storage.sweep_table import said, sweep_table
 from jaxrnn.terminal.progress import Progress
@@ -33,6 +34,7 @@ from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import MemberResult, train_members
 from jaxrnn.training.report import Report
+from jaxrnn.training.run_devices import layout_of
 from jaxrnn.training.values import group_by_structure
 
 Row = dict[str, Any]
@@ -133,12 +135,15 @@ class Sweep:
             if is_writer():
                 self.directory.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(run_lock(self.directory))
-                self._keep_record()
             done = {row.get("member") for row in of_writer(self.rows() if is_writer() else [])}
             options: dict[str, Any] = dict(stop=stop, devices=devices, corpus=corpus, halving=halving)
             options["progress"] = progress or Progress(quiet=True)
-            left = [config for name, (config, _) in named.items() if name not in done]
-            for settings in group_by_structure(left):
+            groups = group_by_structure(config for name, (config, _) in named.items() if name not in done)
+            for settings in groups:  # devices with which nothing can be trained are not recorded
+                layout_of(settings, devices)
+            if is_writer():
+                self._keep_record()
+            for settings in groups:
                 ids = [member_id(config) for config in settings]
                 group = Group(settings, ids, [named[name][1] for name in ids])
                 if not self._train_group(group, options, begin, report, end, prepare):
@@ -214,7 +219,8 @@ class Sweep:
             return False
         seconds = (before + time.monotonic() - started) / len(results)
         if is_writer():
-            ended = zip(group.ids, group.rows, results, strict=True)
+            told_of = [_with_losses_of_log(result, path) for result, path in zip(results, paths, strict=True)]
+            ended = zip(group.ids, group.rows, told_of, strict=True)
             self.add([{"member": name, **self.result_row(row, result, seconds)} for name, row, result in ended])
         end(group, results)
         return True
@@ -267,6 +273,16 @@ def default_row(row: Row, result: MemberResult, seconds: float) -> Row:
     test = values.pop("test")
     tested = {"test_loss": test.loss, "test_accuracy": test.accuracy} if test else {}
     return row | values | tested | {"seconds": round(seconds, 1)}
+
+
+def _with_losses_of_log(result: MemberResult, path: Path) -> MemberResult:
+    """A result with the losses that the log has, where the run ended in its first epoch: it has no score of one."""
+    if result.end == "diverged" or not result.train_loss == result.valid_loss == math.inf:
+        return result
+    run = read_run(path)
+    lowest = run.lowest()
+    valid = math.inf if lowest is None else float(lowest[f"valid/{run.loss_name}"])
+    return result._replace(train_loss=run.training_loss(), valid_loss=valid)
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import shutil
@@ -27,6 +28,7 @@ from jaxrnn.training.sweep_file import read_sweep, sweep_path
 
 pytestmark = pytest.mark.usefixtures("wide_terminal")
 
+FIXTURES = Path(__file__).parent / "fixtures"
 XOR = """
 [base]
 task = "xor"
@@ -176,6 +178,28 @@ def test_the_table_has_the_best_first_and_what_has_no_number_last(
     Sweep(tmp_path).train(configs)
     lines = Sweep(tmp_path).table(configs).splitlines()
     assert [line.split()[0] for line in lines] == ["seed", "2", "0", "1", "3"]
+
+
+def test_runs_that_end_within_their_first_epoch_have_the_losses_of_their_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(configs: Sequence[TrainConfig], paths: Sequence[Path], *_: Any, **__: Any) -> list[MemberResult]:
+        for path, valid in zip(paths, (2.5, 1.5), strict=True):
+            shutil.copytree(FIXTURES / "text_float64", path)
+            rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+            rows[-1] |= {"train/mean_loss_nats": 3.5, "valid/loss_nats": valid}
+            (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return [MemberResult("finished", 4, 0, 4, 0, math.inf, math.inf, math.nan, None, 0) for _ in paths]
+
+    monkeypatch.setattr(sweeps, "train_members", train)
+    configs = [TrainConfig(seed=seed, updates=4) for seed in range(2)]
+    Sweep(tmp_path).train(configs)
+    assert [(row["train_loss"], row["valid_loss"]) for row in Sweep(tmp_path).rows_of(configs)] == [
+        (3.5, 2.5),
+        (3.5, 1.5),
+    ]
+    lines = Sweep(tmp_path).table(configs).splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["1", "1.5000"], ["0", "2.5000"]]
 
 
 def test_the_command_goes_on_where_it_stopped_and_tells_a_supervisor(

@@ -194,6 +194,13 @@ def test_another_record_is_refused_by_what_differs(tmp_path: Path, stand_in: Tra
     assert sweep(tmp_path).train(CONFIGS[:1]) is None
 
 
+def test_devices_with_which_nothing_can_be_trained_are_not_recorded(tmp_path: Path, stand_in: Trained) -> None:
+    with pytest.raises(ConfigurationError, match="--devices 3 cannot share --batch-size 2 evenly"):
+        sweep(tmp_path, devices=3).train(CONFIGS[:1], devices=3)
+    assert sweep(tmp_path).train(CONFIGS[:1], devices=1) is None
+    assert sweep(tmp_path).train(CONFIGS[:1], devices=1) is None and len(stand_in.calls) == 1
+
+
 def test_the_caller_is_told_of_each_program(tmp_path: Path, stand_in: Trained) -> None:
     told: list[Any] = []
 

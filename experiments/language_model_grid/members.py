@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxrnn import TrainConfig
-from jaxrnn.checks import check_choice, check_count
+from jaxrnn.checks import check_choice, check_count, check_number, flag
 from jaxrnn.config import CELL_NAMES, CHOICES, DROPOUT_SITES
 from jaxrnn.errors import ConfigurationError
 
@@ -57,8 +57,17 @@ def member_rows(
     seeds: list[int],
 ) -> list[dict[str, Any]]:
     """Every combination once, the smallest models first. A network without a site is not trained at each rate of it."""
+    given = {"cells": cells, "layers": layers, "sizes": sizes, "learning_rates": learning_rates}
+    for name, values in (given | {"dropout_rates": dropout_rates, "seeds": seeds}).items():
+        if not values:
+            raise ConfigurationError(f"{flag(name)} expects at least one value, got none")
     for cell in cells:
         check_choice("cells", cell, CELL_NAMES)
+    for name, counts in (("layers", layers), ("sizes", sizes)):
+        for count in counts:
+            check_count(name, count, 1)
+    for rate in dropout_rates:
+        check_number("dropout_rates", rate, 0, 1)
     known = [site.removeprefix("dropout_") for site in DROPOUT_SITES]
     for site in dropout_sites:
         check_choice("dropout_sites", site, tuple(known))
@@ -144,6 +153,7 @@ def size_table(vocabulary_size: int) -> str:
     """Hidden sizes of equal cost as Markdown: the size, its parameters, and how far they are from the budget."""
     from jaxrnn.models import model_parameters
 
+    check_count("vocabulary_size", vocabulary_size, 1)
     lines = ["| cell | layers | " + " | ".join(f"size {size}" for size in SIZES) + " |", "|---|---|" + "---|" * 4]
     budgets = {size: model_parameters("lstm", 1, size, vocabulary_size) for size in SIZES}
     lines.append("| budget | | " + " | ".join(f"{budgets[size]:,}" for size in SIZES) + " |")

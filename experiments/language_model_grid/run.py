@@ -38,7 +38,8 @@ class Grid:
     Args:
       directory: made if missing; one that holds a grid of another recipe is refused.
       recipe: what all members share.
-      devices: how many devices; fixed at the start.
+      devices: how many devices; fixed at the start. Where they cannot share a batch evenly, a member that is a program
+        by itself takes as many as can.
       sample_length: characters that each member writes after each epoch; 0 writes none.
       tensorboard: write logs of every member.
     """
@@ -93,7 +94,7 @@ class Grid:
             return self.sweep.train(
                 [self._settings(row, at_most(row)) for row in left],
                 left,
-                devices=self.devices,
+                devices=self.devices if self.recipe.batch_size % self.devices == 0 else None,
                 corpus=self.corpus,
                 halving=self.recipe.halving,
                 begin=begin,

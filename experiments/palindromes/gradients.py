@@ -194,15 +194,16 @@ def norm_table(norms: dict[str, dict[str, list[float]]]) -> str:
 
 def hidden_gradients_figure(norms: dict[str, dict[str, list[float]]]) -> Any:
     """|dL/dh_t| at every step on a logarithmic axis, every network, before and after training."""
-    from jaxrnn.inspect import Figure
+    from jaxrnn.inspect import STYLES, Figure
 
     figure = Figure(figsize=(9.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for name, by_model in norms.items():
+    for (name, by_model), (_, _, mark) in zip(norms.items(), STYLES, strict=False):
         network, _, length = name.rpartition("-")
+        marks: dict[str, Any] = {"marker": mark, "markersize": 4, "markevery": 9}
         for model, style in (("untrained", "--"), ("trained", "-")):
-            steps = np.arange(1, len(by_model[model]) + 1)
-            axes.plot(steps, by_model[model], style, color=COLORS[network], linewidth=1.4, label=f"{network}, {model}")
+            steps, label = np.arange(1, len(by_model[model]) + 1), f"{network}, {model}"
+            axes.plot(steps, by_model[model], style, color=COLORS[network], linewidth=1.4, label=label, **marks)
     axes.set_yscale("log")
     axes.set_xlabel("step t")
     axes.set_ylabel(r"$|\partial L / \partial h_t|$, mean over the batch")
@@ -215,14 +216,15 @@ def hidden_gradients_figure(norms: dict[str, dict[str, list[float]]]) -> Any:
 
 def law_figure(law_norms: dict[str, dict[str, list[float]]], spectra: dict[str, np.ndarray]) -> Any:
     """The norms of the products of Jacobians with the powers of the radius, and trained eigenvalues in the plane."""
-    from jaxrnn.inspect import Figure
+    from jaxrnn.inspect import STYLES, Figure
 
     figure = Figure(figsize=(12.0, 5.0), layout="constrained")
     axes, plane = figure.subplots(1, 2, width_ratios=(1.35, 1.0))
-    for radius, color in RADII.items():
+    for (radius, color), (_, _, mark) in zip(RADII.items(), STYLES, strict=False):
+        marks: dict[str, Any] = {"marker": mark, "markersize": 4, "markevery": 10}
         for activation, style in (("linear", "-"), ("tanh", "--")):
-            values = law_norms[activation][f"{radius:g}"]
-            axes.plot(values, style, color=color, linewidth=1.4, label=f"radius {radius:g}, {activation}")
+            values, label = law_norms[activation][f"{radius:g}"], f"radius {radius:g}, {activation}"
+            axes.plot(values, style, color=color, linewidth=1.4, label=label, **marks)
         powers = radius ** np.arange(len(values))
         axes.plot(powers, ":", color=color, linewidth=1.0, label=r"radius$^{\,t-k}$" if radius == 1.1 else None)
     axes.set_yscale("log")

@@ -16,10 +16,10 @@ from experiments.temporal_gate.tasks import NoisyWaves
 from experiments.temporal_gate.units import Curve, Units
 from jaxrnn import TemporalGateLSTMCell, unroll
 from jaxrnn.cells import openness
-from jaxrnn.inspect import Figure
+from jaxrnn.inspect import STYLES, Figure, draw_seeds
 
-COLORS = {"LSTM": "tab:orange", "gated LSTM": "tab:blue"}
-OTHER_COLOR = "tab:green"
+STYLE_OF = {"gated LSTM": STYLES[0], "LSTM": STYLES[1]}
+OTHER_STYLE = STYLES[2]
 SHOWN_UNITS = 6
 
 
@@ -77,6 +77,7 @@ def noise_figure(curves: Mapping[str, Curve], signal: NoisyWaves, gated: str) ->
     axes.plot(times[:, 0], values[:, 0], ".-", color="tab:blue", linewidth=0.6, markersize=4)
     clean = ~np.asarray(signal.bursts.cover(times[:, 0]))
     axes.plot(times[clean, 0], values[clean, 0], "o", color="tab:red", markersize=4, label="clean")
+    axes.set(xlabel="time", ylabel="input")
     axes.set_title(f"one sequence, sine of period {signal.wave_periods[int(classes[0])]:g}; noise shaded")
     axes.legend(frameon=False, loc="upper right")
     _shade(axes, fine, noisy)
@@ -115,11 +116,7 @@ def sines_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
 def draw_curves(axes: Any, curves: Mapping[str, Curve]) -> None:
     """Mean over seeds as a line, the range of the seeds as a band."""
     for name, curve in curves.items():
-        color, mean = COLORS.get(name, OTHER_COLOR), curve.accuracy.mean(axis=0)
-        axes.plot(curve.updates, mean, color=color, linewidth=1.5, label=name)
-        axes.fill_between(
-            curve.updates, curve.accuracy.min(axis=0), curve.accuracy.max(axis=0), color=color, alpha=0.18, linewidth=0
-        )
+        draw_seeds(axes, curve.updates, curve.accuracy, name, STYLE_OF.get(name, OTHER_STYLE))
     axes.set_ylim(0, 1.01)
     axes.set_xlabel("update")
     axes.set_ylabel("accuracy on fresh sequences")

@@ -105,6 +105,12 @@ class Cell(nnx.RNNCellBase, abc.ABC):
                 f"{type(self).__name__} expects positive whole numbers, got in_features={in_features!r} and "
                 f"hidden_features={hidden_features!r}"
             )
+        for name, draws in (("kernel_init", kernel_init), ("recurrent_init", recurrent_init)):
+            if draws is not None and not callable(draws):
+                raise ValueError(
+                    f"{type(self).__name__} expects a function as {name}, such as jax.nn.initializers.orthogonal(), "
+                    f"got {draws!r}"
+                )
         if not hasattr(rngs, "params"):
             raise ValueError(f"{type(self).__name__} expects rngs=nnx.Rngs(seed), got {type(rngs).__name__}")
         self.in_features = in_features
@@ -182,14 +188,20 @@ class Cell(nnx.RNNCellBase, abc.ABC):
     def products(self, carry: Carry, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """p_t and r_t of dense input x, (B, F)."""
         self.check_input(x, batch_axes=1)
+        h = getattr(carry, "h", None)
+        if h is None or h.shape != (len(x), self.hidden_features):
+            raise ValueError(
+                f"{type(self).__name__} expects a carry of shape ({len(x)}, {self.hidden_features}), got "
+                f"{type(carry).__name__ if h is None else tuple(h.shape)}; make it by initial_carry({len(x)})"
+            )
         p = x @ self.W_x[...]
         if self.b is not None:
             p = p + self.b[...][None, :]
-        r = carry.h @ self.W_h[...]
+        r = h @ self.W_h[...]
         return p, r if self.b_h is None else r + self.b_h[...][None, :]
 
     def __call__(self, carry: Carry, x: jax.Array, t: jax.Array | int = 0) -> tuple[Carry, jax.Array]:
-        if x.ndim != 2 and x.shape[:-1] == carry.h.shape[:-1]:
+        if x.ndim != 2 and hasattr(carry, "h") and x.shape[:-1] == carry.h.shape[:-1]:
             carry, rows = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), (carry, x))
             return jax.tree.map(lambda leaf: leaf.reshape(*x.shape[:-1], leaf.shape[-1]), self(carry, rows, t))
         p, r = self.products(carry, x)

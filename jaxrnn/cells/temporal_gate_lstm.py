@@ -130,7 +130,7 @@ class TemporalGateLSTMCell(Cell):
         **options: Any,
     ):
         least, greatest = period_range
-        if not 0 < least <= greatest:
+        if not 0 < least <= greatest < math.inf:
             raise ValueError(
                 f"TemporalGateLSTMCell expects a period_range that is positive and rises, got {period_range}"
             )

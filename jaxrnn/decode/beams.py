@@ -26,6 +26,7 @@ class Beams(NamedTuple):
       place: of the automaton that looks for what ends a text, (B,); a candidate that has ended stays as it is.
       log_p: (B,); minus infinity where there is no candidate yet.
       symbols: how many each has, (B,).
+      left: characters that each may still write, (B,); None where every symbol is one.
     """
 
     carry: Any
@@ -34,6 +35,7 @@ class Beams(NamedTuple):
     place: jax.Array
     log_p: jax.Array
     symbols: jax.Array
+    left: jax.Array | None
 
 
 class Found(NamedTuple):
@@ -49,7 +51,7 @@ class Found(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _search_chunk(graphdef, document_end, params, beams, steps, alpha, keep, longest, table):
+def _search_chunk(graphdef, document_end, params, beams, steps, alpha, keep, longest, table, widths):
     # Back pointers are kept in place of the texts: nothing is copied but carries.
     model = model_with(graphdef, params)
     count = len(beams.log_p)
@@ -62,6 +64,8 @@ def _search_chunk(graphdef, document_end, params, beams, steps, alpha, keep, lon
         carry = fresh_after(document_end, beams.before, beams.carry, model)
         logits, carry = model(beams.last[None], carry)
         gain = jax.nn.log_softmax(logits[0])
+        if widths is not None:
+            gain = jnp.where(widths[None, :] > beams.left[:, None], -jnp.inf, gain)  # what would have to be cut
         ended = beams.place == END
         stays = jnp.where(jnp.arange(gain.shape[1]) == 0, 0.0, -jnp.inf).astype(gain.dtype)
         gain = jnp.where(ended[:, None], stays[None, :], gain)
@@ -71,6 +75,10 @@ def _search_chunk(graphdef, document_end, params, beams, steps, alpha, keep, lon
         parent, symbol = best // gain.shape[1], (best % gain.shape[1]).astype(jnp.int32)
         gained, ended = gain.reshape(-1)[best], ended[parent]
         place = beams.place[parent] if table is None else table[beams.place[parent], symbol]
+        left = None
+        if widths is not None:
+            left = beams.left[parent] - jnp.where(ended, 0, widths[symbol])
+            place = jnp.where(left == 0, END, place)
         beams = Beams(
             jax.tree.map(lambda c: c[parent], carry),
             beams.last[parent],
@@ -78,6 +86,7 @@ def _search_chunk(graphdef, document_end, params, beams, steps, alpha, keep, lon
             place,
             beams.log_p[parent] + gained,
             symbols[parent],
+            left,
         )
         rows = (parent.astype(jnp.int32), jnp.where(ended, FREE, symbol), gained)
         stored = [
@@ -111,8 +120,9 @@ def search_ids(
     prime: np.ndarray | None = None,
     document_end: int | None = None,
     table: np.ndarray | None = None,
+    widths: np.ndarray | None = None,
 ) -> list[Found]:
-    r"""The most probable texts of at most `length` symbols that a beam search finds, the best first.
+    r"""The most probable texts of at most `length` characters that a beam search finds, the best first.
 
         log p(y_1 .. y_L) = sum_t log p(y_t | prime, y_1 .. y_{t-1})          ranked by log p / L^A
 
@@ -129,6 +139,8 @@ def search_ids(
       keep: how many texts, at most B; fewer come if there are fewer.
       key: draws the first symbol where there is no prime.
       prime, document_end, table: as for `write_ids`.
+      widths: characters of each symbol, (V,), int32; None where each is one. A symbol that does not fit into what is
+        left of `length` is not written, so that each `log_p` is that of the whole text.
 
     Raises:
       ConfigurationError: if the length is negative.
@@ -136,18 +148,19 @@ def search_ids(
 
     References: the ranking as in Wu et al., 2016, without their constant.
     """
-    check_length(length)
+    length = check_length(length)
     assert decoding.beams is not None
     params, count = on_device(params), decoding.beams
     texts, _, _ = begun(graphdef, params, jnp.stack([key] * count), prime, document_end, decoding.start)
     dtype = jax.tree.leaves(params)[0].dtype
     log_p = jnp.where(jnp.arange(count) == 0, 0.0, -jnp.inf).astype(dtype)  # one candidate
-    beams = Beams(texts.carry, texts.before, texts.last, texts.place, log_p, jnp.zeros((count,), jnp.int32))
+    left = None if widths is None else jnp.full((count,), length, jnp.int32)
+    beams = Beams(texts.carry, texts.before, texts.last, texts.place, log_p, jnp.zeros((count,), jnp.int32), left)
     alpha, parts, ranks, done, goes_on = jnp.asarray(decoding.length_penalty, dtype), [], np.zeros(count), 0, True
     while goes_on and done < length:
         steps = min(CHUNK, length - done)
         t, beams, kept, ranks, goes_on = _search_chunk(
-            graphdef, document_end, params, beams, steps, alpha, keep, length, table
+            graphdef, document_end, params, beams, steps, alpha, keep, length, table, widths
         )
         parts.append([np.asarray(of)[: int(t)] for of in kept])
         done += steps

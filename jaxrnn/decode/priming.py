@@ -11,17 +11,10 @@ import numpy as np
 
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import model_with
+from jaxrnn.models.symbols import refuse_other_ids, symbols_of
 
 WINDOW = 1024
 NONE = -1  # before the first symbol
-
-
-def symbols_of(model: Any) -> int:
-    """V: what a language model says, or how many logits it gives."""
-    if hasattr(model, "vocabulary_size"):
-        return model.vocabulary_size
-    ids = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    return jax.eval_shape(lambda ids: model(ids, model.initial_carry(1))[0], ids).shape[-1]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -60,8 +53,12 @@ def read_windows(
 
     Raises:
       ConfigurationError: if a learned start is asked for and there is none.
+      ValueError: if the prime has ids that are no symbols of the model.
     """
-    carry, before = model_with(graphdef, params).initial_carry(1), jnp.asarray(NONE, jnp.int32)
+    model = model_with(graphdef, params)
+    if prime is not None:
+        refuse_other_ids(prime, symbols_of(model))
+    carry, before = model.initial_carry(1), jnp.asarray(NONE, jnp.int32)
     if start == "learned" and not any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(carry)):
         raise ConfigurationError(
             "--start learned expects a model that was trained with --learned-initial-carry; this one starts from "

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrnn.decode.priming import NONE, WINDOW, first_symbol, read_windows, symbols_of
+from jaxrnn.checks import plain
+from jaxrnn.decode.priming import NONE, WINDOW, first_symbol, read_windows
 from jaxrnn.decode.settings import noise_scales
 from jaxrnn.errors import ConfigurationError, NumericError
 from jaxrnn.models.structure import model_with
+from jaxrnn.models.symbols import symbols_of
 from jaxrnn.terminal.printable import printable
 
 CHUNK = WINDOW
@@ -103,7 +105,7 @@ def sample_ids(
       ConfigurationError: if the length or the temperature is negative.
       NumericError: if a parameter is not finite.
     """
-    check_length(length)
+    length = check_length(length)
     dtype = jax.tree.leaves(params)[0].dtype
     scales = jnp.asarray(noise_scales(temperature), dtype)
     params = on_device(params)
@@ -125,10 +127,12 @@ def sample_ids(
             yield np.asarray(ids)[len(part) : steps]
 
 
-def check_length(length: Any) -> None:
-    """Refuses what is no number of symbols."""
+def check_length(length: Any) -> int:
+    """A number of symbols as Python's own; refuses what is none."""
+    length = plain(length)
     if isinstance(length, bool) or not isinstance(length, int) or length < 0:
         raise ConfigurationError(f"--length expects a whole number of at least 0; got {length!r}")
+    return length
 
 
 def on_device(params: Any) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from jaxrnn.checks import LARGEST_COUNT, check_choice, check_count, check_number, flag
+from jaxrnn.checks import LARGEST_COUNT, check_choice, check_count, check_number, flag, plain
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.command import Count, CountIfAny, Real, RealIfAny, Switch
 
@@ -66,7 +67,10 @@ class Decoding:
     start: str = "fresh"
 
     def __post_init__(self) -> None:
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+        one = isinstance(self.stop, str) or not isinstance(self.stop, Iterable)
+        stop = (self.stop,) if one else tuple(self.stop)
         object.__setattr__(self, "stop", stop)
         noise_scales(self.temperature)
         for name, most in (("top_k", LARGEST_COUNT), ("penalty_window", LARGEST_COUNT), ("beams", MOST_BEAMS)):
@@ -132,6 +136,7 @@ def noise_scales(temperature: float) -> tuple[float, float]:
     Raises:
       ConfigurationError: if the temperature is negative or not a number.
     """
+    temperature = plain(temperature)
     if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not temperature >= 0:
         raise ConfigurationError(
             f"--temperature expects a number of at least 0 (0 is greedy, 1 the model's own probabilities); "

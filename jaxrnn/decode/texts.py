@@ -20,6 +20,7 @@ from jaxrnn.decode.settings import Decoding
 from jaxrnn.decode.stops import Stops
 from jaxrnn.decode.writing import write_ids
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.terminal.printable import printable
 
 MOST_TEXTS = 10_000
 NOISE = 1 << 26  # random numbers of a chunk of all texts that are written side by side: 256 MiB in float32
@@ -59,6 +60,8 @@ class Writer:
         **decoding: Any,
     ):
         self._decoding = how = Decoding(**decoding)
+        if not isinstance(prime or "", str):
+            raise ConfigurationError(f"--prime expects a text; got {printable(repr(prime), keep='')[:40]}")
         if how.until_document_end and document_end is None:
             raise ConfigurationError("--until-document-end expects a run of documents; give --stop, or leave it out")
         if prime and prime_file is not None:
@@ -103,7 +106,9 @@ class Writer:
             texts = [np.concatenate(of) for parts in groups for of in zip(*parts, strict=True)]
             found = [Found(ids, None) for ids in texts or [NOTHING] * len(keys)]
         else:
-            found = search_ids(length=length, keep=len(keys), key=keys[0], **self._rules, **self._read)
+            widths = np.array([len(symbol) for symbol in self._vocabulary.symbols], np.int32)
+            kept: dict[str, Any] = {"keep": len(keys), "widths": widths if widths.max() > 1 else None}
+            found = search_ids(length=length, key=keys[0], **kept, **self._rules, **self._read)
         return [Sample(self._prime + "".join(self._shown([one.ids], length)), one.log_p) for one in found]
 
     def _written(self, length: int, keys: jax.Array) -> Iterator[list[np.ndarray]]:

@@ -12,12 +12,13 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxrnn.decode.priming import first_symbols, read_windows, symbols_of
+from jaxrnn.decode.priming import first_symbols, read_windows
 from jaxrnn.decode.rules import choose
 from jaxrnn.decode.sampling import CHUNK, FREE, _sample_chunk, check_length, fresh_after, on_device
 from jaxrnn.decode.settings import Decoding
 from jaxrnn.decode.stops import BEGIN, END
 from jaxrnn.models.structure import model_with
+from jaxrnn.models.symbols import symbols_of
 
 LONG_AGO = 2**31 - 1
 
@@ -145,7 +146,7 @@ def write_ids(
       ConfigurationError: if the length is negative.
       NumericError: if a parameter is not finite.
     """
-    check_length(length)
+    length = check_length(length)
     dtype, count = jax.tree.leaves(params)[0].dtype, len(keys)
     params = on_device(params)
     texts, keys, done = begun(graphdef, params, keys, prime, document_end, decoding.start)

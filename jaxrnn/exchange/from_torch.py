@@ -37,7 +37,10 @@ Tensors = dict[str, np.ndarray]
 
 
 class Found(NamedTuple):
-    """A recognised state dict: the cell, the sizes (no embedding is 0), and its names by what the tensors are here."""
+    """A recognised state dict: the cell, the sizes (no embedding is 0), and its names by what the tensors are here.
+
+    `h_0`, and of an LSTM `c_0`, are among them where the start was learned.
+    """
 
     cell: str
     layers: int
@@ -130,6 +133,10 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Found:
     for (of, number), name in recurrent.items():
         expected = {"weight_ih": (rows, H if number else F), "weight_hh": (rows, H)}.get(of, (rows,))
         require(shapes[name] == expected, f"{name} of shape {shapes[name]}, expected {expected}")
+    starts = {"h_0", "c_0"} if rows == 4 * H else {"h_0"}
+    starts = starts if starts <= others.keys() else set()  # as `export_torch` names a learned start
+    for name in starts:
+        require(others.pop(name) == (layers, 1, H), f"{name} of shape {shapes[name]}, expected {(layers, 1, H)}")
     output, embedding = _ends(others, F, H)
     V, bias = others[output][0], output.removesuffix("weight") + "bias"
     if bias in others:
@@ -143,7 +150,7 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Found:
         require(others[embedding][0] == V, f"{embedding} has {others[embedding][0]:,} symbols, {output} {V:,}")
     names = {f"{number}.{of}": name for (of, number), name in recurrent.items()}
     ends = {"W_y": output, "b_y": bias if bias in others else None, "embedding": embedding}
-    names |= {of: name for of, name in ends.items() if name is not None}
+    names |= {of: name for of, name in ends.items() if name is not None} | {name: name for name in starts}
     return Found(CELLS[rows // H], layers, H, V, F if embedding is not None else 0, names)
 
 
@@ -176,7 +183,7 @@ def _write(model: Path, name: str, found: Found, tensors: Tensors, given: Given,
     sizes: dict[str, Any] = {of: getattr(found, of) for of in ("cell", "layers", "hidden", "embedding")}
     held = as_json(vocabulary)
     kind = {"symbols": held["kind"], "vocabulary_size": len(order)} if "kind" in held else {}
-    config = TrainConfig(text=name, dtype=dtype, **sizes, **kind)
+    config = TrainConfig(text=name, dtype=dtype, learned_initial_carry="h_0" in tensors, **sizes, **kind)
     objective = objective_of(config, len(order), document_end)
     graphdef, shapes = model_structure(functools.partial(make_model, config, objective), dtype)
     # Who trained it said nothing of the text, so its checksum is empty, and the counts are the least that are possible.
@@ -212,6 +219,8 @@ def _leaves(tensors: Tensors, wanted: Mapping[str, Any], order: np.ndarray) -> T
         elif of == "W_x":
             value = tensors.pop(f"{number}.weight_ih").T
             value = value[order] if number == "0" and not has_embedding else value
+        elif of in ("h", "c"):  # of a learned start
+            value = tensors[f"{of}_0"][int(number), 0]
         elif of == "W_h":
             value = tensors.pop(f"{number}.weight_hh").T
         else:  # the biases: a GRU's stay two, the reset gate acts on the second

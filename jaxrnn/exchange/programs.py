@@ -15,11 +15,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.decode.sampling import FREE, fresh_after, symbols_of
+from jaxrnn.decode.sampling import FREE, fresh_after
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.engines.platforms import tracing_for
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import model_with
+from jaxrnn.models.symbols import symbols_of
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
 from jaxrnn.scoring.evaluation import read_window
 from jaxrnn.storage.checkpoint_leaves import from_leaves, leaf_shapes

@@ -66,7 +66,8 @@ def calibration_sums(probabilities: np.ndarray, targets: np.ndarray, bins: int =
       bins: how many parts from 0 to 1.
 
     Raises:
-      ValueError: if the shapes do not fit, or a row does not sum to 1 within 1e-3, as logits would not.
+      ValueError: if the shapes do not fit, a row does not sum to 1 within 1e-3, as logits would not, or a target has
+        no probability.
 
     Example:
       >>> sums = calibration_sums(np.array([[0.75, 0.25]]), np.array([0]))
@@ -79,6 +80,8 @@ def calibration_sums(probabilities: np.ndarray, targets: np.ndarray, bins: int =
         raise ValueError(f"expected probabilities (T, V) and targets (T,), got {p.shape} and {targets.shape}")
     if not (np.all(p >= 0) and np.all(np.abs(p.sum(axis=1) - 1) < 1e-3)):
         raise ValueError("expected probabilities, rows that sum to 1, got others; take the softmax of logits first")
+    if targets.size and not 0 <= targets.min() <= targets.max() < p.shape[1]:
+        raise ValueError(f"expected targets from 0 to {p.shape[1] - 1}, got {targets.min()} to {targets.max()}")
     rows, guesses = np.arange(len(p)), p.argmax(axis=1)
     with np.errstate(divide="ignore"):  # a true symbol of probability 0 is an infinite loss
         loss = -np.log(p[rows, targets])

@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.models.symbols import refuse_other_ids, symbols_of
 
 
 class Span(NamedTuple):
@@ -61,6 +62,7 @@ def _taken_apart(model: Any, ids: np.ndarray) -> tuple[Any, Any, jax.Array]:
     if len(ids) < 2:
         raise ConfigurationError(f"a guess expects a text of at least 2 characters, got {len(ids)}")
     model.eval()
+    refuse_other_ids(ids, symbols_of(model))
     return *nnx.split(model), jnp.asarray(np.asarray(ids, np.int32))
 
 

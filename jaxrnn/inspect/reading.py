@@ -14,6 +14,7 @@ from flax import nnx
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.inspect.activity import Activity, observing
 from jaxrnn.models.loss import loss_nats
+from jaxrnn.models.symbols import refuse_other_ids, symbols_of
 from jaxrnn.scoring.evaluation import PIECES, read_window, windows_of
 
 WINDOW = 256
@@ -95,10 +96,13 @@ def read_windows(
 
     Raises:
       DataError: if there is nothing to predict.
+      ValueError: if there are ids that are no symbols of the model.
     """
     if len(ids) < 2:
         raise DataError(f"a text to look at needs at least 2 characters, got {len(ids)}; give a longer one")
     model.eval()
+    refuse_other_ids(ids, symbols_of(model))
+    refuse_other_ids([] if before is None else before, symbols_of(model))
     graphdef, state = nnx.split(model)
     carry = model.initial_carry(1)
     warm = np.asarray([] if before is None else before, np.int64)
@@ -159,8 +163,8 @@ def guess(
       >>> guesses.log_p.shape, guesses.best.shape
       ((4,), (4, 2))
     """
-    if not 1 <= best:
-        raise ConfigurationError(f"guess expects at least 1 best guess, got {best}")
+    if not hasattr(best, "__index__") or not 1 <= best <= symbols_of(model):
+        raise ConfigurationError(f"guess expects 1 to {symbols_of(model)} best guesses, got {best!r}")
     return Guesses(*_gather(model, ids, _guesses_of(best), before=before, document_end=document_end)[0])
 
 
@@ -283,6 +287,8 @@ def loss_along(model: Any, ids: np.ndarray, pieces: int, *, document_end: int | 
       document_end: see `read_windows`.
     """
     model.eval()
+    ids = np.asarray(ids)
+    refuse_other_ids(ids, symbols_of(model))
     graphdef, state = nnx.split(model)
     steps = min(WINDOW, len(ids) - 1)
     places = np.linspace(0, len(ids) - 1 - steps, min(pieces, (len(ids) - 1) // steps)).astype(np.int64)

@@ -89,9 +89,10 @@ class Inside:
     def in_words(self) -> list[str]:
         """What a terminal shows beneath the text, lines of at most 80 characters."""
         start = f"warm, after {self.read_before:,} others" if self.read_before else "cold"
+        kind = self.vocabulary.kind
         lines = [
-            f"loss  {self.loss_nats:.4f} nats, {self.loss_nats / math.log(2):.4f} bits a character",
-            f"      of {len(self.guesses.log_p):,} characters, {start}",
+            f"loss  {self.loss_nats:.4f} nats, {self.loss_nats / math.log(2):.4f} bits a {kind[:-1]}",
+            f"      of {len(self.guesses.log_p):,} {kind}, {start}",
             f"sure  {self.calibration.mean_confidence:.1%} of its best guess, which is right "
             f"{self.calibration.mean_accuracy:.1%} of the time",
             "",

@@ -78,7 +78,8 @@ def _text(inside: Inside, beneath: bool) -> list[str]:
         "<h2>The text, each character by its probability</h2>",
         f"<p class=note>The first {inside.shown:,} characters, {start}. The colour is the probability that the model "
         "gave to the character that came, before it saw it. Point at a character or go there by Tab: that probability "
-        f"in per cent, then the {BEST} best guesses with theirs; ␣ is a blank, ↵ a line end.</p>",
+        f"in per cent, then the {BEST} best guesses with theirs; ␣ is a blank, ↵ a line end."
+        f"{' Of this model each byte is a character, here and below.' * inside.vocabulary.bytes_mode}</p>",
         seen.style() + seen.legend(),
         seen.to_html(hover=True, style=False),
     ]

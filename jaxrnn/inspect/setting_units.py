@@ -14,6 +14,7 @@ from flax import nnx
 from jaxrnn.decode.sampling import sample_ids
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.inspect.activity import observing
+from jaxrnn.models.symbols import refuse_other_ids, symbols_of
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
 
 
@@ -36,7 +37,7 @@ class WithUnitSet(nnx.Module):
         layers = model.stack.layers
         if not 0 <= layer < len(layers) or not 0 <= unit < layers[layer].hidden_features:
             raise ConfigurationError(f"there is no unit {unit} in layer {layer} of {len(layers)}; count from 0")
-        self.model, self.layer = model, layer
+        self.model, self.layer, self.vocabulary_size = model, layer, symbols_of(model)
         self.place = nnx.Variable(jnp.asarray(unit, jnp.int32))
         self.value = nnx.Variable(jnp.asarray(value, jnp.float32))
 
@@ -86,6 +87,7 @@ def effect_of_setting(model: Any, ids: np.ndarray, layer: int, value: float = 0.
       (H,).
     """
     WithUnitSet(model, layer, 0, value)  # refuses a layer that there is not
+    refuse_other_ids(ids, symbols_of(model))
     model.eval()
     graphdef, state = nnx.split(model)
     units = jnp.arange(-1, model.stack.layers[layer].hidden_features)  # -1 is none

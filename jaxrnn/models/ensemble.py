@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxrnn.models.symbols import symbols_of
+
 
 class Ensemble(nnx.Module):
     """Models of the same symbols, whose probabilities are averaged.
@@ -21,7 +23,7 @@ class Ensemble(nnx.Module):
       models: ids in, logits out; of any structure.
 
     Raises:
-      ValueError: if there are none.
+      ValueError: if there are none, or they have different numbers of symbols.
 
     Example:
       >>> from jaxrnn import LanguageModel
@@ -35,6 +37,10 @@ class Ensemble(nnx.Module):
     def __init__(self, models: Sequence[Any]):
         if not models:
             raise ValueError("an ensemble expects models, got none")
+        sizes = sorted({symbols_of(model) for model in models})
+        if len(sizes) > 1:
+            raise ValueError(f"an ensemble expects models of the same symbols, got {sizes[0]} and {sizes[-1]} of them")
+        self.vocabulary_size = sizes[0]
         self.models = nnx.List(models)
 
     def initial_carry(self, batch_size: int) -> tuple:

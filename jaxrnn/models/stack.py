@@ -152,11 +152,16 @@ class Stack(nnx.Module):
         dropout: Dropout | None = None,
         clip_backward: jax.Array | None = None,
     ) -> tuple[jax.Array, tuple[Carry, ...]]:
-        if xs.ndim < 2:
-            raise ValueError(f"Stack expects ids (T, B) or features (T, B, F), got {tuple(xs.shape)}")
+        if xs.ndim < (2 if is_ids(xs) else 3):
+            raise ValueError(f"Stack expects ids (T, B) or features (T, B, F), got {xs.dtype} {tuple(xs.shape)}")
         if resets is not None and self.is_bidirectional:
             raise ValueError("a bidirectional layer takes no resets: it reads whole sequences; give their lengths")
         T, B = xs.shape[:2]
+        if not isinstance(carries, tuple | list) or len(carries) != len(self.layers):
+            raise ValueError(
+                f"expected a tuple of carries, one for each of the {len(self.layers)} layers, got a "
+                f"{type(carries).__name__}; initial_carry({B}) makes it"
+            )
         lowest = self.layers[0]
         dtype = lowest.W_h[...].dtype if isinstance(lowest, Cell) else jax.tree.leaves(carries)[0].dtype
 

@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.structure import model_with
+from jaxrnn.models.symbols import refuse_other_ids, symbols_of
 from jaxrnn.scoring.adaptation import Adaptation
 from jaxrnn.scoring.evaluation import Evaluation, read_window, windows_of
 
@@ -124,7 +125,9 @@ def evaluate_adapting(
         jax.tree.map(lambda r: 1 / (r + EPSILON * mean), rms),
         jax.tree.map(lambda r: jnp.minimum(adaptation.decay * r / mean, 1), rms),
     )
-    carry, symbols = model_with(graphdef, params).initial_carry(1), len(ids) - 1
+    model = model_with(graphdef, params)
+    carry, symbols = model.initial_carry(1), len(ids) - 1
+    refuse_other_ids(ids, symbols_of(model))
     loss_sum, hit_sum = 0.0, 0
     for before, window, scored in windows_of(ids, 1, adaptation.segment * SEGMENTS):
         read = (graphdef, document_end, adaptation.segment, params, carry, (), prior, adaptation.rate)

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxrnn.data.windows import scored_streams
 from jaxrnn.models.loss import loss_nats
 from jaxrnn.models.structure import model_with
+from jaxrnn.models.symbols import refuse_other_ids
 from jaxrnn.terminal.table import Shown
 
 EVALUATION_STEPS = 256
@@ -121,10 +122,15 @@ def evaluate_ids(
 
     Raises:
       DataError: if there is nothing to predict.
+      ValueError: if there are ids that are no symbols of the model.
     """
-    carry = model_with(graphdef, params).initial_carry(batch_size)
-    scores = []
+    model = model_with(graphdef, params)
+    # Another model would have to be traced to know, each time that a run is validated.
+    known = getattr(model, "vocabulary_size", None)
+    carry, scores = model.initial_carry(batch_size), []
     for window in windows_of(ids, batch_size, EVALUATION_STEPS):
+        if known is not None:
+            refuse_other_ids(window[1], known)
         carry, *score = _score_window(graphdef, document_end, params, carry, *window)
         scores.append(score)
     symbols = len(ids) - 1

@@ -158,10 +158,9 @@ class Writer(App[int], inherit_bindings=False):
             page.show(page_of(writing.text, writing.suggestion, width, height, self.session.known, p))
         rows = []
         if writing.listed is not None:
-            del writing.listed[max(1, self.size.height - 7) :]  # what there is room for
-            rows = [
-                f"{i} {s.probability:7.2%}  {''.join(map(mark_of, s.text))}" for i, s in enumerate(writing.listed, 1)
-            ]
+            writing.room = max(1, self.size.height - 7)
+            shown = writing.listed[: writing.room]
+            rows = [f"{i} {s.probability:7.2%}  {''.join(map(mark_of, s.text))}" for i, s in enumerate(shown, 1)]
             rows.append("a digit accepts, Esc closes")
         self._put("listed", "\n".join(rows))
         self._put("title", f"temperature {writing.temperature:.2f}  {self.model_name}")

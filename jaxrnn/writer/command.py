@@ -52,7 +52,7 @@ def write(
     if importlib.util.find_spec("textual") is None:
         raise ConfigurationError('jaxrnn write needs textual, which is not installed; pip install "jaxrnn[tui]"')
     if not _at_a_terminal():
-        raise ConfigurationError("jaxrnn write needs a terminal, got something else; jaxrnn sample writes into a pipe")
+        raise ConfigurationError("jaxrnn write needs a terminal, got a file, a pipe or TERM=dumb; see jaxrnn sample")
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         shown = printable(str(output), keep="")
         raise StorageError(f"--output expects a file in a directory that is there, got {shown}; give another path")

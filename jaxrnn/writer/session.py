@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.data.vocabulary import code_points
-from jaxrnn.decode.sampling import FREE, fresh_after, noise_scales, on_device, symbols_of
+from jaxrnn.decode.sampling import FREE, fresh_after, noise_scales, on_device
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.structure import model_with
+from jaxrnn.models.symbols import symbols_of
 from jaxrnn.random_streams import STREAM_SAMPLES, run_key, stream_key
 from jaxrnn.terminal.printable import printable
 from jaxrnn.trained.model import TrainedModel

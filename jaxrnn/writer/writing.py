@@ -34,6 +34,7 @@ class Writing:
       request: what the model is asked; another object when it changes.
       suggestion: what is shown, before the answer what is left of the last one.
       listed: suggestions to choose from by a digit; None if there is no list.
+      room: how many of them are shown.
       probabilities: that the model gave to the characters, as far as it has answered.
       note: a line for the writer, or nothing.
     """
@@ -53,6 +54,7 @@ class Writing:
         self.temperature, self.erase_all = temperature, erase_all
         self.suggestion, self.coloured, self.probabilities = "", False, np.zeros(0)
         self.listed: list[Suggestion] | None = None
+        self.room = LISTED
         self.note, self._told = "", 0.0
         self._floor, self._draw = 0, 0
         self._others: tuple[tuple[str, float], ...] = ()
@@ -88,14 +90,15 @@ class Writing:
     def press(self, key: str, character: str | None) -> None:
         """One key: its name, and the character that it types if it types one."""
         self._forget_note()
+        shown = (self.listed or [])[: self.room]
         if self._choices and key != "ctrl+c":
             choice = self._choices.get(key.lower())
             if choice:
                 self._choices = {}
                 self._tell("")
                 choice()
-        elif self.listed and character and character.isdecimal() and 0 < int(character) <= len(self.listed):
-            self.accept(self.listed[int(character) - 1].text)
+        elif character and character.isdecimal() and 0 < int(character) <= len(shown):
+            self.accept(shown[int(character) - 1].text)
         elif key in self._actions:
             self._actions[key]()
         elif character:

@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -234,6 +236,7 @@ def test_times_stay_in_float32_when_parameters_are_smaller():
     [
         ({"period_range": (0.0, 10.0)}, r"period_range that is positive and rises, got \(0.0, 10.0\)"),
         ({"period_range": (10.0, 1.0)}, r"period_range that is positive and rises, got \(10.0, 1.0\)"),
+        ({"period_range": (1.0, math.inf)}, r"period_range that is positive and rises, got \(1.0, inf\)"),
         ({"open_ratio": 1.0}, "open_ratio between 0 and 1, got 1.0"),
         ({"open_ratio": 0.0}, "open_ratio between 0 and 1, got 0.0"),
     ],

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,6 +103,21 @@ def test_refuses_input_of_another_size(shape, rng):
     cell = VanillaCell(3, 4, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"expects x of shape \(batch, 3\), got .*another vocabulary"):
         cell(cell.initial_carry(2), jnp.asarray(rng.normal(size=shape), jnp.float32))
+
+
+@pytest.mark.parametrize(
+    "carry", [None, (jnp.zeros((2, 4)),), VanillaCarry(jnp.zeros((3, 4))), VanillaCarry(jnp.zeros((2, 5)))]
+)
+def test_refuses_a_carry_of_another_kind_or_size(carry):
+    with pytest.raises(ValueError, match=r"expects a carry of shape \(2, 4\), got .*; make it by initial_carry\(2\)"):
+        VanillaCell(3, 4, rngs=nnx.Rngs(0))(carry, jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["kernel_init", "recurrent_init"])
+def test_refuses_an_initializer_that_is_no_function(name):
+    options: dict[str, Any] = {name: "orthogonal"}
+    with pytest.raises(ValueError, match=f"expects a function as {name}, such as jax.*, got 'orthogonal'"):
+        VanillaCell(3, 4, rngs=nnx.Rngs(0), **options)
 
 
 def test_the_contract_cannot_be_half_filled():

@@ -109,3 +109,15 @@ def test_fewer_texts_than_asked_are_told_and_none_is_there_twice():
     found = search(Decoding(beams=50), length=1, keep=50)
     assert sorted(one.ids.tolist() for one in found) == [[i] for i in range(SYMBOLS)]
     assert [one.ids.tolist() for one in search(Decoding(beams=2), length=0)] == [[]]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_of_longer_symbols_every_text_has_as_many_characters_as_asked_for_and_its_own_probability(alpha):
+    """What is found need not be cut: cut texts would be the same, beside probabilities of what is no longer there."""
+    widths = np.array([1, 1, 2, 1, 3, 2], np.int32)
+    lengths = itertools.chain(*(itertools.product(range(SYMBOLS), repeat=n) for n in range(1, 5)))
+    texts = {ids: log_p(ids) for ids in lengths if widths[list(ids)].sum() == 4}
+    best = sorted(texts, key=lambda ids: -texts[ids] / len(ids) ** alpha)[:20]
+    found = search(Decoding(beams=len(texts), length_penalty=alpha), length=4, keep=20, widths=widths)
+    assert [tuple(one.ids) for one in found] == best
+    np.testing.assert_allclose([one.log_p for one in found], [texts[ids] for ids in best], rtol=1e-5)

@@ -169,6 +169,7 @@ REFUSED = [
     ({"beams": 0}, "--beams expects a whole number from 1"),
     ({"beams": 4, "length_penalty": -1}, "--length-penalty expects a finite number of at least 0"),
     ({"length_penalty": 1.0}, "give --beams too"),
+    ({"stop": 5}, "--stop expects a text of at least one character"),
     ({"stop": ""}, "--stop expects a text of at least one character"),
     ({"keep_stop": True}, "--keep-stop needs something that ends the text"),
     ({"start": "warm"}, "--start expects one of fresh, cold, learned"),
@@ -183,3 +184,11 @@ def test_settings_that_make_no_sense_are_refused(settings, said):
     with pytest.raises(ConfigurationError) as error:
         Decoding(**settings)
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_numbers_of_numpys_are_settings_and_a_length_too():
+    given: dict[str, Any] = {"temperature": np.float32(0.5), "top_k": np.int64(3), "min_p": np.array(0.25)}
+    own, of_numpy = Decoding(temperature=0.5, top_k=3, min_p=0.25), Decoding(**given)
+    assert own == of_numpy and own.values() == of_numpy.values()
+    texts = write(own, 9), write(of_numpy, np.int64(9))
+    np.testing.assert_array_equal(*texts)

@@ -120,6 +120,8 @@ def test_what_was_read_may_be_shown_and_a_file_is_read_as_text(tmp_path):
     assert writer(show_prime=True, temperature=0).texts(5, keys(1)) == writer(temperature=0).texts(5, keys(1))
     with pytest.raises(ConfigurationError, match="--prime and --prime-file are two"):
         writer(prime="a", prime_file=tmp_path / "prime.txt")
+    with pytest.raises(ConfigurationError, match="--prime expects a text; got b'a'"):
+        writer(prime=b"a")
     (tmp_path / "prime.txt").write_text("abbaé")
     with pytest.raises(DataError, match=r"'\\xe9' \(U\+00E9\)|'é' \(U\+00E9\)"):
         writer(prime_file=tmp_path / "prime.txt")

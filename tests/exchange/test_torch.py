@@ -115,6 +115,12 @@ def test_a_learned_start_and_a_classifier_are_pytorchs_too(tmp_path: Path, monke
             logits = model(torch.tensor(stored["ids"]).long())[0].numpy()
         logits = logits[-model.about["answers"] :] if model.about["reads"] == "last" else logits
         np.testing.assert_allclose(logits, stored["logits"], rtol=1e-4, atol=1e-5)
+    ours, again = (
+        open_run(GOLDEN / "model_text.safetensors"),
+        open_run(import_torch(text, tmp_path / "back.safetensors")),
+    )
+    assert ours.config.learned_initial_carry and again.config.learned_initial_carry
+    assert again.sample(30) == ours.sample(30) and again.sample(9, start="learned") == ours.sample(9)
     with pytest.raises(CheckpointError, match="it classifies sequences"):
         import_torch(classes, tmp_path / "no.safetensors", "0123456789")
 

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import book_lstm, collect
 from experiments.book_lstm import accuracy_rows, main, mean_accuracy, newline_shares, recipe
+from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.storage import read_samples
 from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.trained.run import open_run
@@ -23,7 +24,7 @@ def call(tmp_path_factory, shared_programs):
     text = tmp_path_factory.mktemp("text") / "book.txt"
     text.write_text(TEXT)
 
-    def run(directory, updates, **replaced):
+    def run(directory, updates, prime="The people ", **replaced):
         def tiny(name, total, seed):
             values = vars(recipe(name, total, seed)) | {
                 "hidden": 8,
@@ -42,7 +43,7 @@ def call(tmp_path_factory, shared_programs):
             patch.setattr(book_lstm, "use_compile_cache", lambda: None)
             for name, value in replaced.items():
                 patch.setattr(book_lstm, name, value)
-            return main(str(text), updates=updates, prime="The people ", run=directory)
+            return main(str(text), updates=updates, prime=prime, run=directory)
 
     return run
 
@@ -88,6 +89,13 @@ def test_stopped_between_two_milestones_it_goes_on_as_if_it_never_was(finished, 
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
     columns, expected = open_run(tmp_path / "run").metrics, open_run(finished).metrics
     np.testing.assert_array_equal(columns["train/accuracy"], expected["train/accuracy"])
+
+
+def test_another_seed_text_is_refused_before_anything_is_trained(finished, call, tmp_path):
+    with pytest.raises(DataError, match="got 'é'"):
+        call(tmp_path / "run", 300, prime="é", train=None)
+    with pytest.raises(ConfigurationError, match="is 'The people '; give that, or another --run"):
+        call(finished, 300, prime="In America ", train=None)
 
 
 def test_its_curves_and_words_are_collected(finished, tmp_path, monkeypatch, capsys):

@@ -3,9 +3,10 @@
 import pytest
 
 from experiments.language_model_grid.members import Recipe, settings_of, size_table, with_hidden_size
-from experiments.language_model_grid.run import first_characters, group_name, groups_of
+from experiments.language_model_grid.run import Grid, first_characters, group_name, groups_of
 from jaxrnn.data.corpus import corpus_from_text, load_corpus
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.sweeps import Sweep
 from tests.experiments.test_language_model_grid import RECIPE, rows_of
 
 TEXT = "Well, prince. So war and peace are now no more than estates. " * 12
@@ -22,6 +23,29 @@ def test_members_are_every_combination_once():
     assert len({group_name(group) for group in groups}) == 6
     with pytest.raises(ConfigurationError, match="did you mean lstm"):
         rows_of(cells=("lstn",))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"cells": ()}, "--cells expects at least one value"),
+        ({"layers": (0,)}, "--layers expects a whole number from 1"),
+        ({"sizes": (4, -1)}, "--sizes expects a whole number from 1"),
+        ({"dropout": (1.5,)}, "--dropout-rates expects a number below 1"),
+    ],
+)
+def test_values_that_make_no_member_are_refused(given, said):
+    with pytest.raises(ConfigurationError, match=said):
+        rows_of(**given)
+
+
+def test_devices_that_cannot_share_a_batch_are_those_of_many_members_only(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Sweep, "train", lambda *_, devices, **__: asked.append(devices))
+    for devices in (2, 3):
+        grid = Grid(tmp_path, RECIPE, devices)
+        assert grid.train(rows_of()) is None and grid.sweep.record["devices"] == devices
+    assert RECIPE.batch_size % 3 and asked == [2, None]
 
 
 def test_the_recipe_is_that_of_the_report():
@@ -44,5 +68,7 @@ def test_only_the_first_characters_are_read():
 
 
 def test_the_table_of_sizes_names_the_budget():
+    with pytest.raises(ConfigurationError, match="--vocabulary-size expects a whole number from 1"):
+        size_table(0)
     lines = size_table(83).splitlines()
     assert "43,283" in lines[2] and any(line.startswith("| lstm | 1 | 64: 43,283 (+0.00%)") for line in lines)

@@ -12,7 +12,7 @@ from flax import nnx
 pytest.importorskip("matplotlib")
 
 from experiments.temporal_gate import __main__ as temporal_gate
-from experiments.temporal_gate.figures import gate_example
+from experiments.temporal_gate.figures import gate_example, sines_figure
 from experiments.temporal_gate.learner import GATED, Learner, Size
 from experiments.temporal_gate.tasks import NoisyWaves, Sines, TimedClassifier, TimedTask
 from experiments.temporal_gate.timed_signals import Bursts
@@ -184,3 +184,10 @@ def test_wrong_sizes_are_one_line_and_nothing_is_written(command, wrong, expecte
     error = capsys.readouterr().err
     assert error.startswith(f"jaxrnn: error: {expected}") and error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_the_lines_of_the_networks_are_told_apart_without_their_colours():
+    curve = Curve(np.arange(3), np.ones((2, 3)), [], [], [])
+    networks = ("LSTM", "gated LSTM", "LSTM told the gaps")
+    (axes,) = sines_figure({"random": dict.fromkeys(networks, curve)}).axes
+    assert len({(line.get_linestyle(), line.get_marker()) for line in axes.lines}) == 3

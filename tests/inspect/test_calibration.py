@@ -54,6 +54,8 @@ def test_an_impossible_truth_is_an_infinite_loss_and_nothing_is_nan():
 
 
 def test_logits_and_other_shapes_are_refused():
+    with pytest.raises(ValueError, match="targets from 0 to 1, got -1 to 0"):
+        calibration_sums(np.full((2, 2), 0.5), np.array([0, -1]))
     with pytest.raises(ValueError, match="softmax"):
         calibration_sums(np.array([[3.0, -1.0]]), np.array([0]))
     with pytest.raises(ValueError, match="softmax"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flax import nnx
 
 import jaxrnn
 from jaxrnn.cli import app
@@ -49,6 +50,16 @@ def test_the_numbers_are_those_of_guess(inside: Inside) -> None:
     assert f"<td>layer 1 forget<td>{forget.low.mean():.1%}<td>{forget.high.mean():.1%}" in shown
     assert inside.other is not None and not np.allclose(inside.other.log_p[:50], warm.log_p[:50])
     assert max(map(len, inside.in_words())) <= 80
+
+
+def test_of_a_model_of_bytes_the_numbers_are_those_of_a_byte() -> None:
+    text = (TEXT * 3).encode()
+    vocabulary = Vocabulary(tuple(sorted({chr(byte) for byte in text})), bytes_mode=True)
+    model = jaxrnn.LanguageModel(len(vocabulary), 3, rngs=nnx.Rngs(0))
+    inside = look_inside(model, vocabulary, vocabulary.encode(text.decode("latin-1")))
+    told = "\n".join(inside.in_words())
+    assert " bits a byte" in told and f"of {len(text) - 1:,} bytes" in told
+    assert "each byte is a character" in page(inside)
 
 
 def test_the_page_loads_nothing_and_is_small(inside: Inside) -> None:

@@ -35,3 +35,8 @@ def test_probabilities_are_the_mean_of_those_of_its_models(rng: np.random.Genera
 def test_none_is_refused() -> None:
     with pytest.raises(ValueError, match="none"):
         Ensemble([])
+
+
+def test_models_of_other_symbols_are_refused() -> None:
+    with pytest.raises(ValueError, match="models of the same symbols, got 5 and 6 of them"):
+        Ensemble([LanguageModel(symbols, 3, rngs=nnx.Rngs(0)) for symbols in (6, 5)])

@@ -85,6 +85,19 @@ def test_sizes_of_another_kind_are_refused(make: Any, given: dict[str, Any], sai
         make(**{"rngs": nnx.Rngs(0), **given})
 
 
+def test_inputs_and_carries_of_another_kind_are_refused():
+    model = LanguageModel(5, 4, layers=2, rngs=nnx.Rngs(0))
+    ids, carries = jnp.zeros((T, B), int), model.initial_carry(B)
+    with pytest.raises(ValueError, match=r"expects ids \(T, B\) or features \(T, B, F\), got float32"):
+        model(ids.astype(jnp.float32), carries)
+    others: list[Any] = [None, carries[:1], {}]
+    for other in others:
+        with pytest.raises(
+            ValueError, match=rf"tuple of carries, one for each of the 2 layers, .*initial_carry\({B}\)"
+        ):
+            model(ids, other)
+
+
 class FlaxCell(nnx.GRUCell):
     """A cell that is no `Cell`, with its carry as a plain array."""
 

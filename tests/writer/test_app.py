@@ -113,6 +113,19 @@ def test_the_text_is_broken_anew_when_the_terminal_changes_its_size(tmp_path):
     drive(tmp_path, script, text="")
 
 
+def test_of_a_list_as_much_is_shown_as_there_is_room_for_now_and_a_digit_takes_what_is_shown(tmp_path):
+    async def script(app, press):
+        await press("h", "ctrl+n")
+        for height, third in ((9, False), (20, True), (9, False)):
+            await press.pilot.resize_terminal(60, height)
+            await press()
+            assert (re.search(r"^ 3 +\d", screen(app), re.M) is not None) is third
+        await press("3")
+        assert app.writing.text == "h3"
+
+    drive(tmp_path, script)
+
+
 def test_nothing_that_is_written_or_suggested_reaches_the_terminal_as_a_control_character(tmp_path):
     async def script(app, press):
         app.writing.suggestion = "\x1b]0;title\x07 \u202e"
