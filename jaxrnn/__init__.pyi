@@ -12,7 +12,6 @@ from . import models as models
 from . import random_streams as random_streams
 from . import scoring as scoring
 from . import storage as storage
-from . import sweeps as sweeps
 from . import tasks as tasks
 from . import terminal as terminal
 from . import training as training

@@ -156,7 +156,7 @@ def sweep(
     from jaxrnn.devices.environment import use_compile_cache
     from jaxrnn.devices.hosts import is_writer, progress_here
     from jaxrnn.devices.mesh import cores
-    from jaxrnn.sweeps import Sweep
+    from jaxrnn.training import Sweep
 
     use_compile_cache()
     hosts.join(number or cores() * (hosts.processes or 1))

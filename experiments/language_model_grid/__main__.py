@@ -26,8 +26,8 @@ from experiments.language_model_grid.results import thesis_table
 from jaxrnn.checks import parse_devices
 from jaxrnn.devices import ALONE, Hosts, cores, is_writer, use_compile_cache
 from jaxrnn.storage import read_json
-from jaxrnn.sweeps import read_rows
 from jaxrnn.terminal import EXIT_OF_STOP, run_app, write_output
+from jaxrnn.training import read_rows
 
 COST = """Language models of equal cost.
 

@@ -31,7 +31,7 @@ from experiments.language_model_grid.results import identity
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.inspect import Figure
 from jaxrnn.storage import read_json, read_metrics
-from jaxrnn.sweeps import read_rows
+from jaxrnn.training import read_rows
 
 
 def read_grids(runs: Iterable[Path]) -> GridData:

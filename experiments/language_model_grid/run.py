@@ -23,8 +23,7 @@ from jaxrnn import Corpus, load_corpus
 from jaxrnn.data import count_windows, split_text
 from jaxrnn.devices import is_writer, of_writer
 from jaxrnn.storage import json_number, read_metrics, write_atomically
-from jaxrnn.sweeps import Group, Sweep
-from jaxrnn.training import Loop, MemberResult, Report, group_by_structure, make_job
+from jaxrnn.training import Group, Loop, MemberResult, Report, Sweep, group_by_structure, make_job
 
 Row = dict[str, Any]
 

@@ -21,9 +21,18 @@ import numpy as np
 
 from experiments.old_populations import import_old_population, settings_of_then
 from jaxrnn import TrainConfig, open_run
-from jaxrnn.sweeps import Group, Sweep, member_id
 from jaxrnn.terminal import duration
-from jaxrnn.training import Loop, MemberResult, Report, group_by_structure, make_job, recent_accuracy
+from jaxrnn.training import (
+    Group,
+    Loop,
+    MemberResult,
+    Report,
+    Sweep,
+    group_by_structure,
+    make_job,
+    member_id,
+    recent_accuracy,
+)
 
 SETTINGS = (
     "cell", "sequence_length", "input", "pooling", "hidden", "batch_size", "optimizer", "learning_rate", "init",

@@ -7,4 +7,8 @@ from .run_devices import prepare_devices as prepare_devices
 from .state import TrainState as TrainState
 from .state import initial_train_state as initial_train_state
 from .step import recent_accuracy as recent_accuracy
+from .sweeps import Group as Group
+from .sweeps import Sweep as Sweep
+from .sweeps import member_id as member_id
+from .sweeps import read_rows as read_rows
 from .values import group_by_structure as group_by_structure

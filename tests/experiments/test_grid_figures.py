@@ -9,7 +9,7 @@ import pytest
 from experiments.language_model_grid.members import Recipe, member_rows
 from experiments.language_model_grid.results import COLUMNS, IDENTITY
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.sweeps import Sweep
+from jaxrnn.training import Sweep
 
 pytest.importorskip("matplotlib")
 

@@ -6,7 +6,7 @@ from experiments.language_model_grid.members import Recipe, settings_of, size_ta
 from experiments.language_model_grid.run import Grid, first_characters, group_name, groups_of
 from jaxrnn.data.corpus import corpus_from_text, load_corpus
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.sweeps import Sweep
+from jaxrnn.training import Sweep
 from tests.experiments.test_language_model_grid import RECIPE, rows_of
 
 TEXT = "Well, prince. So war and peace are now no more than estates. " * 12

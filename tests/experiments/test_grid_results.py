@@ -7,7 +7,7 @@ from experiments.language_model_grid.published import PUBLISHED, VALIDATION, of_
 from experiments.language_model_grid.results import COLUMNS, best_by_validation, thesis_table
 from jaxrnn.storage.lock import run_lock
 from jaxrnn.storage.small_files import remove_temporary_files
-from jaxrnn.sweeps import Sweep, read_rows
+from jaxrnn.training import Sweep, read_rows
 
 
 def test_the_table_puts_published_numbers_beside_ours(tmp_path):

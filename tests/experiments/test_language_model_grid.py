@@ -17,11 +17,11 @@ from experiments.language_model_grid.members import Recipe, member_rows
 from experiments.language_model_grid.progress import GridProgress
 from experiments.language_model_grid.results import identity
 from experiments.language_model_grid.run import Grid
-from jaxrnn import open_run, sweeps
+from jaxrnn import open_run
 from jaxrnn.errors import ConfigurationError, DataError
 from jaxrnn.storage.logs import read_samples
-from jaxrnn.sweeps import read_rows
 from jaxrnn.terminal.command import exit_code_of
+from jaxrnn.training import read_rows, sweeps
 from jaxrnn.training.loop import Loop
 from tests.thinned import thinned
 

@@ -14,21 +14,21 @@ from typing import Any
 
 import pytest
 
-from jaxrnn import sweeps
 from jaxrnn.cli import app
 from jaxrnn.config import TrainConfig
 from jaxrnn.errors import ConfigurationError, NumericError
-from jaxrnn.sweeps import Sweep
 from jaxrnn.tasks import sequences
 from jaxrnn.tasks.presets import settings_of
 from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.trained.run import open_run
+from jaxrnn.training import sweeps
 from jaxrnn.training.member_runs import MemberResult
 from jaxrnn.training.sweep_file import read_sweep, sweep_path
+from jaxrnn.training.sweeps import Sweep
 
 pytestmark = pytest.mark.usefixtures("wide_terminal")
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 XOR = """
 [base]
 task = "xor"
@@ -72,7 +72,7 @@ def test_every_combination_is_a_run_with_the_settings_that_options_would_make(tm
 
 
 def test_the_example_of_the_page_is_read(tmp_path: Path) -> None:
-    page = Path(__file__).parent.parent / "docs" / "many_runs.md"
+    page = Path(__file__).parents[2] / "docs" / "many_runs.md"
     configs = read_sweep(written(tmp_path, page.read_text("utf-8").split("```toml\n")[1].split("```")[0]))
     assert len(configs) == 8 and {(config.cell, config.epochs) for config in configs} == {("gru", 5)}
 

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from jaxrnn import sweeps
 from jaxrnn.config import TrainConfig
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.lock import run_lock
 from jaxrnn.storage.small_files import read_json
-from jaxrnn.sweeps import Group, Row, Sweep, member_id
 from jaxrnn.tasks import sequences
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.trained.run import open_run
+from jaxrnn.training import sweeps
 from jaxrnn.training.loop import Loop, Report
 from jaxrnn.training.member_runs import MemberResult
+from jaxrnn.training.sweeps import Group, Row, Sweep, member_id
 
 CONFIG = TrainConfig(
     task="xor",
