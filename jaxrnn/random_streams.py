@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.checks import LARGEST_SEED, check_count
+from jaxrnn.checks import LARGEST_SEED, as_count
 
 KIND = "threefry2x32"
 STREAM_INIT, STREAM_DROPOUT, STREAM_DATA, STREAM_SAMPLES, STREAM_VALIDATION = range(5)
@@ -28,9 +28,9 @@ def run_key(seed: int | np.integer | jax.Array) -> jax.Array:
     Raises:
       ConfigurationError: if a number is out of this range; JAX would take the seed modulo 2^32.
     """
-    if isinstance(seed, int | np.integer):
-        check_count("seed", int(seed), 0, LARGEST_SEED)
-        return run_key_from_data(jnp.asarray(np.array([0, int(seed)], np.uint32)))
+    if not isinstance(seed, jax.Array):
+        seed = as_count("seed", seed, 0, LARGEST_SEED)
+        return run_key_from_data(jnp.asarray(np.array([0, seed], np.uint32)))
     word = seed.astype(jnp.uint32)
     return run_key_from_data(jnp.stack([jnp.zeros_like(word), word], axis=-1))
 

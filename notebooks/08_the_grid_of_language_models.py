@@ -94,8 +94,8 @@ print(thesis_table(rows))
 
 # %% [markdown]
 # The same as pictures: depth along the axis, a panel a cell, without the LSTMs with peepholes, of which there is one
-# layer. One and two layers of size 64 had three rates and three seeds each, and so had one layer of size 128, its LSTM
-# at the two larger rates; all others had one of each. Three layers of size 128 were not trained.
+# layer. One and two layers of size 64 had three rates and three seeds each, and so had one layer of size 128; all
+# others had one of each. Three layers of size 128 were not trained.
 
 # %%
 plain = [row for row in rows if row["cell"] in ("lstm", "gru-reset-before")]
@@ -173,9 +173,9 @@ drawings.seeds(data.rows)
 #   by 0.04 (one seed). The rate matters more: twice the rate gains each of these networks 0.02 to 0.03. Of size 128 it
 #   gains one layer 0.01 at most, and two layers, one seed, are better by 0.02 as LSTM and no better as GRU.
 # - **LSTM or GRU?** The GRU, without biases and with its reset before the product, is ahead at equal cost, three seeds
-#   each: by 0.03 to 0.13 nats at size 64, of one and two layers at three rates; by 0.05 and 0.06 at size 128, of one
-#   layer at two rates.
-# - **Chance?** Three seeds of one network differ by 0.01 to 0.03 at size 64, by less than 0.01 at size 128. A
-#   difference of that size in such a table says nothing by itself, and of three layers, and of two of size 128, there
-#   is one seed.
+#   each: by 0.03 to 0.13 nats at size 64, of one and two layers at three rates; by 0.05 to 0.09 at size 128, of one
+#   layer at three rates.
+# - **Chance?** Three seeds of one network differ by 0.01 to 0.03 at size 64, by less than 0.01 at size 128 but for the
+#   LSTM at the smallest rate, 0.02. A difference of that size in such a table says nothing by itself, and of three
+#   layers, and of two of size 128, there is one seed.
 # - **Peepholes?** Diagonal ones make one layer no better. Full ones, as the thesis prints its LSTM, do not train.

@@ -49,6 +49,12 @@ def test_a_seed_that_no_key_holds_is_refused(seed: int) -> None:
         TrainConfig(seed=int(seed))
 
 
+@pytest.mark.parametrize("seed", [1.5, "7", None, True])
+def test_a_seed_that_is_no_whole_number_is_refused(seed) -> None:
+    with pytest.raises(ConfigurationError, match=f"^--seed expects a whole number .*; got {seed!r}$"):
+        run_key(seed)
+
+
 def test_a_member_with_a_large_seed_has_the_key_of_the_run_alone() -> None:
     configs = [TrainConfig(hidden=2, seed=seed) for seed in (2**31 + 5, 7)]
     corpus = corpus_from_text("abc" * 30)
