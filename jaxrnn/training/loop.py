@@ -250,7 +250,8 @@ class Loop:
             update, windows = int(self.updates[member]), self.jobs[member].windows
             at = f"epoch {update // windows}" if windows and update % windows == 0 else f"update {update:,}"
             if self.alone:
-                self.progress.message(f"{at}: {score.line}")
+                beside = f"; for the log only, it counts every {self.validation_every:,} updates" * (member in last)
+                self.progress.message(f"{at}: {score.line}{beside}")
         if not due:
             return scores
         self._note_ends(due)

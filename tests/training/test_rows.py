@@ -63,6 +63,13 @@ def test_each_validation_and_the_end_have_a_row_with_all_columns(whole: Path) ->
     assert float(open_run(whole).state.valid_loss) == pytest.approx(rows[-2]["valid/loss_nats"], rel=1e-7)
 
 
+def test_a_validation_beside_the_regular_ones_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Its loss may be lower than the best one, which is told after it."""
+    train(TrainConfig(**SETTINGS, updates=TOTAL), tmp_path / "run", Progress(), CORPUS)
+    lines = [line for line in "".join(capsys.readouterr()).splitlines() if ": validation" in line]
+    assert [line.endswith("for the log only, it counts every 7 updates") for line in lines] == [False] * 3 + [True]
+
+
 def test_the_mean_loss_is_that_of_the_updates_since_the_last_row(whole: Path, tmp_path: Path) -> None:
     losses = [row["train/loss_nats"] for row in rows_of(trained(tmp_path / "run", TOTAL, log_every=1))]
     rows, before = rows_of(whole), 0
