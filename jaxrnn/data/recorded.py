@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.data.several import STDIN
-from jaxrnn.data.splits import TextSplit, split_text
+from jaxrnn.data.splits import CUT_BY, TextSplit, from_fold, split_text
 from jaxrnn.errors import CheckpointError
 
-FRACTIONS = ("validation_fraction", "test_fraction", "fold", "folds", "retrain")
+
+def moved_text(text: Any, data: Any) -> str | None:
+    """Where a run's text lies by its record, if it is not found by its name: the run is used from another folder.
+
+    Args:
+      text: as the settings name it.
+      data: what config.json holds of it, if anything.
+    """
+    path = data.get("path") if isinstance(data, Mapping) else None
+    return path if isinstance(path, str) and isinstance(text, str) and not Path(text).exists() else None
 
 
 def recorded_text(config: Any, data: Mapping[str, Any]) -> Any:
@@ -22,10 +31,9 @@ def recorded_text(config: Any, data: Mapping[str, Any]) -> Any:
       config: its settings. Those of `jaxrnn.fit`, whose text was an object, name none.
       data: what config.json holds of its data.
     """
-    path, text = data.get("path"), config.text
-    if config.task != "text" or (path and isinstance(text, str) and not Path(text).exists()):
-        return path  # it is looked at from another folder than it was begun in, too
-    return None if text in STDIN else text
+    if config.task != "text":
+        return data.get("path")
+    return moved_text(config.text, data) or (None if config.text in STDIN else config.text)
 
 
 def split_again(ids: np.ndarray, config: Any, data: Mapping[str, Any]) -> TextSplit:
@@ -47,7 +55,7 @@ def split_again(ids: np.ndarray, config: Any, data: Mapping[str, Any]) -> TextSp
       [[3, 4, 5, 0, 1], [], [2]]
     """
     if config.task == "text":
-        return split_text(ids, **{name: getattr(config, name) for name in FRACTIONS})
+        return split_text(ids, **{name: getattr(config, name) for name in CUT_BY})
     counts: list[Any] = [data.get(f"{part}_characters") for part in ("train", "validation", "test")]
     fold, folds = data.get("fold", 0), data.get("folds", 1)
     whole = all(isinstance(number, int) and number >= 0 for number in (*counts, fold, folds))
@@ -56,5 +64,4 @@ def split_again(ids: np.ndarray, config: Any, data: Mapping[str, Any]) -> TextSp
             f"the run does not say how its text of {len(ids):,} characters was cut: parts of {counts}, fold "
             f"{fold!r:.20} of {folds!r:.20}; name a text for it"
         )
-    ids = np.roll(ids, -(fold * len(ids) // folds)) if fold else ids
-    return TextSplit(*np.split(ids, np.cumsum(counts[:2])))
+    return TextSplit(*np.split(from_fold(ids, fold, folds), np.cumsum(counts[:2])))

@@ -16,6 +16,7 @@ import numpy as np
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.printable import printable
 
+CUT_BY = ("validation_fraction", "test_fraction", "fold", "folds", "retrain")  # settings, as `split_text` takes them
 LARGEST_DIGITS = 30  # far more than a text's length has
 
 
@@ -111,8 +112,7 @@ def split_text(
         raise ConfigurationError(f"the validation and test fractions expect a sum below 1, got {float(share):g}")
     if not 0 <= fold < folds:
         raise ConfigurationError(f"a fold of {folds} expects a number from 0 to {folds - 1}, got {fold}")
-    if fold:
-        ids = np.roll(ids, -(fold * len(ids) // folds))
+    ids = from_fold(ids, fold, folds)
     validated = held_out(len(ids), validation_fraction)
     trained = len(ids) - validated
     if test_fraction:
@@ -120,6 +120,11 @@ def split_text(
     if retrain:
         return TextSplit(ids[: trained + validated], ids[:0], ids[trained + validated :])
     return TextSplit(*np.split(ids, [trained, trained + validated]))
+
+
+def from_fold(ids: np.ndarray, fold: int, folds: int) -> np.ndarray:
+    """A text from where fold f of F begins, floor(f N / F), around to there; of fold 0 it is not copied."""
+    return np.roll(ids, -(fold * len(ids) // folds)) if fold else ids
 
 
 def exactly(fraction: float) -> Fraction:

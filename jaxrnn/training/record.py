@@ -103,7 +103,7 @@ def restore(
     refuse_other_data(stored, job, directory)
     if job.validation is not None and job.parts is None:
         now = job.validation.identity()
-        _refuse_other_validation(stored, now["name"], now["sha256"], now["characters"])
+        _refuse_other_validation_text(stored, now["name"], now["sha256"], now["characters"])
     refuse_other_start(stored.get("init_from"), job.begun)
     of_parts = refuse_other_parts(stored, "parts", job.parts) + refuse_other_cell(stored)
     remove_leftovers(directory.checkpoints)
@@ -177,10 +177,10 @@ def refuse_changed_text(
     if stored["data"]["sha256"] != corpus.digest:
         raise _other_data(corpus.name, len(corpus), stored["data"])
     if validation is not None and stored["config"].get("validation_text") == config.validation_text:
-        _refuse_other_validation(stored, validation.name, validation.digest, len(validation))
+        _refuse_other_validation_text(stored, validation.name, validation.digest, len(validation))
 
 
-def _refuse_other_validation(stored: dict[str, Any], name: str, digest: str, characters: int) -> None:
+def _refuse_other_validation_text(stored: dict[str, Any], name: str, digest: str, characters: int) -> None:
     then = stored.get("validation")
     if not isinstance(then, dict) or then.get("sha256") != digest:
         then = then if isinstance(then, dict) else {}

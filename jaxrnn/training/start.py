@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxrnn.config import CHANGEABLE, TrainConfig
-from jaxrnn.data.corpus import Corpus, load_corpus
+from jaxrnn.data.corpus import Corpus
 from jaxrnn.data.reading import ReadingOptions
+from jaxrnn.data.recorded import moved_text
 from jaxrnn.devices.hosts import is_writer, of_writer, progress_here
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.run_directory import RunDirectory, default_run_path, stored_config
@@ -94,14 +95,15 @@ def train(
       JaxrnnError: one of its kinds, for each fault that the user can mend. What was saved stays.
     """
     directory = RunDirectory(run if run is not None else default_run_path(config, getattr(init_from, "path", None)))
-    begun = directory.exists()
-    if begun and corpus is None:
+    begun, was_read = directory.exists(), corpus is not None
+    if begun and not was_read:
         directory.refuse_other_settings(config)
     with StopRequest() as stop:
         if begun:
             corpus = corpus or text_of(config)
             validation = validation or (validation_text_of(config, corpus.reading) if corpus else None)
             refuse_changed_text(directory, config, corpus, validation)
+        if begun and was_read:  # after the text: settings may have been fitted to its length
             directory.refuse_other_settings(config)
         job = make_job(config, corpus, init_from, vocabulary_of_run(directory, config), validation)
         return train_alone(job, directory, progress or progress_here(), stop, callbacks, devices)
@@ -171,19 +173,13 @@ def resume(
         values["updates"] = None
     config = TrainConfig.from_json(values | changed)
     corpus = validation = None
-    if path := _moved(config.text, record["data"]):
-        corpus = load_corpus(path, config.reading_options(), stream_from=config.stream_from)
-    if path := _moved(config.validation_text, record.get("validation")):
+    if path := moved_text(config.text, record["data"]):
+        corpus = text_of(config, path)
+    if path := moved_text(config.validation_text, record.get("validation")):
         reading = ReadingOptions.from_json(record["data"]["reading"])
         validation = validation_text_of(config, reading, path)
     begun = begun_before(record)
     return train(config, directory.path, progress, corpus, devices=devices, init_from=begun, validation=validation)
-
-
-def _moved(text: Any, known: Any) -> str | None:
-    # Where a text lies that is not found, of a run that is resumed from another folder than it was begun in.
-    path = known.get("path") if isinstance(known, dict) else None
-    return path if isinstance(path, str) and isinstance(text, str) and not Path(text).exists() else None
 
 
 def _why_stopped(loop: Loop) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus, load_corpus
 from jaxrnn.data.reading import ReadingOptions
+from jaxrnn.data.splits import CUT_BY
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import DataError, UnknownSymbolError
 from jaxrnn.tasks.protocol import Task
@@ -37,19 +38,18 @@ def task_of(config: TrainConfig, corpus: Corpus | None = None, vocabulary: Vocab
     """
     if config.task != "text":
         return objective_of(config)
-    fractions = ("validation_fraction", "test_fraction", "fold", "folds", "retrain")
-    names = ("bptt_length", "batch_size", "stream_from", "vocabulary_size", *fractions)
+    names = ("bptt_length", "batch_size", "stream_from", "vocabulary_size", *CUT_BY)
     of_text = {name: getattr(config, name) for name in names} | {"symbols": vocabulary or config.symbols}
     text = Text(corpus or config.text, reading=config.reading_options(), **of_text)
     text.path = path_of(config.text)  # also where the text was read already
     return text
 
 
-def text_of(config: TrainConfig) -> Corpus | None:
-    """The text of the settings, read; None if they have none."""
+def text_of(config: TrainConfig, path: str | None = None) -> Corpus | None:
+    """The text of the settings, read from where they say, or from a path; None if they have none."""
     if config.task != "text":
         return None
-    return load_corpus(config.text, config.reading_options(), stream_from=config.stream_from)
+    return load_corpus(path or config.text, config.reading_options(), stream_from=config.stream_from)
 
 
 def validation_text_of(config: TrainConfig, reading: ReadingOptions | None, path: str | None = None) -> Corpus | None:

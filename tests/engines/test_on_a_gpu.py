@@ -22,6 +22,18 @@ CASES = [(engine, cell, 40) for engine in ("scan", "recompute", "resident") for 
 CASES += [("resident", cell, 200) for cell in CELLS]  # of which clusters of programs share the units
 
 
+@pytest.fixture
+def hopper() -> None:
+    """A card that the resident kernels were made for."""
+    if jax.devices()[0].compute_capability != HOPPER:
+        pytest.skip("the resident kernels do not run on this card")
+
+
+def drawn(cell_type, hidden: int):
+    """A cell whose products are neither small nor saturated."""
+    return cell_type(13, hidden, kernel_init=jax.nn.initializers.normal(0.6 * hidden**-0.5), rngs=nnx.Rngs(0))
+
+
 def values_and_gradients(cell, engine: str, precision: str, **options):
     graphdef, state = nnx.split(cell)
     rng = np.random.default_rng(0)
@@ -45,7 +57,7 @@ def assert_near(found, expected, tolerance: float) -> None:
 @pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize(("engine", "cell_type", "hidden"), CASES)
 def test_an_engine_equals_reference(engine, cell_type, hidden, precision):
-    cell = cell_type(13, hidden, kernel_init=jax.nn.initializers.normal(0.6 * hidden**-0.5), rngs=nnx.Rngs(0))
+    cell = drawn(cell_type, hidden)
     with jax.default_matmul_precision(precision):
         # Of these only one engine has a right not to run: its products are never float32, its cards are Hopper's.
         if engine == "resident" and (precision == "float32" or jax.devices()[0].compute_capability != HOPPER):
@@ -55,12 +67,11 @@ def test_an_engine_equals_reference(engine, cell_type, hidden, precision):
     assert_near(values_and_gradients(cell, engine, precision), expected, TOLERANCES[precision])
 
 
+@pytest.mark.usefixtures("hopper")
 @pytest.mark.parametrize("hidden", [40, 200])
 @pytest.mark.parametrize("cell_type", CELLS)
 def test_the_resident_kernels_take_what_a_window_may_have(cell_type, hidden):
-    if jax.devices()[0].compute_capability != HOPPER:
-        pytest.skip("the resident kernels do not run on this card")
-    cell = cell_type(13, hidden, kernel_init=jax.nn.initializers.normal(0.6 * hidden**-0.5), rngs=nnx.Rngs(0))
+    cell = drawn(cell_type, hidden)
     rng = np.random.default_rng(1)
     carry = cell.initial_carry(BATCH_SIZE)
     options = {
@@ -77,13 +88,12 @@ def test_the_resident_kernels_take_what_a_window_may_have(cell_type, hidden):
         assert_near(found, expected, TOLERANCES["tensorfloat32"])
 
 
+@pytest.mark.usefixtures("hopper")
 @pytest.mark.parametrize("hidden", [40, 200])
 @pytest.mark.parametrize("cell_type", CELLS)
 def test_members_of_the_resident_kernels_are_those_alone(cell_type, hidden):
     """More of them than run at once: of 200 units a member has 12 programs."""
-    if jax.devices()[0].compute_capability != HOPPER:
-        pytest.skip("the resident kernels do not run on this card")
-    cell = cell_type(13, hidden, kernel_init=jax.nn.initializers.normal(0.6 * hidden**-0.5), rngs=nnx.Rngs(0))
+    cell = drawn(cell_type, hidden)
     graphdef, state = nnx.split(cell)
     rng = np.random.default_rng(0)
     scales = jnp.asarray(rng.uniform(0.5, 1.5, 12), jnp.float32)
