@@ -1,8 +1,9 @@
 """How a resident kernel of a GPU is launched: for one model, or under `vmap` for several at once.
 
 Several are programs of one launch, which need nothing of each other: a batch of 100 rows of 128 units fills 26 of the
-132 processors of an H100, so that five models take about the time of one. What they read and write lies one after the
-other along the first axis, (members T, B, blocks, U), and the rows of their weights too.
+132 processors of an H100, so that five models run beside each other (compiled and interpreted, not timed). What they
+read and write lies one after the other along the first axis, (members T, B, blocks, U), and the rows of their weights
+too.
 """
 
 from __future__ import annotations
