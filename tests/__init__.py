@@ -3,7 +3,8 @@
 Compiling is most of the time of the tests. Without the optimizations it takes half as long, and without the newer of
 XLA's two emitters on a CPU a quarter of that: a training program 0.3 s in place of 1.5. (From JAX 0.11 on there is only
 the newer one.) `make slow` runs with both what is marked `slow` or `optimized`; a module that always needs them, for
-stored digests or the same bits of two programs, asks for the fixture `with_optimizations`.
+stored digests or the same bits of two programs, asks for the fixture `with_optimizations`. A program is compiled in one
+part: the workers fill the cores.
 """
 
 import atexit
@@ -12,7 +13,7 @@ import shutil
 import tempfile
 from importlib.metadata import version
 
-QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false"
+QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 KNOWS_IT = version("jaxlib").startswith("0.10.")  # later ones end the process that asks for it
 # Here, because JAX reads the variables when it is imported; the workers and the commands that tests start inherit them.
 if "PYTEST_XDIST_WORKER" not in os.environ:

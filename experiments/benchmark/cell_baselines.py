@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from experiments.benchmark.baselines import Windows
+from jaxrnn.errors import ConfigurationError
 
 LEARNING_RATE, DECAY, EPS, CLIP_VALUE, INIT_SCALE = 2e-3, 0.95, 1e-8, 5.0, 0.08
 TORCH_THREADS = 2
@@ -45,7 +46,8 @@ class CellSetting(NamedTuple):
         """The setting of a name such as lstm-128-1."""
         parts = name.split("-")
         if len(parts) != 3 or parts[0] not in GATES or not (parts[1].isdecimal() and parts[2].isdecimal()):
-            raise ValueError(f"a row expects a cell ({', '.join(GATES)}), H and layers, as in lstm-128-1; got {name!r}")
+            expected = f"a row expects a cell ({', '.join(GATES)}), H and layers, as in lstm-128-1"
+            raise ConfigurationError(f"{expected}; got {name!r}")
         return cls(parts[0], int(parts[1]), int(parts[2]))
 
     def product_parameters(self, vocabulary_size: int) -> int:

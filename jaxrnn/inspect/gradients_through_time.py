@@ -158,7 +158,7 @@ def jacobian_norms(
       last: t, from 0 to T; T if None.
 
     Returns:
-      (t + 1,); the first is |dx_t/dx_t| = 1.
+      (t + 1,); the first is |dx_t/dx_t| = 1, and those that float64 does not hold are infinity.
 
     Raises:
       ValueError: for an unknown activation, or shapes that do not fit.
@@ -177,16 +177,15 @@ def jacobian_norms(
     last = len(p) if last is None else last
     if not 0 <= last <= len(p):
         raise ValueError(f"jacobian_norms expects a last step from 0 to {len(p)}, got {last}")
-    jacobians = []
-    for p_t in p[:last]:
-        x = x @ W + p_t
-        x = np.tanh(x) if activation == "tanh" else x
-        jacobians.append((1 - x**2)[:, None] * W.T if activation == "tanh" else W.T)
-    product = np.eye(H)
-    norms = [1.0]
-    for jacobian in reversed(jacobians):
-        product = product @ jacobian
-        norms.append(float(np.linalg.norm(product, 2)))
+    jacobians, product, norms = [], np.eye(H), [1.0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for p_t in p[:last]:
+            x = x @ W + p_t
+            x = np.tanh(x) if activation == "tanh" else x
+            jacobians.append((1 - x**2)[:, None] * W.T if activation == "tanh" else W.T)
+        for jacobian in reversed(jacobians):
+            product = product @ jacobian
+            norms.append(float(np.linalg.norm(product, 2)) if np.isfinite(product).all() else np.inf)
     return np.array(norms)
 
 

@@ -11,6 +11,7 @@ from flax import nnx
 from experiments.benchmark import cell_baselines
 from experiments.benchmark.cell_baselines import CellSetting, FlaxCells, Products, TorchCells, streams_of
 from jaxrnn.data.windows import to_streams
+from jaxrnn.errors import ConfigurationError
 
 V = 7
 IDS = np.random.default_rng(0).integers(0, V, 49).astype(np.uint8)  # 4 windows an epoch
@@ -27,7 +28,7 @@ def test_a_row_is_named_by_cell_hidden_and_layers():
     setting = CellSetting.from_name("lstm-128-2")
     assert (setting.kind, setting.hidden, setting.layers, setting.name) == ("lstm", 128, 2, "lstm-128-2")
     for wrong in ("lstm-128", "lstm-x-1", "elman-128-1", "lstm-128-1-1"):
-        with pytest.raises(ValueError, match="as in lstm-128-1; got"):
+        with pytest.raises(ConfigurationError, match="as in lstm-128-1; got"):
             CellSetting.from_name(wrong)
 
 

@@ -167,6 +167,11 @@ def test_linear_norms_are_those_of_matrix_powers(rng):
     np.testing.assert_allclose(jacobian_norms(W, inputs, activation="linear"), expected, rtol=1e-10)
 
 
+def test_norms_beyond_float64_are_infinity():
+    found = jacobian_norms(1e200 * np.ones((2, 2)), np.ones((3, 2)), activation="linear")
+    np.testing.assert_allclose(found, [1.0, 2e200, np.inf, np.inf])
+
+
 def test_tanh_norms_are_those_of_the_unrolled_steps(float64, rng):
     W, inputs, start = rng.normal(size=(H, H)), rng.normal(size=(6, H)), rng.normal(size=H)
 
