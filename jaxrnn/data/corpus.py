@@ -122,8 +122,10 @@ def load_corpus(
         return _corpus(source, _read_text(text, source, options, vocabulary), options, notes)
     known = None if path else known_texts.find_by_name(source)
     with open_regular(known_texts.locate(known)) if known else _open(source) as file:
-        if path and reading is None and (known := known_texts.recognise(file)):
-            notes = (*notes, f"this is the known text {known.name}, so its own reading options are used")
+        if path and (found := known_texts.recognise(file)):
+            known, is_own = (found, True) if reading is None else (None, reading == found.reading)
+            used = "its own reading options are used" if is_own else "the options given are used, not its own"
+            notes = (*notes, f"this is the known text {found.name}; {used}")
         options = _options(reading, known, vocabulary)
         read = read_ids(file, source, options, vocabulary, stream_from)
     if known and known.sha256 and read.digest != known.sha256:

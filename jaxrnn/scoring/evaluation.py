@@ -150,9 +150,33 @@ def evaluate_pieces(
       ids: (N,), N at least 2; short ones are fewer pieces, or a shorter one.
       document_end: id after which the carry is that of a fresh start.
     """
-    steps = min(EVALUATION_STEPS, len(ids) - 1)
-    starts = np.linspace(0, len(ids) - 1 - steps, min(PIECES, (len(ids) - 1) // steps)).astype(np.int64)
-    pieces, scored = ids[starts + np.arange(steps + 1)[:, None]], np.ones((steps, len(starts)), bool)
-    carry = model_with(graphdef, params).initial_carry(len(starts))
+    pieces = _pieces_of(ids)
+    scored = np.ones((len(pieces) - 1, pieces.shape[1]), bool)
+    carry = model_with(graphdef, params).initial_carry(pieces.shape[1])
     _, loss, hits = _score_window(graphdef, document_end, params, carry, pieces[0], pieces, scored)
     return Evaluation(float(loss) / scored.size, int(hits) / scored.size, scored.size)
+
+
+def lost_pieces(
+    graphdef: nnx.GraphDef, params: Any, ids: np.ndarray, chance: float, *, document_end: int | None = None
+) -> tuple[int, int]:
+    """How many of the pieces of `evaluate_pieces` have a loss above `chance`, that of knowing nothing, and of how many.
+
+    After such a start the network is in a state that training never met, and most often stays in it.
+    """
+    pieces = _pieces_of(ids)
+    losses = np.asarray(_losses_of_pieces(graphdef, document_end, params, pieces), np.float64).mean(axis=0)
+    return int((losses > chance).sum()), len(losses)
+
+
+def _pieces_of(ids: np.ndarray) -> np.ndarray:
+    steps = min(EVALUATION_STEPS, len(ids) - 1)
+    starts = np.linspace(0, len(ids) - 1 - steps, min(PIECES, (len(ids) - 1) // steps)).astype(np.int64)
+    return ids[starts + np.arange(steps + 1)[:, None]]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _losses_of_pieces(graphdef, document_end, params, pieces):
+    model = model_with(graphdef, params)
+    logits, _ = read_window(model, document_end, model.initial_carry(pieces.shape[1]), pieces[0], pieces)
+    return loss_nats(logits, pieces[1:])

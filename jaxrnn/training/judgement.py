@@ -8,6 +8,7 @@ candidate only, and the best are the candidate with the lowest loss on pieces of
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,7 +17,12 @@ import jax.numpy as jnp
 from jaxrnn.checks import check_choice
 from jaxrnn.devices.mesh import like
 from jaxrnn.models.structure import joined
+from jaxrnn.tasks.protocol import Objective, Score
 from jaxrnn.training.state import Candidate, TrainState, best_of, with_best
+
+LARGE_DIFFERENCE = 0.1  # in nats, between smoothed loss and loss from fresh starts, of which a person is told
+SMOOTHED_OVER = 1000  # updates; before them the smoothed loss lags behind
+REMEDY = "begin with a --batch-size above 1, each epoch then has as many fresh starts, or go on for more epochs"
 
 
 def with_candidate(state: TrainState) -> TrainState:
@@ -68,6 +74,38 @@ def taken_back(state: TrainState) -> TrainState:
     if displaced is None or math.isnan(float(displaced)):
         return state
     return _exchanged(state)._replace(best_score=displaced, displaced_score=like(math.nan, displaced))
+
+
+def is_far_above(smooth: float, loss: float, update: int) -> bool:
+    """Whether a loss from fresh starts tells that the parameters of a smoothed loss need the carry of training."""
+    return update >= SMOOTHED_OVER and loss > smooth + LARGE_DIFFERENCE
+
+
+def needs_carry(smooth: float, scores: Sequence[Score], update: int) -> str | None:
+    """What a person is told of candidates that do far worse from fresh starts than in training; None if nothing.
+
+    Args:
+      smooth: the smoothed loss.
+      scores: of the candidates, from fresh starts.
+      update: updates done.
+    """
+    if not any(is_far_above(smooth, score.loss, update) for score in scores):
+        return None
+    return f"the lowest smoothed loss, {smooth:.3f} nats, needs the carry of training: {scores[0].line}"
+
+
+def is_lost(objective: Objective, loss: float, training_loss: float) -> str | None:
+    """What a person is told of a validation that is worse than knowing nothing, where training is far better.
+
+    Args:
+      objective: what is learned.
+      loss: of the validation, from a fresh start.
+      training_loss: that of the updates before it, with the carry of training.
+    """
+    if not objective.passes_carry or loss <= objective.chance or training_loss > objective.chance - 1:
+        return None
+    worse = f"validation is worse than knowing nothing ({objective.chance_in_words}), training has {training_loss:.3f}"
+    return f"{worse}: from a fresh start this network is lost; {REMEDY}"
 
 
 def _exchanged(state: TrainState) -> TrainState:

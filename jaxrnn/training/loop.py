@@ -25,7 +25,7 @@ from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback, call_watched, is_due, next_points
 from jaxrnn.training.chunk import MAX_CHUNK_UPDATES, ChunkMetrics
 from jaxrnn.training.job import TrainJob
-from jaxrnn.training.judgement import shown, taken_back
+from jaxrnn.training.judgement import is_lost, needs_carry, shown, taken_back
 from jaxrnn.training.memory_files import MemoryFiles
 from jaxrnn.training.report import Report, status_of
 from jaxrnn.training.rounds import Rounds
@@ -36,10 +36,8 @@ from jaxrnn.training.validation import divergence_in_words, end_of
 
 SECONDS_A_CHUNK, SECONDS_A_CHUNK_OF_MEMBERS = 1.0, 5.0  # so that Ctrl-C is heard
 FIRST_CHUNK = 10  # until the pace is known
-MAX_FAILED_SAVES = 3
 SAVING_SHARE = 0.05  # of the time at most is spent on checkpoints that are due by time
-SAMPLE_TEMPERATURE = 1.0
-LARGE_DIFFERENCE = 0.1  # in nats, between smoothed loss and loss from fresh starts, of which a person is told
+MAX_FAILED_SAVES, SAMPLE_TEMPERATURE = 3, 1.0
 
 
 class Loop:
@@ -252,6 +250,7 @@ class Loop:
             if self.alone:
                 beside = f"; for the log only, it counts every {self.validation_every:,} updates" * (member in last)
                 self.progress.message(f"{at}: {score.line}{beside}")
+                self._warn_once(is_lost(self.jobs[0].task.objective, score.loss, self.files[0].rows.shown_loss))
         if not due:
             return scores
         self._note_ends(due)
@@ -268,17 +267,18 @@ class Loop:
         chosen = [m for m in moved if self.ends[m] or self._is_due(m, self.judgement_every)]
         smooth = float(self.trainer.state().candidate.smooth_loss) if self.alone else math.inf
         scores = self.trainer.judge(chosen, [not self._is_due(m, self.judgement_every) for m in chosen])
-        if not self.has_warned and any(score.loss > smooth + LARGE_DIFFERENCE for score in scores):
+        self._warn_once(needs_carry(smooth, scores, int(self.updates.max())))
+
+    def _warn_once(self, said: str | None) -> None:
+        if said and not self.has_warned:
             self.has_warned = True
-            said = f"the lowest smoothed loss, {smooth:.3f} nats, needs the carry of training: {scores[0].line}"
             self.progress.warning(said)
 
     def _sample(self, member: int, params: Any, update: int) -> None:
         self.trainer.state(member)  # its parts lie on all processes, which must fetch them together
         if not is_writer():
             return
-        length = self.config.sample_length
-        text = self.trainer.write(member, length, SAMPLE_TEMPERATURE, params=params, update=update)
+        text = self.trainer.write(member, self.config.sample_length, SAMPLE_TEMPERATURE, params=params, update=update)
         self.files[member].add_sample(update, SAMPLE_TEMPERATURE, text)
 
     def _save(self, final: bool = False) -> None:

@@ -13,14 +13,17 @@ from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.recorded import moved_text
 from jaxrnn.devices.hosts import is_writer, of_writer, progress_here
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.scoring.evaluation import lost_pieces
 from jaxrnn.storage.run_directory import RunDirectory, default_run_path, stored_config
 from jaxrnn.tasks.settings import is_reports_recipe
+from jaxrnn.tasks.text import Text
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback
 from jaxrnn.training.init_from import begun_before
 from jaxrnn.training.job import TrainJob, make_job
+from jaxrnn.training.judgement import REMEDY, is_far_above
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import opened
 from jaxrnn.training.memory_files import rows_in_memory
@@ -239,6 +242,13 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
     params = loop.trainer.params(checkpoint="best")  # of all processes together
     if not is_writer():
         return
+    if job.judges and is_far_above(best, float(state.best_score), update):
+        assert isinstance(job.task, Text)
+        given = (loop.trainer.graphdef, params, job.task.parts.train, objective.chance)
+        lost, starts = lost_pieces(*given, document_end=objective.document_end)
+        if lost:
+            told = f"from {lost} of {starts} fresh starts the best parameters are worse than knowing nothing"
+            progress.warning(f"{told} ({objective.chance_in_words}); {REMEDY}")
     text = loop.trainer.write(0, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE, params=params)
     progress.message(f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{printable(text)}\n")
     if directory:  # a model that no settings name has to be given

@@ -66,7 +66,9 @@ def test_a_file_with_a_known_digest_takes_the_known_options_whatever_its_name(tm
     path.write_bytes(CRLF)
     corpus = load_corpus(str(path))
     assert text_of(corpus) == "\ufeffone\ntwo\n" and corpus.reading == known.reading
-    assert corpus.name == "mine.dat" and "known text ours" in corpus.notes[0]
+    assert corpus.name == "mine.dat" and "known text ours; its own reading options are used" in corpus.notes[0]
+    other = load_corpus(str(path), ReadingOptions(newlines="keep"))
+    assert "known text ours; the options given are used, not its own" in other.notes[0]
     path.write_bytes(CRLF.replace(b"o", b"0"))  # the same size, another digest
     assert load_corpus(str(path)).reading == ReadingOptions()
 

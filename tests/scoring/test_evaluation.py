@@ -7,7 +7,7 @@ from flax import nnx
 
 from jaxrnn.errors import DataError
 from jaxrnn.models.structure import params_of
-from jaxrnn.scoring.evaluation import EVALUATION_STEPS, Evaluation, evaluate_ids, evaluate_pieces
+from jaxrnn.scoring.evaluation import EVALUATION_STEPS, Evaluation, evaluate_ids, evaluate_pieces, lost_pieces
 from tests.reference.small_model import random_model, to_reference
 
 SYMBOLS, HIDDEN = 6, 5
@@ -75,6 +75,10 @@ def test_pieces_are_evenly_spaced_and_each_begins_afresh(characters, starts, doc
     scores = evaluate_pieces(nnx.split(model)[0], params_of(model), ids, document_end=document_end)
     parts = [score(to_reference(params_of(model)), ids[start : start + E + 1], document_end) for start in starts]
     assert_scores(scores, *(np.concatenate(kind) for kind in zip(*parts, strict=True)))
+    losses = sorted(np.mean(of) for of, _ in parts)
+    for chance in (losses[0] - 1e-9, losses[0] + 1e-9, losses[-1] + 1e-9):
+        lost = lost_pieces(nnx.split(model)[0], params_of(model), ids, chance, document_end=document_end)
+        assert lost == (sum(loss > chance for loss in losses), len(starts))
 
 
 def test_of_a_long_text_only_some_pieces_are_scored(rng):

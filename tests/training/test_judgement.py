@@ -15,10 +15,12 @@ import pytest
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.tasks.text import NextSymbol
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.trained.run import open_run
+from jaxrnn.training import judgement
 from jaxrnn.training.job import make_job
-from jaxrnn.training.judgement import judged, shown, taken_back
+from jaxrnn.training.judgement import is_lost, judged, shown, taken_back
 from jaxrnn.training.member_runs import train_members
 from jaxrnn.training.start import train
 from jaxrnn.training.trainer import Trainer
@@ -60,9 +62,9 @@ def loss_from_fresh_starts(params: dict[str, Any]) -> float:
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
     p = {str(path[-1].key): np.asarray(value, np.float64) for path, value in leaves}
     losses = []
-    for start in (0, (len(TEXT) - 257) // 2, len(TEXT) - 257):
+    for begin in (0, (len(TEXT) - 257) // 2, len(TEXT) - 257):
         h = np.zeros(4)
-        for x, target in zip(CORPUS.ids[start:], CORPUS.ids[start + 1 : start + 257], strict=False):
+        for x, target in zip(CORPUS.ids[begin:], CORPUS.ids[begin + 1 : begin + 257], strict=False):
             h = np.tanh(p["W_x"][x] + h @ p["W_h"] + p["b"])
             logits = h @ p["W_y"] + p["b_y"]
             losses.append(np.log(np.exp(logits).sum()) - logits[target])
@@ -158,12 +160,21 @@ def test_a_score_that_is_not_lower_chooses_nothing() -> None:
 def test_people_are_told_where_the_smoothed_loss_needs_the_carry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from jaxrnn.training import loop
-
-    monkeypatch.setattr(loop, "LARGE_DIFFERENCE", -100.0)
+    monkeypatch.setattr(judgement, "LARGE_DIFFERENCE", -100.0)
+    trained(tmp_path / "early", 15)
+    assert not capsys.readouterr().err  # the smoothed loss lags behind
+    monkeypatch.setattr(judgement, "SMOOTHED_OVER", 10)
     trained(tmp_path / "run", 15)
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and "needs the carry of training" in said[0] and "nats from fresh starts" in said[0]
+    assert len(said) == 2 and "needs the carry of training" in said[0] and "nats from fresh starts" in said[0]
+    assert "from 3 of 3 fresh starts the best parameters are worse than knowing nothing (ln 5 = 1.609 nats)" in said[1]
+
+
+def test_a_validation_that_is_worse_than_knowing_nothing_is_told_where_training_is_better() -> None:
+    said = is_lost(NextSymbol(65, 25, None), 9.8, 1.8) or ""
+    assert "worse than knowing nothing (ln 65 = 4.174 nats), training has 1.800" in said and "--batch-size" in said
+    assert is_lost(NextSymbol(65, 25, None), 4.1, 1.8) is None  # not worse
+    assert is_lost(NextSymbol(65, 25, None), 9.8, 4.0) is None  # training has not begun, or explodes
 
 
 def test_a_run_of_before_goes_on_by_the_smoothed_loss() -> None:
