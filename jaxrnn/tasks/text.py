@@ -187,17 +187,18 @@ class Text(Task):
             raise DataError(
                 "Text expects a file or a Corpus, got a text itself; give jaxrnn.data.corpus_from_text(text)"
             )
-        corpus = text if isinstance(text, Corpus) else load_corpus(text, reading, stream_from=stream_from)
+        known = symbols.spelt if isinstance(symbols, Vocabulary) else None
+        corpus = text if isinstance(text, Corpus) else load_corpus(text, reading, known, stream_from)
         if corpus.vocabulary.spelt is not corpus.vocabulary:
             symbols = corpus.vocabulary
-        if not isinstance(symbols, str):
+        if not isinstance(symbols, str) and corpus.vocabulary != symbols.spelt:
             corpus = corpus.in_symbols(symbols.spelt)
         self.path = None if isinstance(text, Corpus) else path_of(text)
         self.corpus, self.batch_size = corpus, batch_size
         self.parts = split_text(corpus.ids, validation_fraction, test_fraction, fold, folds, retrain)
         self._characters, self._cut = [len(part) for part in self.parts], {"fold": fold, "folds": folds}
         self.vocabulary = corpus.vocabulary
-        if symbols != "characters":
+        if symbols not in ("characters", self.vocabulary):
             texts = [self.vocabulary.decode(part) for part in self.parts]
             if isinstance(symbols, str):
                 most = as_count("vocabulary_size", vocabulary_size, 1)
