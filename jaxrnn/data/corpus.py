@@ -48,8 +48,16 @@ class Corpus:
         return len(self.ids)
 
     def in_symbols(self, vocabulary: Vocabulary) -> Corpus:
-        """The same text in the symbols of another vocabulary. Raises DataError for a character that it lacks."""
-        ids = vocabulary.encode_part(self.vocabulary.decode(self.ids))
+        """The same text in the symbols of another vocabulary.
+
+        Raises:
+          DataError: for a character that it lacks.
+          ConfigurationError: if one holds bytes and the other characters, which are the same in ASCII only.
+        """
+        text = self.vocabulary.decode(self.ids)
+        if self.vocabulary.bytes_mode != vocabulary.bytes_mode and not text.isascii():
+            raise _of_another_kind(vocabulary, self.vocabulary.bytes_mode)
+        ids = vocabulary.encode_part(text)
         end = None if self.document_end is None else int(vocabulary.encode(documents.END)[0])
         return replace(self, ids=ids, vocabulary=vocabulary, document_end=end)
 
@@ -169,8 +177,12 @@ def _options(
         return options
     if reading is None:
         return ReadingOptions(bytes_mode=vocabulary.bytes_mode)
-    kinds = ["bytes" if mode else "characters" for mode in (vocabulary.bytes_mode, options.bytes_mode)]
-    raise ConfigurationError(
+    raise _of_another_kind(vocabulary, options.bytes_mode)
+
+
+def _of_another_kind(vocabulary: Vocabulary, bytes_mode: bool) -> ConfigurationError:
+    kinds = ["bytes" if mode else "characters" for mode in (vocabulary.bytes_mode, bytes_mode)]
+    return ConfigurationError(
         f"the vocabulary holds {kinds[0]}, the reading options ask for {kinds[1]}; give them the other bytes_mode"
     )
 

@@ -38,7 +38,12 @@ class WindowCounts(NamedTuple):
 
 
 def count_windows(
-    characters: int, bptt_length: int, batch_size: int, held_out: int | None = None, unit: str = "characters"
+    characters: int,
+    bptt_length: int,
+    batch_size: int,
+    held_out: int | None = None,
+    unit: str = "characters",
+    tested: int | None = None,
 ) -> WindowCounts:
     """Counts the windows of a text, or of the part of it that is trained on.
 
@@ -49,6 +54,7 @@ def count_windows(
       held_out: characters of the text that are kept for validation, None for none. What an error names as allowed
         leaves a window for them too.
       unit: what they are called.
+      tested: those that are kept for tests, likewise.
 
     Raises:
       DataError: if the text is too short for one window.
@@ -68,11 +74,16 @@ def count_windows(
         )
         if characters < 2:
             raise DataError(f"{message}; train on a longer text")
-        without = ""
-        if held_out is not None and held_out < 2:  # no T fits into what is held out
-            without, characters, held_out = "without --validation-fraction ", characters + held_out, None
-        allowed = _allowed_sizes(characters, bptt_length, batch_size, held_out)
-        raise ConfigurationError(f"{message}; {without}the largest allowed values are {allowed}")
+        without, kept = list[str](), list[int]()
+        for part, size in (("validation", held_out), ("test", tested)):
+            # Without the one part the other may be a symbol shorter: shares are rounded together.
+            if size is not None and size - len(without) < 2:  # no T fits into what is held out
+                without, characters = [*without, f"--{part}-fraction"], characters + size
+            elif size is not None:
+                kept.append(size - len(without))
+        allowed = _allowed_sizes(characters, bptt_length, batch_size, min([characters, *kept]) - 1)
+        left_out = f"without {' and '.join(without)} " if without else ""
+        raise ConfigurationError(f"{message}; {left_out}the largest allowed values are {allowed}")
     if stream_length > LONGEST_STREAM:
         raise ConfigurationError(
             f"one of {batch_size} streams would read {stream_length} {unit}, at most {LONGEST_STREAM} can be "
@@ -81,9 +92,8 @@ def count_windows(
     return WindowCounts(stream_length, windows, characters - 1 - windows * bptt_length * batch_size)
 
 
-def _allowed_sizes(characters: int, bptt_length: int, batch_size: int, held_out: int | None) -> str:
+def _allowed_sizes(characters: int, bptt_length: int, batch_size: int, longest: int) -> str:
     """Sizes that are not refused again, where one window of T in each of B streams does not fit."""
-    longest = characters - 1 if held_out is None else min(characters, held_out) - 1
     if batch_size == 1 or characters - 1 < batch_size:
         return f"--bptt-length {longest} with --batch-size 1"
     allowed = f"--bptt-length {min((characters - 1) // batch_size, longest)} at this batch size"
@@ -93,7 +103,13 @@ def _allowed_sizes(characters: int, bptt_length: int, batch_size: int, held_out:
 
 
 def refuse_short_part(
-    characters: int, held_out: int, bptt_length: int, batch_size: int, part: str, unit: str = "characters"
+    characters: int,
+    held_out: int,
+    bptt_length: int,
+    batch_size: int,
+    part: str,
+    unit: str = "characters",
+    beside: int | None = None,
 ) -> None:
     """Refuses a validation or test part that is shorter than a window and its target.
 
@@ -104,6 +120,7 @@ def refuse_short_part(
       batch_size: B.
       part: its name, "validation" or "test".
       unit: what is counted. Of longer symbols no share is named, since shares are of characters.
+      beside: how many are kept for the other of these parts, None for none.
 
     Raises:
       DataError: with the smallest share that works; if none leaves enough to train on, with what works instead.
@@ -114,14 +131,16 @@ def refuse_short_part(
     message = f"the {part} part has {held_out} {unit}, at least {least} needed"
     if unit != "characters":
         raise DataError(f"{message}; give a larger --{part}-fraction, a smaller --bptt-length, or a longer text")
-    share = smallest_share(characters, least, characters - (bptt_length * batch_size + 1))
+    others = 0 if beside is None else beside + 2  # shares are rounded together
+    share = smallest_share(characters, least, characters - (bptt_length * batch_size + 1) - others)
     if share is not None:
         raise DataError(f"{message}; the smallest --{part}-fraction that works is {share}")
-    shorter = f"give --bptt-length {held_out - 1}, or " if held_out > 1 else ""
-    raise DataError(
-        f"{message}, which would leave too little to train on; {shorter}leave --{part}-fraction out, or give a "
-        "longer text"
-    )
+    shortest = held_out if beside is None else min(held_out, beside)
+    ways = [f"give --bptt-length {shortest - 1}"] if shortest > 1 else []
+    both = beside is not None and beside <= least
+    left_out = "--validation-fraction and --test-fraction" if both else f"--{part}-fraction"
+    ways += [f"leave {left_out} out", "give a longer text"]
+    raise DataError(f"{message}, which would leave too little to train on; {', or '.join(ways)}")
 
 
 def to_streams(ids: np.ndarray, batch_size: int) -> np.ndarray:

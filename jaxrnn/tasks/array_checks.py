@@ -27,7 +27,7 @@ def as_array(what: str, given: Any) -> np.ndarray:
         raise DataError(f"{what} are expected without a mask; say by lengths, or a class below 0, what does not count")
     # Of bfloat16, which NumPy does not know as a number, float32 has every one.
     own = np.float32 if array.dtype.name == "bfloat16" else array.dtype.newbyteorder("=")
-    array = array.astype(own, copy=False)
+    array = array.astype(own if array.dtype.kind != "f" or array.dtype.itemsize <= 8 else np.float64, copy=False)
     if array.dtype.kind not in "iufb":
         raise DataError(
             f"{what} are expected as numbers; got {kind_of(array)}; convert them, such as by .astype(float)"
@@ -73,6 +73,8 @@ def as_targets(given: Any, inputs: np.ndarray) -> np.ndarray:
         one_hot = "; of rows that are one-hot give the class, argmax(axis=-1)" if targets.ndim == 2 else ""
         raise DataError(f"expected targets (N,) or (N, {T}), a target a step; got {kind_of(targets)}{one_hot}")
     targets = targets[:, None] if targets.ndim == 1 else targets
+    if is_classes and (too_low := targets < -LARGEST).any():  # such as NaN as int64, which would become class 0
+        targets[too_low] = -1
     return targets.astype(np.int32, copy=False) if is_classes else targets
 
 

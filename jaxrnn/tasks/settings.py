@@ -101,7 +101,8 @@ def refuse_what_the_task_lacks(values: Mapping[str, Any], given: Set[str]) -> No
         raise ConfigurationError(f"--task {task} has --input {' or '.join(kind.inputs)}; got {values['input']!r}")
     if values["pooling"] == "mean" and kind.answers > 1:
         raise ConfigurationError(f"--pooling mean gives one answer, --task {task} asks for several; leave it out")
-    if values["decay_rate"] < 1 and not values["decay_every_updates"]:
+    if values["decay_rate"] < 1 and not (values["decay_every_updates"] or values["plateau_patience"]):
         raise ConfigurationError(
-            f"--decay-rate needs --decay-every-updates with --task {task}, which has no epochs to decay by"
+            f"--decay-rate needs --decay-every-updates or --plateau-patience with --task {task}, which has no epochs "
+            "to decay by"
         )

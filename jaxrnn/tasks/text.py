@@ -187,17 +187,18 @@ class Text(Task):
             raise DataError(
                 "Text expects a file or a Corpus, got a text itself; give jaxrnn.data.corpus_from_text(text)"
             )
-        corpus = text if isinstance(text, Corpus) else load_corpus(text, reading, stream_from=stream_from)
+        known = symbols.spelt if isinstance(symbols, Vocabulary) else None
+        corpus = text if isinstance(text, Corpus) else load_corpus(text, reading, known, stream_from)
         if corpus.vocabulary.spelt is not corpus.vocabulary:
             symbols = corpus.vocabulary
-        if not isinstance(symbols, str):
+        if not isinstance(symbols, str) and corpus.vocabulary != symbols.spelt:
             corpus = corpus.in_symbols(symbols.spelt)
         self.path = None if isinstance(text, Corpus) else path_of(text)
         self.corpus, self.batch_size = corpus, batch_size
         self.parts = split_text(corpus.ids, validation_fraction, test_fraction, fold, folds, retrain)
         self._characters, self._cut = [len(part) for part in self.parts], {"fold": fold, "folds": folds}
         self.vocabulary = corpus.vocabulary
-        if symbols != "characters":
+        if symbols not in ("characters", self.vocabulary):
             texts = [self.vocabulary.decode(part) for part in self.parts]
             if isinstance(symbols, str):
                 most = as_count("vocabulary_size", vocabulary_size, 1)
@@ -207,14 +208,14 @@ class Text(Task):
         train, whole, T = self.parts.train, sum(map(len, self.parts)), bptt_length
         characters_a_symbol = self.vocabulary.count_characters(train) / max(len(train), 1) or 1.0
         self.objective = NextSymbol(len(self.vocabulary), T, corpus.document_end, characters_a_symbol)
-        if validation_fraction and not retrain:
-            count_windows(len(train), T, batch_size, len(self.parts.valid), self._unit)
-            refuse_short_part(whole, len(self.parts.valid), T, batch_size, "validation", self._unit)
-        if test_fraction:
-            refuse_short_part(whole, len(self.parts.test), T, batch_size, "test", self._unit)
+        valid = len(self.parts.valid) if validation_fraction and not retrain else None
+        test = len(self.parts.test) if test_fraction else None
+        self._counts = count_windows(len(train), T, batch_size, valid, self._unit, test)
+        for part, kept, beside in (("validation", valid, test), ("test", test, valid)):
+            if kept is not None:
+                refuse_short_part(whole, kept, T, batch_size, part, self._unit, beside)
         self.name, self.notes = corpus.name, corpus.notes
         self.validates, self.tests = len(self.parts.valid) > 0, len(self.parts.test) > 0
-        self._counts = count_windows(len(train), T, batch_size, unit=self._unit)
         self.windows_per_epoch = self._counts.windows
         self.stream_from = stream_from
         self._take_blocks(stream_from == "disk" or (stream_from == "auto" and isinstance(corpus.ids, np.memmap)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -248,6 +248,22 @@ def refuse_early_stopping_that_cannot_act(job: TrainJob) -> None:
             f"--early-stopping {config.early_stopping} can stop at update {needed:,} at the earliest, the run has "
             f"{job.updates:,}; give more --updates or --epochs, a smaller --validation-every, or leave it out"
         )
+
+
+def refuse_decay_that_cannot_act(jobs: Sequence[TrainJob]) -> None:
+    """Refuses a rate that waits with its decay for what never comes; on the command line the settings know it.
+
+    Raises:
+      ConfigurationError: with what is missing.
+    """
+    for job in jobs:
+        config = job.config
+        if config.plateau_patience and not job.validates:
+            raise ConfigurationError("plateau_patience expects a `validation` to look at; got none")
+        if config.decay_rate < 1 and not (job.windows or config.decay_every_updates or config.plateau_patience):
+            raise ConfigurationError(
+                f"a {type(job.task).__name__} has no epochs for the rate to decay by; give decay_every_updates too"
+            )
 
 
 def settings_of(job: TrainJob, devices: int = 1) -> StepSettings:

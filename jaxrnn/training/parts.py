@@ -26,7 +26,13 @@ from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.tasks.sequences import Sequences
 from jaxrnn.training.init_from import begin_with
-from jaxrnn.training.job import TrainJob, refuse_early_stopping_that_cannot_act, state_template, template_of
+from jaxrnn.training.job import (
+    TrainJob,
+    refuse_decay_that_cannot_act,
+    refuse_early_stopping_that_cannot_act,
+    state_template,
+    template_of,
+)
 from jaxrnn.training.part_records import injected_nodes, is_injected, own_hyperparams, record_of_parts
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import CALL_OPTIONS
@@ -141,10 +147,11 @@ def jobs_of_parts(
         raise ConfigurationError("early_stopping expects a `validation` to look at; got none")
     refuse_early_stopping_that_cannot_act(job)
     job = job._replace(parts=record_of_parts(job, model, made))
-    if members is None:
-        return [job]
-    injected = [name for node in injected_nodes(template_of(job).optimizer_state) for name in own_hyperparams(node)]
-    return [_member(job, values, named, injected) for values in members]
+    nodes = [] if members is None else injected_nodes(template_of(job).optimizer_state)
+    injected = [name for node in nodes for name in own_hyperparams(node)]
+    jobs = [job] if members is None else [_member(job, values, named, injected) for values in members]
+    refuse_decay_that_cannot_act(jobs)
+    return jobs
 
 
 def model_of_own(model: Any, dtype: str) -> Any:

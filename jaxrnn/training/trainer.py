@@ -200,7 +200,7 @@ class Trainer:
 
         Args:
           members, checkpoint: which, and which of their parameters.
-          part: "validation", "test" or `FRESH`.
+          part: "validation", where there is none what is trained on; "test" or `FRESH`.
         """
         check_choice("part", part, ("validation", "test", FRESH))
         states = [self.state(member) for member in members]

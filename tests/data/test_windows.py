@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxrnn.data import windows as module
-from jaxrnn.data.splits import held_out
+from jaxrnn.data.splits import held_out, split_text
 from jaxrnn.data.windows import (
     block_of_streams,
     count_windows,
@@ -143,6 +143,35 @@ def test_every_way_out_that_an_error_names_works_at_once(characters, thousandths
         assert ways or "train on a longer text" in str(error)
         for way in ways:
             check_split(characters, way.get("validation_fraction", fraction), way["bptt_length"], way["batch_size"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(2, 90), st.integers(0, 500), st.integers(1, 499), st.integers(1, 30), st.integers(1, 9))
+def test_with_a_test_part_every_way_out_works_too(characters, validated, tested, bptt_length, batch_size):
+    """It left no window to train on, or a validation part too short; another part's own fault is told by its name."""
+
+    def check(bptt_length, batch_size, **of):
+        parts, shares = split_text(np.arange(characters), **of), [of["validation_fraction"], of["test_fraction"]]
+        kept = [len(part) if share else None for part, share in zip(parts[1:], shares, strict=True)]
+        count_windows(len(parts.train), bptt_length, batch_size, kept[0], tested=kept[1])
+        for name, own, beside in zip(["validation", "test"], kept, kept[::-1], strict=True):
+            if own is not None:
+                refuse_short_part(characters, own, bptt_length, batch_size, name, beside=beside)
+
+    shares = {"validation_fraction": validated / 1000, "test_fraction": tested / 1000}
+    try:
+        check(bptt_length, batch_size, **shares)
+    except (ConfigurationError, DataError) as error:
+        for way in remedies(error, bptt_length, batch_size):
+            without = re.findall(r"(?:without|and) --([a-z]+)-fraction", str(error).split("; ")[-1])
+            del way["named"]
+            if "without" in str(error):
+                way |= {f"{part}_fraction": 0.0 for part in without}
+            try:
+                check(**shares | way)
+            except DataError as again:
+                parts = [re.findall("^the ([a-z]+) part has", str(told)) for told in (error, again)]
+                assert all(parts) and parts[0] != parts[1], (str(error), str(again))
 
 
 def test_a_validation_part_too_short_names_what_works():

@@ -121,3 +121,19 @@ def test_ids_are_below_the_symbols_of_training():
     trainer.predict(ids)
     with pytest.raises(DataError, match="ids below 3"):
         trainer.predict(ids + 3)
+
+
+@pytest.mark.parametrize("low", [np.iinfo(np.int64).min, -(2**32), -(2**32) + 1])
+def test_a_class_far_below_0_is_no_target_either(low):
+    """NaN that was made a whole number is the lowest there is, and 32 bits of it are 0."""
+    targets = np.array([0, 1, low, 1, low, 0])
+    task = jaxrnn.Arrays(INPUTS, targets, class_weights="balanced")
+    np.testing.assert_array_equal(task.targets[:, 0] >= 0, targets >= 0)
+    np.testing.assert_allclose(task.weights, [1.0, 1.0])
+    np.testing.assert_array_equal(targets, [0, 1, low, 1, low, 0])
+
+
+def test_numbers_of_more_than_64_bits_are_read_as_64():
+    task = jaxrnn.Arrays(INPUTS.astype(np.longdouble), INPUTS[:, 0, 0].astype(np.longdouble))
+    assert [part.dtype for part in (task.inputs, task.targets)] == [np.float64, np.float64]
+    np.testing.assert_array_equal(task.inputs, INPUTS)

@@ -229,7 +229,7 @@ REFUSED = [
     (SEQUENCES | {"sequence_length": 100_001}, "--sequence-length expects a whole number from 1 to 100000"),
     (SEQUENCES | {"learning_rate": -1.0}, "--learning-rate expects"),
     (SEQUENCES | {"task": "xor", "input": "one-hot"}, "--task xor has --input number; got 'one-hot'"),
-    (SEQUENCES | {"decay_rate": 0.9}, "--decay-rate needs --decay-every-updates"),
+    (SEQUENCES | {"decay_rate": 0.9}, "--decay-rate needs --decay-every-updates or --plateau-patience"),
     (SEQUENCES | {"early_stopping": "patience"}, "--early-stopping patience needs a --validation-every above 0"),
     (SEQUENCES | {"stop_at_accuracy": 1.01}, "--stop-at-accuracy expects a share of at most 1"),
     ({"task": "copy-memory", "sequence_length": 30, "pooling": "mean"}, "--pooling mean gives one answer"),
@@ -292,5 +292,6 @@ def test_the_names_are_those_of_the_tasks():
 
 def test_what_goes_together_is_taken():
     TrainConfig(**SEQUENCES, decay_rate=0.9, decay_every_updates=100, early_stopping="patience", validation_every=10)
+    TrainConfig(**SEQUENCES, decay_rate=0.9, plateau_patience=3, validation_every=10)
     TrainConfig(**SEQUENCES, stop_at_accuracy=1.0, accuracy=True)
     TrainConfig(accuracy=True, stop_at_accuracy=0.6)

@@ -498,6 +498,9 @@ def a_classifier(rngs: nnx.Rngs) -> SequenceClassifier:
     return SequenceClassifier(3, 2, 4, rngs=rngs)
 
 
+STREAM = jaxrnn.Stream(batch_of, classes=2)
+SGD = jaxrnn.named_optimizer("sgd", 0.1)
+FALLING = jaxrnn.named_optimizer("sgd", 0.1, decay_rate=0.5)
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": lambda rngs: Dropping(rngs=rngs)}, "holds random state"),
     ({"model": lambda rngs: KeyHolding(rngs=rngs)}, "holds random state"),
@@ -517,6 +520,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"progress": False}, "progress a jaxrnn.terminal.Progress"),
     ({"dropout_between": 0.5}, "takes `dropout`"),
     ({"early_stopping": "patience"}, "expects a `validation`"),
+    (
+        {"optimizer": jaxrnn.named_optimizer("sgd", 0.1, decay_rate=0.5, plateau_patience=2)},
+        "plateau_patience expects a `validation`",
+    ),
+    (
+        {"task": STREAM, "optimizer": FALLING},
+        "a Stream has no epochs for the rate to decay by",
+    ),
+    ({"task": STREAM, "optimizer": SGD, "members": [{}, {"decay_rate": 0.5}]}, "a Stream has no epochs"),
     ({"members": [{"learning_rate": 0.1}]}, "a member may differ in seed"),
     ({"members": []}, "a list of dicts"),
     ({"members": {"seed": 1}}, "a list of dicts"),

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from jaxrnn.config import TrainConfig
-from jaxrnn.data.corpus import corpus_from_text
+from jaxrnn.data.corpus import corpus_from_text, load_corpus
 from jaxrnn.data.long_symbols import LongSymbols, learn_symbols
+from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.splits import split_text
 from jaxrnn.errors import CheckpointError, ConfigurationError
 from jaxrnn.storage.vocabulary_file import load_vocabulary
@@ -132,3 +133,20 @@ def test_a_job_of_bytes_tells_characters_too(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("d\u00e9j\u00e0 vu " * 40)
     objective = job.task_of(TrainConfig(text=str(tmp_path / "text.txt"), bytes=True, bptt_length=5)).objective
     assert objective.characters_per_symbol == pytest.approx(8 / 10)
+
+
+def test_a_text_in_the_symbols_of_bytes_is_read_as_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The character of a byte's number is another one: U+00E9 is not the byte E9."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    of_bytes, path = ReadingOptions(bytes_mode=True), tmp_path / "other.txt"
+    (tmp_path / "text.txt").write_text("d\u00e9j\u00e0 vu \u9fff" * 9)  # which has the byte E9 too
+    path.write_text("d\u00e9j\u00e0 vu" * 9)
+    known = Text(tmp_path / "text.txt", bptt_length=5, reading=of_bytes).vocabulary
+    for stream_from in ("memory", "disk"):
+        text = Text(path, bptt_length=5, symbols=known, stream_from=stream_from)
+        assert bytes(map(ord, known.decode(text.parts.train))) == path.read_bytes() and text.corpus.reading == of_bytes
+        assert isinstance(text.parts.train, np.memmap) == (stream_from == "disk")
+    for corpus, symbols in ((load_corpus(path), known), (text.corpus, load_corpus(path).vocabulary)):
+        with pytest.raises(ConfigurationError, match="give them the other bytes_mode"):
+            Text(corpus, bptt_length=5, symbols=symbols)
+    assert Text(corpus_from_text("vu" * 9), bptt_length=5, symbols=known).vocabulary is known
