@@ -698,6 +698,7 @@ def test_what_a_trainer_is_asked_for_in_another_form_is_refused() -> None:
         lambda: trainer.score([0], "train"),
         lambda: trainer.predict(np.zeros((1, 4, 3)), checkpoint="last"),
         lambda: jaxrnn.named_optimizer("adam", None),  # type: ignore[arg-type]
+        lambda: jaxrnn.Trainer(mean_taking, array_task(), jaxrnn.named_optimizer("sgd", 1e300), updates=3),
     ]
     for call in asked:
         with pytest.raises(ConfigurationError, match="expects"):
@@ -835,8 +836,9 @@ def test_injected_numbers_are_a_part_that_a_run_goes_on_with(tmp_path: Path) -> 
         assert recorded is not None and recorded["optimizer"]["hyperparams"] == {"step_size": begun}
     with pytest.raises(ConfigurationError, match="got learning_rate"):  # the schedule would compute it anew
         fitted(optax.cosine_decay_schedule(1.0, 10), 2, members=rates)
-    with pytest.raises(ConfigurationError, match="finite number"):
-        fitted(0.1, 2, members=[{"learning_rate": None}])
+    for rate, said in ((None, "finite number"), (1e300, "a number that float32 can hold")):
+        with pytest.raises(ConfigurationError, match=said):
+            fitted(0.1, 2, members=[{"learning_rate": rate}])
 
 
 def test_accumulation_by_optax_is_told_the_loss() -> None:
