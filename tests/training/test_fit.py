@@ -768,6 +768,17 @@ def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path, cap
     capsys.readouterr()
     assert fit_of("arrays", run, updates=9).updates == [9]
     assert "another version writes the model's or the optimizer's steps otherwise" in capsys.readouterr().err
+    record = json.loads((run / "config.json").read_text("utf-8"))
+    record["parts"]["optimizer"]["computes"] = "0" * 64
+    for jax_then, type_then in ((jax.__version__, "MeanTaking"), ("0.4.1", "Mean_Taking"), ("0.4.1", "MeanTaking")):
+        record["environment"]["versions"]["jax"] = jax_then
+        record["parts"]["model"]["type"] = type_then
+        (run / "config.json").write_text(json.dumps(record), "utf-8")
+        if (jax_then, type_then) != ("0.4.1", "MeanTaking"):  # only digests are another JAX's to change
+            with pytest.raises(CheckpointError, match="other parts"):
+                fit_of("arrays", run, updates=9)
+    assert fit_of("arrays", run, updates=9).updates == [9]
+    assert "another version writes the model's or the optimizer's steps otherwise" in capsys.readouterr().err
     with pytest.raises(ConfigurationError, match="run that program again"):
         jaxrnn.resume(run)
 
