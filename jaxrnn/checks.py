@@ -16,6 +16,7 @@ from jaxrnn.terminal.printable import printable
 
 LARGEST_COUNT = 2**31 - 1
 OTHER_NAMES = {"rnn": "vanilla", "tanh": "vanilla", "elman": "vanilla", "xavier": "glorot-uniform", "momentum": "sgd"}
+INFINITE_FROM = {"float32": 2.0**128 - 2.0**103, "float64": math.inf}  # what is rounded to infinity
 NOT_OFFERED = ("bfloat16", "float16")  # near to a name, and something else
 LARGEST_SEED = 2**32 - 1  # a key of JAX has two words of 32 bits; of a larger seed the second would be lost, or wrong
 
@@ -62,13 +63,24 @@ def as_count(name: str, value: Any, least: int, most: int = LARGEST_COUNT) -> in
     return value
 
 
-def check_number(name: str, value: Any, least: float, below: float = math.inf) -> None:
-    """Refuses what is no finite number of this range; a `least` of minus infinity sets no lower end."""
+def check_number(name: str, value: Any, least: float, below: float = math.inf, dtype: str = "float64") -> None:
+    """Refuses what is no finite number of this range; a `least` of minus infinity sets no lower end.
+
+    Args:
+      name, value: the setting.
+      least, below: the range.
+      dtype: in which the number has to be finite.
+    """
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not least <= value < below or abs(value) > sys.float_info.max:
         limit = "a finite number" if math.isinf(below) else f"a number below {below:g}"
         limit += "" if math.isinf(least) else f" of at least {least:g}"
         raise ConfigurationError(f"{flag(name)} expects {limit}; got {printable(repr(value))}")
+    if abs(value) >= INFINITE_FROM[dtype]:
+        raise ConfigurationError(
+            f"{flag(name)} expects a number that {dtype} can hold, of at most 3.4e+38 in size; got {value!r}; give a "
+            "smaller one, or --dtype float64"
+        )
 
 
 def check_switch(name: str, value: Any) -> None:

@@ -203,13 +203,13 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), least)
         for name in ("learning_rate", "clip_value", "clip_global_norm", "clip_backward", "init_scale", "decay_rate"):
-            check_number(name, getattr(self, name), 0.0)
+            check_number(name, getattr(self, name), 0.0, dtype=str(self.dtype))
         for name in SHARES:
             check_number(name, getattr(self, name), 0.0, 1.0)
         for name in GATE_BIASES:
-            check_number(name, getattr(self, name), -math.inf)
+            check_number(name, getattr(self, name), -math.inf, dtype=str(self.dtype))
         if self.epsilon is not None:
-            check_number("epsilon", self.epsilon, SMALLEST_EPSILON)
+            check_number("epsilon", self.epsilon, SMALLEST_EPSILON, dtype=str(self.dtype))
         for field in dataclasses.fields(self):
             if field.type == "bool":
                 check_switch(field.name, getattr(self, field.name))

@@ -211,6 +211,20 @@ def test_an_epsilon_that_could_vanish_is_refused(value: float) -> None:
         TrainConfig(epsilon=value)
 
 
+@pytest.mark.parametrize("name", sorted({*NUMBERS} - {*BELOW_ONE} - {"decay_rate", "stop_at_accuracy"}))
+def test_what_is_infinite_in_the_dtype_of_the_run_is_refused(name: str) -> None:
+    """It was started with, as infinity, with a warning of NumPy's."""
+    cell = {"forget_bias": "lstm", "update_bias": "gru"}.get(name, "vanilla")
+    for value in (1e39, 2.0**128 - 2.0**103, *([-1e300] if name in OF_ANY_SIGN else [])):
+        with pytest.raises(
+            ConfigurationError, match=f"^--{name.replace('_', '-')} expects .* float32 .*--dtype float64"
+        ):
+            TrainConfig(cell=cell, **{name: value})  # type: ignore[arg-type]
+        TrainConfig(cell=cell, dtype="float64", **{name: value})  # type: ignore[arg-type]
+    largest = float(np.finfo(np.float32).max)
+    TrainConfig(cell=cell, **{name: largest})  # type: ignore[arg-type]
+
+
 def test_settings_stored_before_an_encoding_of_bytes_was_refused_go_on() -> None:
     stored = TrainConfig(bytes=True).to_json() | {"encoding": "utf-8", "byte_order_mark": "keep"}
     assert TrainConfig.from_json(stored) == TrainConfig(bytes=True)

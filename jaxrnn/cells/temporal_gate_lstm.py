@@ -18,7 +18,7 @@ class TemporalGateCarry(NamedTuple):
     """The state of a time-gated LSTM.
 
     c and h, (B, H) each, and the number of steps since the fresh start, (B, 1). It is counted in floating point,
-    in float32 at least, and hence up to 2^24 steps.
+    in float32 at least, and hence up to 2^24 steps; `train` and `fit` refuse longer streams.
     """
 
     c: jax.Array

@@ -60,12 +60,27 @@ def make_hyperparameters(
     warmup_updates: int = 0,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Hyperparameters:
-    """The values as arrays of NumPy, each its own: rates and limits in `dtype`, counts as 32-bit integers."""
+    """The values as arrays of NumPy, each its own: rates and limits in `dtype`, counts as 32-bit integers.
+
+    Raises:
+      ValueError: if a finite rate or limit is infinite in `dtype`.
+    """
     rates = (learning_rate, clip_value, clip_global_norm, decay_rate)
     counts = (decay_after_epochs, decay_every_updates, warmup_updates)
     return Hyperparameters(
-        *(np.asarray(rate, dtype) for rate in rates), *(np.asarray(count, np.int32) for count in counts)
+        *(_rounded(rate, dtype) for rate in rates), *(np.asarray(count, np.int32) for count in counts)
     )
+
+
+def _rounded(rate: Any, dtype: jax.typing.DTypeLike) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        made = np.asarray(rate, dtype)
+    if (np.isinf(made) & np.isfinite(rate)).any():
+        raise ValueError(
+            f"make_hyperparameters expects rates and limits that {np.dtype(dtype)} can hold; got {rate}; give a "
+            "smaller one, infinity for no limit, or another dtype"
+        )
+    return made
 
 
 def learning_rate_at(

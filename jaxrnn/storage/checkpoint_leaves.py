@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -15,8 +15,13 @@ from jaxrnn.random_streams import is_key, run_key_from_data
 
 def to_leaves(state: Any) -> dict[str, np.ndarray]:
     """The state as a flat dict, path name to array on the host; random keys as their integers."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {_path_name(path): _to_host(value) for path, value in leaves}
+    return {name: _to_host(value) for name, value in named_leaves(state)}
+
+
+def named_leaves(state: Any) -> Iterator[tuple[str, Any]]:
+    """The leaves, where they are, with their path names."""
+    for path, value in jax.tree_util.tree_leaves_with_path(state):
+        yield _path_name(path), value
 
 
 def leaf_digest(value: np.ndarray) -> str:

@@ -127,7 +127,7 @@ class TrainedModel:
         """The parameters.
 
         Args:
-          checkpoint: one of `checkpoints`; the first if None. Best is after the lowest smoothed loss.
+          checkpoint: one of `checkpoints`; the first if None. What chose the best is told in `docs/numbers.md`.
 
         Raises:
           ConfigurationError: for another name.

@@ -24,15 +24,16 @@ from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback, call_watched, is_due, next_points
 from jaxrnn.training.chunk import MAX_CHUNK_UPDATES, ChunkMetrics
+from jaxrnn.training.divergence import divergence_in_words, mark_ruined
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.judgement import is_lost, needs_carry, shown, taken_back
 from jaxrnn.training.memory_files import MemoryFiles
-from jaxrnn.training.report import Report, status_of
+from jaxrnn.training.report import Report, mean_of_latest, status_of
 from jaxrnn.training.rounds import Rounds
 from jaxrnn.training.run_files import RunFiles
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.trainer import Trainer
-from jaxrnn.training.validation import divergence_in_words, end_of
+from jaxrnn.training.validation import end_of
 
 SECONDS_A_CHUNK, SECONDS_A_CHUNK_OF_MEMBERS = 1.0, 5.0  # so that Ctrl-C is heard
 FIRST_CHUNK = 10  # until the pace is known
@@ -104,7 +105,7 @@ class Loop:
         """Trains to the ends, or until it is asked to stop, and saves in either case.
 
         Raises:
-          NumericError: if a run alone diverges; it is left as it was saved last.
+          NumericError: if a run alone diverges or its parameters are infinite; it is left as it was saved last.
           StorageError: if saving failed for good.
         """
         last_save, seconds_of_save = time.monotonic(), 0.0
@@ -224,11 +225,9 @@ class Loop:
     # ---- at such a point ----
 
     def _show(self, moved: list[int], measured: list[ChunkMetrics]) -> None:
-        of = [measured[m]._replace(norms=None)._asdict() for m in moved if len(measured[m].loss)]
-        latest = [{name: float(values[-1]) for name, values in m.items() if values is not None} for m in of]
-        if not latest:
+        mean = mean_of_latest([measured[m] for m in moved])
+        if not mean:
             return
-        mean = {name: math.fsum(values[name] for values in latest) / len(latest) for name in latest[0]}
         mean["mean_loss"] = math.fsum(self.files[m].rows.shown_loss for m in moved) / len(moved)
         update, total = int(self.updates[moved].max()), int(self.totals[moved].max())
         status = status_of(self.jobs[moved[0]], update, total, mean, self.seconds_an_update)
@@ -238,8 +237,7 @@ class Loop:
 
     def _refuse_divergence(self, latest_loss: float) -> None:
         if self.alone and self.ends[0] == "diverged":
-            saved = None if self.files[0].path is None else max(self.files[0].saved_update, 0)
-            raise NumericError(divergence_in_words(self.trainer.glance(), latest_loss, saved))
+            raise NumericError(divergence_in_words(self.trainer.state(), latest_loss, self.files[0].saved_updates()))
 
     def _validate(self, due: list[int], last: list[int]) -> dict[int, Score]:
         scores = dict(zip(due, self.trainer.validate(due), strict=True)) if due else {}
@@ -283,8 +281,10 @@ class Loop:
 
     def _save(self, final: bool = False) -> None:
         wanted = [m for m, files in enumerate(self.files) if files.saved_update != self.updates[m]]
+        ruined = mark_ruined(self.trainer, wanted, self.files)  # what they had before stays saved
+        self._note_ends(ruined)
         try:
-            for member in wanted:
+            for member in [m for m in wanted if m not in ruined]:
                 keep = None if self.rounds is None else self.rounds.updates.get(member)
                 self.files[member].save(shown(self.trainer.state(member)), keep)
             if self.rounds is not None and wanted and is_writer():

@@ -18,6 +18,7 @@ from jaxrnn.tasks.protocol import Score, Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.job import TrainJob, make_job
+from jaxrnn.training.long_streams import refuse_streams_that_are_not_counted
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.memory_files import MemoryFiles, rows_in_memory
 from jaxrnn.training.record import refuse_changed_text
@@ -129,6 +130,7 @@ def opened(
     if "engine" in jobs[0].options:
         refuse_engine_that_cannot_run(jobs[0], len(jobs))
     trainer = Trainer.of(jobs, devices)
+    refuse_streams_that_are_not_counted(jobs, trainer.template)
     with contextlib.ExitStack() as stack:
         files: list[RunFiles | MemoryFiles] = [MemoryFiles(job) for job in jobs]
         for number, path in enumerate(directories):

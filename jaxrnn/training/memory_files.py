@@ -46,6 +46,9 @@ class MemoryFiles:
     def save(self, state: TrainState, keep: int | None = None) -> None:
         self.saved_update = int(state.update)
 
+    def saved_updates(self) -> list[int]:
+        return []
+
     def write_test(self, update: int, checkpoint: str, score: Score) -> None:
         pass
 

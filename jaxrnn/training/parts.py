@@ -81,7 +81,8 @@ def named_optimizer(name: str, learning_rate: float, **settings: Any) -> NamedOp
     if name is None or learning_rate is None:
         raise ConfigurationError(f"named_optimizer expects a name and a rate; got {name!r} and {learning_rate!r}")
     given = {"clip_value": 0.0, **settings, "optimizer": name, "learning_rate": learning_rate}
-    return NamedOptimizer(_config(given).optimizer_settings(), given)
+    # What is too large for float32 may be for a run in float64; `fit` asks once more, with the run's own.
+    return NamedOptimizer(_config({"dtype": "float64"} | given).optimizer_settings(), given)
 
 
 def jobs_of_parts(
@@ -275,7 +276,7 @@ def _member(job: TrainJob, values: Mapping[str, Any], named: bool, injected: Seq
         )
     own = {name: plain(values[name]) for name in injected if name in values}
     for name, value in own.items():
-        check_number(name, value, -math.inf)
+        check_number(name, value, -math.inf, dtype=job.config.dtype)
     config, parts = TrainConfig.from_json(job.config.to_json() | settings), job.parts
     if own:
         assert parts is not None

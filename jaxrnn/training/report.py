@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jaxrnn.config import TrainConfig
@@ -11,6 +12,7 @@ from jaxrnn.tasks.protocol import Score
 from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Status
+from jaxrnn.training.chunk import ChunkMetrics
 from jaxrnn.training.job import TrainJob
 
 
@@ -73,6 +75,13 @@ def epoch_of(job: TrainJob, update: int) -> int:
 def items_per_second(job: TrainJob, seconds_an_update: float) -> float:
     """Characters of a text, or sequences, trained on per second."""
     return job.config.batch_size * job.task.objective.items_per_row / seconds_an_update
+
+
+def mean_of_latest(measured: Sequence[ChunkMetrics]) -> dict[str, float]:
+    """The values of the latest updates of some members, the mean over them, by name; empty where none did one."""
+    of = [metrics._replace(norms=None)._asdict() for metrics in measured if len(metrics.loss)]
+    latest = [{name: float(values[-1]) for name, values in m.items() if values is not None} for m in of]
+    return {name: math.fsum(values[name] for values in latest) / len(latest) for name in (latest or [{}])[0]}
 
 
 def status_of(job: TrainJob, update: int, total: int, measured: dict[str, float], seconds_an_update: float) -> Status:

@@ -137,6 +137,10 @@ class RunFiles:
         checkpoints.save_checkpoint(self.directory.checkpoints, state, update, extra, FORMAT, MAY_BE_NAN, keep)
         self.saved_update = update
 
+    def saved_updates(self) -> list[int]:
+        """Those whose checkpoints are there, oldest first."""
+        return checkpoints.checkpoint_updates(self.directory.checkpoints)
+
     def write_test(self, update: int, checkpoint: str, score: Score) -> None:
         """Writes test.json, with what the run made of data that nothing else has looked at.
 

@@ -52,8 +52,8 @@ class TrainState(NamedTuple):
       epoch_loss_sum: sum of the losses of this epoch's windows so far.
       epoch_loss: mean loss of the epoch before; infinity at first, and where there are no epochs.
       best_params: parameters after the update with the lowest smoothed loss; from the first validation on, those with
-        the lowest validation loss, where NaN is none. Never an alias of `params`, since the state is donated to the
-        compiled step.
+        the lowest validation loss, where NaN is none; where fresh starts choose, the candidate that did best from them.
+        Never an alias of `params`, since the state is donated to the compiled step.
       best_smooth_loss: the smoothed loss then; infinity before the first update.
       best_update: that update.
       skipped: updates left out because their loss or gradient was not finite.

@@ -225,7 +225,7 @@ class Trainer:
         Args:
           inputs: features (N, T, F) or ids (N, T), as `Arrays` takes them.
           lengths: steps of each, (N,); all T if None.
-          member, checkpoint: which, and of it "best", by validation, else by the smoothed loss; or "latest".
+          member, checkpoint: which, and of it "best", see `best_params` of `TrainState`, or "latest".
 
         Raises:
           ConfigurationError: if the task has no answers to predict.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +11,7 @@ from jaxrnn.devices.mesh import like, on_first_device
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.training.early_stopping import observe, should_stop
 from jaxrnn.training.state import Candidate, TrainState, with_best
-from jaxrnn.training.step import EXPLOSION, StepSettings, is_diverged, is_solved
+from jaxrnn.training.step import StepSettings, is_diverged, is_solved
 
 
 def with_score(state: TrainState, score: Score, plateau_patience: int = 0) -> TrainState:
@@ -43,7 +41,8 @@ def with_score(state: TrainState, score: Score, plateau_patience: int = 0) -> Tr
 def end_of(config: TrainConfig, settings: StepSettings, state: TrainState, total: int) -> str | None:
     """How a run has ended, "finished", "diverged", "solved", "stopped early" or "stopped"; None while it goes on.
 
-    It follows from the state, so that a run that is opened again knows it too.
+    It follows from the state, so that a run that is opened again knows it too. One whose updates were all left out has
+    learned nothing and counts as diverged, however few they are.
     """
     if bool(is_diverged(state)):
         return "diverged"
@@ -53,7 +52,7 @@ def end_of(config: TrainConfig, settings: StepSettings, state: TrainState, total
     if config.early_stopping != "none" and bool(should_stop(stopping, config.early_stopping, config.patience)):
         return "stopped early"
     if int(state.update) >= total:
-        return "finished"
+        return "diverged" if 0 < int(state.update) == int(state.skipped) else "finished"
     return "stopped" if bool(state.stopped) else None
 
 
@@ -64,15 +63,3 @@ def reason_in_words(config: TrainConfig, end: str) -> str:
     if end == "stopped early":
         return f"stopped early by the rule {config.early_stopping!r}: see --early-stopping"
     return end
-
-
-def divergence_in_words(state: TrainState, latest_loss: float, saved_update: int | None) -> str:
-    """What happened in a run that has diverged, and what to do."""
-    what = "the loss or its gradient was not finite"
-    if math.isfinite(latest_loss):
-        what = f"the loss, {latest_loss:.3g}, was above {EXPLOSION:g} times that of a model that knows nothing"
-    saved = "" if saved_update is None else f"the checkpoint of update {saved_update} is intact: "
-    return (
-        f"{what} for {int(state.bad_in_a_row)} updates up to update {int(state.update)}; {saved}lower --learning-rate "
-        "or set --clip-value in a new run"
-    )

@@ -353,3 +353,11 @@ def test_settings_are_hashable_and_values_keep_their_dtype():
     assert [leaf.dtype.name for leaf in values] == ["float32"] * 4 + ["int32"] * 3
     rate = learning_rate_at(values, jnp.asarray(3), jnp.asarray(3))
     assert rate.dtype == jnp.float32 and not rate.weak_type
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "clip_value", "clip_global_norm"])
+def test_a_value_that_its_dtype_cannot_hold_is_refused_and_infinity_is_no_limit(name):
+    too_large: dict[str, Any] = {"learning_rate": RATE, name: 1e300}
+    with pytest.raises(ValueError, match="that float32 can hold; got 1e\\+300"):
+        make_hyperparameters(**too_large)
+    assert getattr(make_hyperparameters(**too_large | {name: math.inf}), name) == math.inf

@@ -710,6 +710,7 @@ def test_what_a_trainer_is_asked_for_in_another_form_is_refused() -> None:
         lambda: trainer.score([0], "train"),
         lambda: trainer.predict(np.zeros((1, 4, 3)), checkpoint="last"),
         lambda: jaxrnn.named_optimizer("adam", None),  # type: ignore[arg-type]
+        lambda: jaxrnn.Trainer(mean_taking, array_task(), jaxrnn.named_optimizer("sgd", 1e300), updates=3),
     ]
     for call in asked:
         with pytest.raises(ConfigurationError, match="expects"):
@@ -777,6 +778,17 @@ def test_a_run_goes_on_with_the_parts_it_was_begun_with_only(tmp_path: Path, cap
     del record["parts"]["validation"], record["parts"]["model"]["engine"]  # as older versions wrote it
     (run / "config.json").write_text(json.dumps(record), "utf-8")
     capsys.readouterr()
+    assert fit_of("arrays", run, updates=9).updates == [9]
+    assert "another version writes the model's or the optimizer's steps otherwise" in capsys.readouterr().err
+    record = json.loads((run / "config.json").read_text("utf-8"))
+    record["parts"]["optimizer"]["computes"] = "0" * 64
+    for jax_then, type_then in ((jax.__version__, "MeanTaking"), ("0.4.1", "Mean_Taking"), ("0.4.1", "MeanTaking")):
+        record["environment"]["versions"]["jax"] = jax_then
+        record["parts"]["model"]["type"] = type_then
+        (run / "config.json").write_text(json.dumps(record), "utf-8")
+        if (jax_then, type_then) != ("0.4.1", "MeanTaking"):  # only digests are another JAX's to change
+            with pytest.raises(CheckpointError, match="other parts"):
+                fit_of("arrays", run, updates=9)
     assert fit_of("arrays", run, updates=9).updates == [9]
     assert "another version writes the model's or the optimizer's steps otherwise" in capsys.readouterr().err
     with pytest.raises(ConfigurationError, match="run that program again"):
@@ -847,8 +859,9 @@ def test_injected_numbers_are_a_part_that_a_run_goes_on_with(tmp_path: Path) -> 
         assert recorded is not None and recorded["optimizer"]["hyperparams"] == {"step_size": begun}
     with pytest.raises(ConfigurationError, match="got learning_rate"):  # the schedule would compute it anew
         fitted(optax.cosine_decay_schedule(1.0, 10), 2, members=rates)
-    with pytest.raises(ConfigurationError, match="finite number"):
-        fitted(0.1, 2, members=[{"learning_rate": None}])
+    for rate, said in ((None, "finite number"), (1e300, "a number that float32 can hold")):
+        with pytest.raises(ConfigurationError, match=said):
+            fitted(0.1, 2, members=[{"learning_rate": rate}])
 
 
 def test_accumulation_by_optax_is_told_the_loss() -> None:

@@ -112,7 +112,7 @@ def sequence_members() -> list[TrainConfig]:
         dataclasses.replace(config, seed=2, learning_rate=1e300),
         dataclasses.replace(config, seed=3, learning_rate=1e-4, clip_global_norm=1.0, dropout_output=0.1),
         dataclasses.replace(config, seed=4, learning_rate=0.1, early_stopping="patience", patience=1, updates=230),
-        dataclasses.replace(config, seed=2, learning_rate=1e308),
+        dataclasses.replace(config, seed=2, learning_rate=1e307),
     ]
 
 
