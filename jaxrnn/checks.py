@@ -16,6 +16,8 @@ from jaxrnn.terminal.printable import printable
 
 LARGEST_COUNT = 2**31 - 1
 OTHER_NAMES = {"rnn": "vanilla", "tanh": "vanilla", "elman": "vanilla", "xavier": "glorot-uniform", "momentum": "sgd"}
+# Values that were called otherwise: the word of then, which is still accepted, and that of now.
+FORMER_WORDS = {"early_stopping": {"thesis": "relative-decrease"}}
 NOT_OFFERED = ("bfloat16", "float16")  # near to a name, and something else
 LARGEST_SEED = 2**32 - 1  # a key of JAX has two words of 32 bits; of a larger seed the second would be lost, or wrong
 
@@ -31,6 +33,16 @@ def choice_error(name: str, value: Any, allowed: list[str]) -> ConfigurationErro
     near = [other] if other in allowed else difflib.get_close_matches(str(value).lower(), allowed, n=1)
     hint = f"; did you mean {near[0]}?" if near and str(value) not in NOT_OFFERED else ""
     return ConfigurationError(f"{flag(name)} expects one of {', '.join(allowed)}; got {printable(repr(value))}{hint}")
+
+
+def word_of_now(name: str, value: Any) -> Any:
+    """A setting's value in the word of now, where it was called otherwise; any other as it is.
+
+    Example:
+      >>> word_of_now("early_stopping", "thesis")
+      'relative-decrease'
+    """
+    return FORMER_WORDS.get(name, {}).get(value, value) if isinstance(value, str) else value
 
 
 def plain(value: Any) -> Any:
