@@ -130,6 +130,7 @@ def test_names_of_other_programs_get_ours(capsys: pytest.CaptureFixture) -> None
     for arguments, said in {
         "train x --units 5": "did you mean --hidden?",
         "train x --output y": "did you mean --run?",  # what `sample` has
+        "train x --precision bfloat16": "did you mean bf16?",
         "train x --epoch=5": "there is no --epoch; did you mean --epochs?",
         "sample x --temp 0.5": "did you mean --temperature?",
         "sample x --top 5": "did you mean --top-k or --top-p?",
@@ -137,9 +138,13 @@ def test_names_of_other_programs_get_ours(capsys: pytest.CaptureFixture) -> None
     }.items():
         assert exit_code_of(app, arguments.split()) == 2
         assert said in capsys.readouterr().err, arguments
-    for arguments in ("train x --gpu", "sample x --lr 1", "train --dtype bfloat16"):
+    for arguments in ("train x --gpu", "sample x --lr 1"):
         assert exit_code_of(app, arguments.split()) == 2
         assert "did you mean" not in capsys.readouterr().err
+    for value in ("bfloat16", "float16"):  # near to a name, and something else
+        assert exit_code_of(app, ["train", "--dtype", value]) == 2
+        remedy = f"float32, float64; got '{value}'; products in bfloat16: --precision bf16\n"
+        assert capsys.readouterr().err.endswith(remedy)
     assert exit_code_of(app, ["presets"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in [*PRESETS, "the defaults of `TrainConfig`"])
