@@ -250,6 +250,27 @@ def refuse_early_stopping_that_cannot_act(job: TrainJob) -> None:
         )
 
 
+def refuse_plateau_that_cannot_act(job: TrainJob) -> None:
+    """Refuses to wait for a plateau that no run of this length can come to; one that was begun before may go on.
+
+    Raises:
+      ConfigurationError: with the earliest update.
+    """
+    config, every = job.config, job.validation_every
+    if not config.plateau_patience:
+        return
+    if not every:
+        of_retrain = " with --retrain; leave one out" if config.retrain else "; give one, or leave it out"
+        raise ConfigurationError(f"--plateau-patience has no validation to look at{of_retrain}")
+    needed = fewest_validations("patience", config.plateau_patience) * every
+    if needed >= job.updates:
+        raise ConfigurationError(
+            f"--plateau-patience {config.plateau_patience} can lower the rate after update {needed:,} at the earliest, "
+            f"the run has {job.updates:,}; give more --updates or --epochs, a smaller --validation-every, or leave it "
+            "out"
+        )
+
+
 def settings_of(job: TrainJob, devices: int = 1) -> StepSettings:
     """What is fixed when the step is compiled."""
     config = job.config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.tasks.protocol import Score, Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
-from jaxrnn.training.job import TrainJob, make_job
+from jaxrnn.training.job import TrainJob, make_job, refuse_plateau_that_cannot_act
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.memory_files import MemoryFiles, rows_in_memory
 from jaxrnn.training.record import refuse_changed_text
@@ -128,6 +129,9 @@ def opened(
     """
     if "engine" in jobs[0].options:
         refuse_engine_that_cannot_run(jobs[0], len(jobs))
+    for job, path in itertools.zip_longest(jobs, directories):
+        if is_writer() and (path is None or not RunDirectory(path).exists()):
+            refuse_plateau_that_cannot_act(job)
     trainer = Trainer.of(jobs, devices)
     with contextlib.ExitStack() as stack:
         files: list[RunFiles | MemoryFiles] = [MemoryFiles(job) for job in jobs]
