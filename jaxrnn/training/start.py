@@ -83,7 +83,8 @@ def train(
 
     Args:
       config: the settings. In a directory that holds a run, only totals and intervals may differ from its own.
-      run: the run directory; runs/TEXT-CELL-HIDDEN or runs/TASK-LENGTH-CELL-HIDDEN if not given.
+      run: the run directory; if not given, runs/TEXT-CELL-HIDDEN (a task: TASK-LENGTH for TEXT), then xLAYERS above 1
+        and -from-SOURCE.
       progress: what shows the progress; by default a bar or lines on stdout.
       corpus: the text, if it was read already.
       callbacks: see `fit`.
