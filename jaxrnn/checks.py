@@ -17,6 +17,12 @@ from jaxrnn.terminal.printable import printable
 LARGEST_COUNT = 2**31 - 1
 OTHER_NAMES = {"rnn": "vanilla", "tanh": "vanilla", "elman": "vanilla", "xavier": "glorot-uniform", "momentum": "sgd"}
 INFINITE_FROM = {"float32": 2.0**128 - 2.0**103, "float64": math.inf}  # what is rounded to infinity
+OTHER_NAMES = {
+    **{"rnn": "vanilla", "tanh": "vanilla", "elman": "vanilla", "xavier": "glorot-uniform", "momentum": "sgd"},
+    **{"bfloat16": "bf16"},
+}
+# Values that were called otherwise: the word of then, which is still accepted, and that of now.
+FORMER_WORDS = {"early_stopping": {"thesis": "relative-decrease"}}
 NOT_OFFERED = ("bfloat16", "float16")  # near to a name, and something else
 LARGEST_SEED = 2**32 - 1  # a key of JAX has two words of 32 bits; of a larger seed the second would be lost, or wrong
 
@@ -30,8 +36,20 @@ def choice_error(name: str, value: Any, allowed: list[str]) -> ConfigurationErro
     """The error for a value that is not in a list, with the nearest name."""
     other = OTHER_NAMES.get(str(value).lower())
     near = [other] if other in allowed else difflib.get_close_matches(str(value).lower(), allowed, n=1)
-    hint = f"; did you mean {near[0]}?" if near and str(value) not in NOT_OFFERED else ""
+    hint = f"; did you mean {near[0]}?" if near else ""
+    if other not in allowed and str(value) in NOT_OFFERED:
+        hint = "; products in bfloat16: --precision bf16"
     return ConfigurationError(f"{flag(name)} expects one of {', '.join(allowed)}; got {printable(repr(value))}{hint}")
+
+
+def word_of_now(name: str, value: Any) -> Any:
+    """A setting's value in the word of now, where it was called otherwise; any other as it is.
+
+    Example:
+      >>> word_of_now("early_stopping", "thesis")
+      'relative-decrease'
+    """
+    return FORMER_WORDS.get(name, {}).get(value, value) if isinstance(value, str) else value
 
 
 def plain(value: Any) -> Any:

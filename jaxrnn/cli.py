@@ -38,7 +38,13 @@ app = App(
 @with_settings(lambda name: name != "text")
 def train(
     *text: Annotated[str, Parameter(help=f"a file, several, a directory, - (stdin) or a known text; {DEFAULT_TEXT}")],
-    run: Annotated[Path | None, Parameter(help="the run directory; if not given runs/TEXT-CELL-HIDDEN")] = None,
+    run: Annotated[
+        Path | None,
+        Parameter(
+            help="the run directory; if not given, runs/TEXT-CELL-HIDDEN (a task: TASK-LENGTH for TEXT), then xLAYERS "
+            "above 1 and -from-SOURCE"
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         Parameter(help=f"a recipe to begin with, see `jaxrnn presets`; {DEFAULT_PRESET} for a text, book for --task"),

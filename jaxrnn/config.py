@@ -21,6 +21,7 @@ from jaxrnn.checks import (
     parse_devices,
     parse_interval,
     plain,
+    word_of_now,
 )
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.optim.table import OPTIMIZERS, rules_with
@@ -56,7 +57,7 @@ CHOICES = {
     "clip_norm": ("l1", "l2", "linf"),
     "loss_reduction": ("sum", "mean"),
     "decay_shape": ("steps", "cosine"),
-    "early_stopping": ("none", "patience", "thesis"),
+    "early_stopping": ("none", "patience", "relative-decrease"),
     "best_by": ("fresh", "smoothed"),
     "dtype": ("float32", "float64"),
     "precision": ("auto", "float32", "tf32", "bf16"),
@@ -148,7 +149,8 @@ class TrainConfig:
     plateau_patience: int = setting(0, "validations without a new lowest loss after which the rate decays; 0: never")
     warmup_updates: int = setting(0, "updates in which the learning rate grows from 0 to its full size")
     early_stopping: str = setting(
-        "none", "stop by the validation loss: none, patience, or thesis (fell by under 5 per mille an epoch in ten)"
+        "none",
+        "stop by the validation loss: none, patience, or relative-decrease (fell by under 5 per mille an epoch in ten)",
     )
     patience: int = setting(5, "validations without a new lowest loss before patience stops")
     loss_reduction: str = setting("sum", "sum (over the window, mean over the batch: the reports' loss) or mean")
@@ -188,7 +190,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            object.__setattr__(self, name, plain(value))
+            object.__setattr__(self, name, word_of_now(name, plain(value)))
         for name, allowed in CHOICES.items():
             if name != "cell" or not is_known_own(self.cell):
                 check_choice(name, getattr(self, name), allowed)

@@ -166,7 +166,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"validation_text": "a.txt", "retrain": True}, "--retrain needs a", VALIDATED | {"validation_text": None}),
     ({"validation_text": "-"}, "a directory or a known text; got '-'", {"validation_text": "a.txt"}),
     ({"early_stopping": "patience"}, "or a --validation-text, to look at", {"validation_text": "a.txt"}),
-    ({"early_stopping": "thesis"}, "--early-stopping thesis needs a --validation-fraction", VALIDATED),
+    ({"early_stopping": "relative-decrease"}, "relative-decrease needs a --validation-fraction", VALIDATED),
     ({"decay_every_updates": 9}, "--decay-every-updates needs a --decay-rate below 1", {"decay_rate": 0.5}),
     ({"optimizer": "sgd", "nesterov": True}, "--nesterov needs a --momentum above 0", {"momentum": 0.9}),
     (

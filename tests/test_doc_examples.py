@@ -43,6 +43,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return run_example
 
 
+@pytest.fixture(scope="module")
+def known() -> dict[str, float]:
+    """The accuracies of examples that other tests have run."""
+    return {}
+
+
 def test_an_own_cell_learns_an_own_text(run: Any) -> None:
     Path("book.txt").write_text("the rain in spain stays mainly in the plain. " * 600, encoding="utf-8")
     ran = run("own_cell", "book.txt")
@@ -53,8 +59,11 @@ def test_an_own_cell_learns_an_own_text(run: Any) -> None:
     assert sum(word in written for word in ("the", "rain", "in", "spain", "stays", "mainly", "plain.")) >= 5
 
 
-def test_a_gru_classifies_sequences_of_different_lengths_and_goes_on_where_it_was(run: Any) -> None:
-    assert run("classify").number("accuracy") > 0.9
+def test_a_gru_classifies_sequences_of_different_lengths_and_goes_on_where_it_was(
+    run: Any, known: dict[str, float]
+) -> None:
+    known["classify"] = run("classify").number("accuracy")
+    assert known["classify"] > 0.9
     assert "already finished at update 250" in run("classify").printed
     assert Path("runs/classify/metrics.jsonl").is_file()
 
@@ -132,10 +141,10 @@ def test_attention_finds_the_marked_step(run: Any) -> None:
     assert (abs(looked_at - task.inputs[:, :, 2].argmax(axis=1)) <= 1).mean() > 0.9
 
 
-@pytest.mark.slow
-def test_pytorch_comes_to_the_same_accuracy(run: Any) -> None:
-    pytest.importorskip("torch")
-    assert abs(run("torch_classify").number("accuracy") - run("classify").number("accuracy")) < 0.05
+def test_pytorch_comes_to_the_same_accuracy(run: Any, known: dict[str, float]) -> None:
+    pytest.importorskip("torch").set_num_threads(1)  # beside the other workers of the tests
+    ours = known.get("classify") or run("classify").number("accuracy")
+    assert abs(run("torch_classify").number("accuracy") - ours) < 0.05
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)

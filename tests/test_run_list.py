@@ -105,7 +105,7 @@ def test_the_loss_is_the_lowest_validation_or_the_latest_training_loss(tmp_path:
     assert "1.2500 nats valid" in told and "1.5000 nats train" in told
 
 
-@pytest.mark.parametrize("rule", ["patience", "thesis"])
+@pytest.mark.parametrize("rule", ["patience", "relative-decrease"])
 def test_stopped_early_is_what_the_rule_of_training_says(rule: str) -> None:
     draw, config, answers = random.Random(5), TrainConfig(validation_fraction=0.1, early_stopping=rule, patience=3), []
     for number in range(12):

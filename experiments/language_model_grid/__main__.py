@@ -87,7 +87,7 @@ def grid(
       batch_size: B.
       bptt_length: T.
       split: shares of training, validation and test data, in the text's order.
-      early_stopping: none, patience or thesis.
+      early_stopping: none, patience or relative-decrease, the thesis's rule.
       patience: epochs without a new lowest validation loss before patience stops.
       halving: stop the worse half after epochs 2, 4, 8, ...
       retrain: train the best of each structure on training and validation data as well, for its best number of epochs.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxrnn import TrainConfig
-from jaxrnn.checks import check_choice, check_count, check_number, flag
+from jaxrnn.checks import check_choice, check_count, check_number, flag, word_of_now
 from jaxrnn.config import CELL_NAMES, CHOICES, DROPOUT_SITES
 from jaxrnn.errors import ConfigurationError
 
@@ -37,6 +37,7 @@ class Recipe:
     forget_bias: float = 1.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "early_stopping", word_of_now("early_stopping", self.early_stopping))
         check_choice("early_stopping", self.early_stopping, CHOICES["early_stopping"])
         for name in ("epochs", "batch_size", "bptt_length", "folds", "patience"):
             check_count(name, getattr(self, name), 1)

@@ -17,8 +17,9 @@ from jaxrnn.terminal.printable import printable
 
 STEPS = 10
 INK = "#111111"  # readable on each of the colours
-# The colours of probability 0, 1/2 and 1. Orange to blue is told apart by the colour-blind, the thesis's is not.
-SCALES = {"orange to blue": ("#ef8a2c", "#f7f4ee", "#5ba3dc"), "thesis": ("#e8604c", "#ffe48a", "#53b457")}
+# The colours of probability 0, 1/2 and 1. The colour-blind tell orange from blue, not the thesis's red from green.
+SCALES = {"orange to blue": ("#ef8a2c", "#f7f4ee", "#5ba3dc"), "red to green": ("#e8604c", "#ffe48a", "#53b457")}
+FORMER_NAMES = {"thesis": "red to green"}  # still accepted
 MARKS = {"\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}", "\t": "\N{RIGHTWARDS ARROW TO BAR}", " ": "\N{OPEN BOX}"}
 TAB = "    "
 
@@ -30,9 +31,10 @@ def colours_of(scale: str) -> list[str]:
       ConfigurationError: if there is no such scale.
 
     Example:
-      >>> len(colours_of("thesis")), colours_of("orange to blue")[0]
+      >>> len(colours_of("red to green")), colours_of("orange to blue")[0]
       (10, '#ef8a2c')
     """
+    scale = FORMER_NAMES.get(scale, scale)
     if scale not in SCALES:
         raise ConfigurationError(f"scale expects {' or '.join(SCALES)}; got {printable(repr(scale), keep='')[:40]}")
     points = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in SCALES[scale]]
@@ -61,7 +63,7 @@ class ColouredText:
       probabilities: of each true character, (N,); NaN where none was guessed, as of the first.
       best: the most probable characters at each place, the best first, (N, K).
       best_p: their probabilities, (N, K).
-      scale: "orange to blue", or the thesis's red to green, "thesis".
+      scale: "orange to blue", or "red to green", as the thesis has it.
       beneath: whether the best guess stands beneath each character where it was wrong.
 
     Example:
@@ -79,6 +81,7 @@ class ColouredText:
 
     def __post_init__(self) -> None:
         colours_of(self.scale)
+        object.__setattr__(self, "scale", FORMER_NAMES.get(self.scale, self.scale))
         counts = [len(of) for of in (self.probabilities, self.best, self.best_p) if of is not None]
         if any(count != len(self.text) for count in counts):
             raise ConfigurationError(f"a text of {len(self.text):,} characters expects as many guesses, got {counts}")

@@ -13,6 +13,7 @@ from jaxrnn.cells import CELLS
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Carry, Cell, Initializer
 from jaxrnn.engines import unroll
 from jaxrnn.engines.window import is_ids
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.bidirectional import Bidirectional, BidirectionalCarry, backward_features, reverse_steps
 from jaxrnn.models.dropout import Dropout
 from jaxrnn.models.foreign_cells import check_cell, fresh_carry, one_hot, refuse_inside
@@ -41,7 +42,7 @@ class Stack(nnx.Module):
     (T, B, out_features).
 
     Raises:
-      ValueError: if there is no layer, one is no cell, or the sizes of two do not fit.
+      ValueError: if there is no layer, one is no cell, the sizes of two do not fit, or a carry cannot be learned.
 
     Example:
       >>> import jax.numpy as jnp
@@ -284,9 +285,10 @@ def _learnable(carry: Carry) -> dict[str, Any]:
     if isinstance(carry, BidirectionalCarry):
         return {name: nnx.Dict(_learnable(part)) for name, part in carry._asdict().items()}
     if not hasattr(carry, "h") or not hasattr(carry, "_asdict"):
-        raise ValueError(
-            "learned_initial_carry expects cells whose carry is a named tuple with a field h, "
-            f"got a {type(carry).__name__}"
+        found = "an array" if isinstance(carry, jax.Array) else f"a {type(carry).__name__}"
+        raise ConfigurationError(
+            "learned_initial_carry expects cells whose carry is a named tuple with a field h, got "
+            f"{found}; use cells of jaxrnn, such as jaxrnn.LSTMCell, or leave it out"
         )
     # A count of steps, (B, 1), is no start that could be learned.
     width = carry.h.shape[1]

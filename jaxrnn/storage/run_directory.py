@@ -219,7 +219,9 @@ def check_output(path: Path) -> None:
 
 
 def default_run_path(config: TrainConfig, source: Path | None = None) -> Path:
-    """Where a run goes without --run: runs/TEXT-CELL-HIDDEN, or runs/TASK-LENGTH-CELL-HIDDEN; and -from-SOURCE."""
+    """Where a run goes without --run: runs/TEXT-CELL-HIDDEN (a task: TASK-LENGTH for TEXT), then xLAYERS above 1 and
+    -from-SOURCE.
+    """
     first = config.text if isinstance(config.text, str) else config.text[0]
     data = Path(first).resolve().stem if config.task == "text" else f"{config.task}-{config.sequence_length}"
     data = "stdin" if first in STDIN else data

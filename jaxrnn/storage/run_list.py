@@ -25,7 +25,7 @@ from jaxrnn.terminal.table import table
 
 Row = dict[str, Any]
 LOSS_NAMES = {"loss_nats": "nats", "squared_error": "squared error", "loss": ""}  # in metrics.jsonl, with their units
-THESIS_EPOCHS, THESIS_FACTOR = 10, 0.995**10  # of `jaxrnn.training.early_stopping`, which needs JAX
+DECREASE_EPOCHS, DECREASE_FACTOR = 10, 0.995**10  # of `jaxrnn.training.early_stopping`, which needs JAX
 SECONDS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 
 
@@ -277,9 +277,9 @@ def _stops_early(config: TrainConfig, losses: list[float]) -> bool:
     if config.early_stopping == "patience" and losses:
         at = losses.index(min(losses)) if min(losses) < math.inf else -1
         return len(losses) - 1 - at >= config.patience
-    if config.early_stopping == "thesis" and len(losses) > THESIS_EPOCHS:
-        newest, oldest = losses[-1], losses[-1 - THESIS_EPOCHS]
-        return not (math.isfinite(newest) and newest <= oldest * THESIS_FACTOR)
+    if config.early_stopping == "relative-decrease" and len(losses) > DECREASE_EPOCHS:
+        newest, oldest = losses[-1], losses[-1 - DECREASE_EPOCHS]
+        return not (math.isfinite(newest) and newest <= oldest * DECREASE_FACTOR)
     return False
 
 

@@ -13,6 +13,7 @@ from jaxrnn.cells.table import CELL_TABLE, GATE_BIASES
 from jaxrnn.checks import choice_error, flag
 from jaxrnn.errors import EXIT_DONE, ConfigurationError
 from jaxrnn.optim.table import CONSTANTS, OPTIMIZERS, USUAL_RATES
+from jaxrnn.tasks.settings import ONLY_FOR_TEXT
 from jaxrnn.terminal.command import write_output
 from jaxrnn.terminal.printable import first_line, printable
 
@@ -76,7 +77,7 @@ def settings_of(preset: str | None, from_file: Mapping[str, Any], given: Mapping
     What a setting contradicts in what lies below it is dropped: `updates` drops epochs, `optimizer` the constants of
     another rule and a recipe's rate, for which the rule's usual one is taken, `init` a scale that it does not use,
     `cell` the bias of a gate that it does not have, a plan of the rate a recipe's other plan, `best_by` the validation,
-    one way to validate the other.
+    one way to validate the other, a `task` what only a text has, with the decay that goes by its epochs.
 
     Args:
       preset: a key of `PRESETS`; None is `DEFAULT_PRESET`, or the defaults for generated sequences.
@@ -108,6 +109,9 @@ def with_given(settings: Mapping[str, Any], given: Mapping[str, Any], keeps_rate
     useless["init"] = ["init_scale"] if given.get("init") not in SCALED else []
     cell = CELL_TABLE.get(given.get("cell", ""))
     useless["cell"] = [name for name in GATE_BIASES if cell is not None and not getattr(cell, name)]
+    if given.get("task", "text") != "text":
+        by_epochs = [] if {**settings, **given}.get("decay_every_updates") else ["decay_rate"]
+        useless["task"] = [*ONLY_FOR_TEXT, *by_epochs]
     set_now = [name for name, value in given.items() if value is not None]
     dropped = {name for setting in set_now for name in useless.get(setting, ())} - set(given)
     usual = {}

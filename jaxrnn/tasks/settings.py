@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any
 
-from jaxrnn.checks import check_number, flag
+from jaxrnn.checks import check_number, flag, word_of_now
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.generated import GENERATED, check_length
@@ -50,8 +50,9 @@ def with_settings_of_then(values: dict[str, Any]) -> dict[str, Any]:
     """Stored settings as they are meant now.
 
     `best_by` is younger: the versions before it did what is now "smoothed". Of bytes an encoding and a byte order mark
-    were taken, and had no effect.
+    were taken, and had no effect. A rule that was called otherwise has its name of now.
     """
+    values = {name: word_of_now(name, value) for name, value in values.items()}
     if values.get("bytes"):
         values = {**values, "encoding": None, "byte_order_mark": None}
     validates = values.get("validation_text") or (values.get("validation_fraction") and not values.get("retrain"))

@@ -11,18 +11,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-EARLY_STOPPING_RULES = ("none", "patience", "thesis")
+EARLY_STOPPING_RULES = ("none", "patience", "relative-decrease")
 
-# The thesis's constants: over the last 10 epochs the loss must have fallen by 5 per mille an epoch.
-THESIS_EPOCHS = 10
-THESIS_DECREASE = 0.005
+# Of relative-decrease: over the last 10 epochs the loss must have fallen by 5 per mille an epoch.
+DECREASE_EPOCHS = 10
+LEAST_DECREASE = 0.005
 
 
 class EarlyStopping(NamedTuple):
     """What the rules need to know of the epochs so far.
 
     Attributes:
-      losses: C of the latest `THESIS_EPOCHS` + 1 epochs, the newest last; infinity where there was none yet, or where
+      losses: C of the latest `DECREASE_EPOCHS` + 1 epochs, the newest last; infinity where there was none yet, or where
         the loss was NaN.
       best: the lowest of all; infinity before the first.
       since_best: epochs since it.
@@ -38,7 +38,7 @@ class EarlyStopping(NamedTuple):
 def initial_early_stopping(dtype: jax.typing.DTypeLike = float) -> EarlyStopping:
     """The state before the first epoch."""
     return EarlyStopping(
-        losses=jnp.full((THESIS_EPOCHS + 1,), jnp.inf, dtype),
+        losses=jnp.full((DECREASE_EPOCHS + 1,), jnp.inf, dtype),
         best=jnp.full((), jnp.inf, dtype),
         since_best=jnp.zeros((), jnp.int32),
         epochs=jnp.zeros((), jnp.int32),
@@ -49,10 +49,10 @@ def fewest_validations(rule: str, patience: int) -> int:
     """How many there are at least before a rule can stop; 0 for none.
 
     Example:
-      >>> fewest_validations("patience", 5), fewest_validations("thesis", 5)
+      >>> fewest_validations("patience", 5), fewest_validations("relative-decrease", 5)
       (6, 11)
     """
-    return {"none": 0, "patience": patience + 1, "thesis": THESIS_EPOCHS + 1}[rule]
+    return {"none": 0, "patience": patience + 1, "relative-decrease": DECREASE_EPOCHS + 1}[rule]
 
 
 def observe(state: EarlyStopping, loss: jax.Array | float) -> EarlyStopping:
@@ -73,9 +73,9 @@ def should_stop(state: EarlyStopping, rule: str, patience: jax.Array | int = 5) 
 
     With C_t the validation loss of epoch t, counted from 1:
 
-        patience   t - argmin_s C_s >= patience          the first of equal minima counts
-        thesis     C_t > C_{t-10} (1 - 0.005)^10         from t = 11 on, and there if C_t is not finite
-        none       never
+        patience            t - argmin_s C_s >= patience      the first of equal minima counts
+        relative-decrease   C_t > C_{t-10} (1 - 0.005)^10     from t = 11 on, and there if C_t is not finite
+        none                never
 
     Args:
       state: what was observed.
@@ -92,14 +92,14 @@ def should_stop(state: EarlyStopping, rule: str, patience: jax.Array | int = 5) 
       >>> bool(should_stop(state, "patience", 2)), bool(should_stop(state, "patience", 3))
       (True, False)
 
-    Source: the thesis. Its text says 5 %, its formula 5 per mille; this is the formula.
+    Source: relative-decrease is the thesis's. Its text says 5 %, its formula 5 per mille; this is the formula.
     """
     if rule == "none":
         return jnp.asarray(False)
     if rule == "patience":
         return state.since_best >= patience
-    if rule == "thesis":
+    if rule == "relative-decrease":
         newest, oldest = state.losses[-1], state.losses[0]
-        fell = jnp.isfinite(newest) & (newest <= oldest * (1 - THESIS_DECREASE) ** THESIS_EPOCHS)
-        return (state.epochs > THESIS_EPOCHS) & ~fell
+        fell = jnp.isfinite(newest) & (newest <= oldest * (1 - LEAST_DECREASE) ** DECREASE_EPOCHS)
+        return (state.epochs > DECREASE_EPOCHS) & ~fell
     raise ValueError(f"should_stop expects a rule out of {', '.join(EARLY_STOPPING_RULES)}; got {rule!r}")

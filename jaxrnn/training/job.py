@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
-from jaxrnn.training.early_stopping import fewest_validations
+from jaxrnn.training.idle_rules import refuse_early_stopping_that_cannot_act
 from jaxrnn.training.init_from import Begun, begin_with, refuse_other_structure
 from jaxrnn.training.judgement import with_candidate
 from jaxrnn.training.state import TrainState, initial_train_state
@@ -233,37 +233,6 @@ def make_job(
     with numerics(config.dtype):
         given, begun = begin_with(init_from, nnx.eval_shape(lambda: model(nnx.Rngs(0))), task.vocabulary)
     return job._replace(given=given, begun=begun)
-
-
-def refuse_early_stopping_that_cannot_act(job: TrainJob) -> None:
-    """Refuses a rule that no run of this length can come to.
-
-    Raises:
-      ConfigurationError: with the earliest update.
-    """
-    config = job.config
-    needed = fewest_validations(config.early_stopping, config.patience) * job.validation_every
-    if needed > job.updates:
-        raise ConfigurationError(
-            f"--early-stopping {config.early_stopping} can stop at update {needed:,} at the earliest, the run has "
-            f"{job.updates:,}; give more --updates or --epochs, a smaller --validation-every, or leave it out"
-        )
-
-
-def refuse_decay_that_cannot_act(jobs: Sequence[TrainJob]) -> None:
-    """Refuses a rate that waits with its decay for what never comes; on the command line the settings know it.
-
-    Raises:
-      ConfigurationError: with what is missing.
-    """
-    for job in jobs:
-        config = job.config
-        if config.plateau_patience and not job.validates:
-            raise ConfigurationError("plateau_patience expects a `validation` to look at; got none")
-        if config.decay_rate < 1 and not (job.windows or config.decay_every_updates or config.plateau_patience):
-            raise ConfigurationError(
-                f"a {type(job.task).__name__} has no epochs for the rate to decay by; give decay_every_updates too"
-            )
 
 
 def settings_of(job: TrainJob, devices: int = 1) -> StepSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.tasks.protocol import Score, Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
+from jaxrnn.training.idle_rules import refuse_plateau_that_cannot_act
 from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.long_streams import refuse_streams_that_are_not_counted
 from jaxrnn.training.loop import Loop
@@ -129,6 +131,9 @@ def opened(
     """
     if "engine" in jobs[0].options:
         refuse_engine_that_cannot_run(jobs[0], len(jobs))
+    for job, path in itertools.zip_longest(jobs, directories):
+        if is_writer() and (path is None or not RunDirectory(path).exists()):
+            refuse_plateau_that_cannot_act(job)
     trainer = Trainer.of(jobs, devices)
     refuse_streams_that_are_not_counted(jobs, trainer.template)
     with contextlib.ExitStack() as stack:

@@ -25,14 +25,9 @@ from jaxrnn.tasks.arrays import Arrays, refuse_other_arrays
 from jaxrnn.tasks.contradictions import OWN_TASK
 from jaxrnn.tasks.protocol import Task
 from jaxrnn.tasks.sequences import Sequences
+from jaxrnn.training.idle_rules import refuse_decay_that_cannot_act, refuse_early_stopping_that_cannot_act
 from jaxrnn.training.init_from import begin_with
-from jaxrnn.training.job import (
-    TrainJob,
-    refuse_decay_that_cannot_act,
-    refuse_early_stopping_that_cannot_act,
-    state_template,
-    template_of,
-)
+from jaxrnn.training.job import TrainJob, state_template, template_of
 from jaxrnn.training.part_records import injected_nodes, is_injected, own_hyperparams, record_of_parts
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import CALL_OPTIONS

@@ -17,6 +17,7 @@ from jaxrnn.scoring.evaluation import lost_pieces
 from jaxrnn.storage.run_directory import RunDirectory, default_run_path, stored_config
 from jaxrnn.tasks.settings import is_reports_recipe
 from jaxrnn.tasks.text import Text
+from jaxrnn.tasks.users_cells import is_own
 from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
@@ -85,7 +86,8 @@ def train(
 
     Args:
       config: the settings. In a directory that holds a run, only totals and intervals may differ from its own.
-      run: the run directory; runs/TEXT-CELL-HIDDEN or runs/TASK-LENGTH-CELL-HIDDEN if not given.
+      run: the run directory; if not given, runs/TEXT-CELL-HIDDEN (a task: TASK-LENGTH for TEXT), then xLAYERS above 1
+        and -from-SOURCE.
       progress: what shows the progress; by default a bar or lines on stdout.
       corpus: the text, if it was read already.
       callbacks: see `fit`.
@@ -209,9 +211,10 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
     progress, state, objective = loop.progress, loop.trainer.glance(), job.task.objective
     update, end = int(loop.updates[0]), loop.ends[0]
     path = str(directory.path) if directory else ""
+    again = path + (f" --cell {job.config.cell}" if is_own(job.config.cell) else "")  # what no file can bring
     progress.close()
     if end is None:
-        go_on = f"jaxrnn resume {path}" if job.parts is None else "the same program again"
+        go_on = f"jaxrnn resume {again}" if job.parts is None else "the same program again"
         saved = f"saved at update {update:,}; go on with: {go_on}" if directory else f"at update {update:,}"
         progress.message(f"{_why_stopped(loop)}: {saved}")
         return
@@ -237,7 +240,7 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
         _test(loop)
     if not job.task.writes:
         if directory:
-            progress.message(f"curves: jaxrnn plot {path}")
+            progress.message(f"curves: jaxrnn plot {again}")
         return
     params = loop.trainer.params(checkpoint="best")  # of all processes together
     if not is_writer():
@@ -252,8 +255,8 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
     text = loop.trainer.write(0, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE, params=params)
     progress.message(f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{printable(text)}\n")
     if directory:  # a model that no settings name has to be given
-        more = f"jaxrnn sample {path}" if job.parts is None else f'jaxrnn.open_run("{path}", model).sample()'
-        progress.message(f"more: {more}    learning curve: jaxrnn plot {path}")
+        more = f"jaxrnn sample {again}" if job.parts is None else f'jaxrnn.open_run("{path}", model).sample()'
+        progress.message(f"more: {more}    learning curve: jaxrnn plot {again}")
 
 
 def _test(loop: Loop) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxrnn.checks import FORMER_WORDS, word_of_now
 from jaxrnn.config import CHANGEABLE, TrainConfig
 from jaxrnn.data.corpus import Corpus
 from jaxrnn.devices.hosts import is_writer, of_writer
@@ -230,7 +231,7 @@ class Sweep:
         if not self.record_path.is_file():
             write_atomically(self.record_path, json.dumps(record, indent=2) + "\n")
             return
-        known = read_json(self.record_path)
+        known = _in_words_of_now(read_json(self.record_path))
         if known == record:
             return
         here, there = _flat(record), _flat(known if isinstance(known, dict) else {})
@@ -243,7 +244,7 @@ class Sweep:
 
 def read_rows(directory: Path) -> list[Row]:
     """The rows of every finished member of the sweep in a directory."""
-    return read_metrics(directory / "results.jsonl")
+    return [_in_words_of_now(row) for row in read_metrics(directory / "results.jsonl")]
 
 
 def differing(configs: Sequence[TrainConfig]) -> list[Row]:
@@ -264,6 +265,9 @@ def member_id(config: TrainConfig) -> str:
     young = {"best_by": "fresh", "validation_text": None}
     left_out = CHANGEABLE - {"updates", "epochs"} | {name for name in young if getattr(config, name) == young[name]}
     kept = {name: value for name, value in config.to_json().items() if name not in left_out}
+    for name, words in FORMER_WORDS.items():  # the digest is over the words of then
+        of_then = {now: then for then, now in words.items()}
+        kept[name] = of_then.get(kept[name], kept[name])
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -283,6 +287,12 @@ def _with_losses_of_log(result: MemberResult, path: Path) -> MemberResult:
     lowest = run.lowest()
     valid = math.inf if lowest is None else float(lowest[f"valid/{run.loss_name}"])
     return result._replace(train_loss=run.training_loss(), valid_loss=valid)
+
+
+def _in_words_of_now(record: Any, name: str = "") -> Any:
+    if isinstance(record, dict):
+        return {name: _in_words_of_now(value, name) for name, value in record.items()}
+    return word_of_now(name, record)
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

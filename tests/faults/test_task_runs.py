@@ -164,7 +164,11 @@ def test_its_curves_are_drawn(finished: Path, tmp_path: Path) -> None:
     assert model.answers == 1 and "vanilla 8 x 1" in repr(run)
 
 
-def test_a_run_without_a_name_is_named_by_its_task() -> None:
+def test_a_run_without_a_name_is_named_by_its_task_as_the_help_says(capsys: Any, wide_terminal: None) -> None:
     config = TrainConfig(task="xor", sequence_length=20, cell="lstm", hidden=16)
     assert default_run_path(config) == Path("runs/xor-20-lstm-16")
     assert default_run_path(TrainConfig(text="a/b.txt")) == Path("runs/b-vanilla-100")
+    begun = TrainConfig(text="b.txt", layers=2)
+    assert default_run_path(begun, Path("runs/a")) == Path("runs/b-vanilla-100x2-from-a")
+    told = " ".join(command(capsys, "train", "--help").out.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
+    assert "runs/TEXT-CELL-HIDDEN (a task: TASK-LENGTH for TEXT), then xLAYERS above 1 and -from-SOURCE" in told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 
 from jaxrnn.cells import CELLS
 from jaxrnn.cells.table import CELL_TABLE, cell_options
+from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.tasks.users_cells import use_cell
+from jaxrnn.training.start import _say_how_it_ended
 
 from .support import assert_refused, command, leaves_of, tiny_options, tiny_text
 
@@ -54,7 +57,9 @@ def test_a_run_with_a_users_cell_goes_on_only_where_the_cell_is_named_again(forg
     forget("tanh")
     options = {"sample_every": 0, "checkpoint_every": 5, "hidden": 4}
     train = ["train", "text.txt", "--cell", NAME]
-    assert command(capsys, *train, *tiny_options(Path("whole"), updates=8, **options)).code == 0
+    told = command(capsys, *train, *tiny_options(Path("whole"), updates=8, **options))
+    assert told.code == 0
+    assert f"jaxrnn sample whole --cell {NAME}    learning curve: jaxrnn plot whole --cell {NAME}\n" in told.out
     assert command(capsys, *train, *tiny_options(Path("run"), updates=5, **options)).code == 0
     forget("tanh")
     for arguments in (["resume", "run", "--updates", 8], ["sample", "run"], ["plot", "run"]):
@@ -68,6 +73,21 @@ def test_a_run_with_a_users_cell_goes_on_only_where_the_cell_is_named_again(forg
     forget("sin")  # a cell that computes something else
     assert_refused(command(capsys, "resume", "run", "--updates", 9, "--cell", NAME), 4, "cell.computes")
     assert_refused(command(capsys, "sample", "run", "--cell", NAME), 4, "cell.computes")
+
+
+@pytest.mark.parametrize(("cell", "named"), [(NAME, f" --cell {NAME}"), ("gru", "")])
+def test_a_stopped_run_says_the_command_that_goes_on(tmp_path: Path, cell: str, named: str) -> None:
+    said: list[str] = []
+    job: Any = SimpleNamespace(config=SimpleNamespace(cell=cell), parts=None, task=SimpleNamespace(objective=None))
+    loop: Any = SimpleNamespace(
+        progress=SimpleNamespace(message=said.append, close=lambda: None),
+        trainer=SimpleNamespace(glance=lambda: None),
+        stop=SimpleNamespace(reason="interrupted"),
+        updates=[7],
+        ends=[None],
+    )
+    _say_how_it_ended(loop, job, RunDirectory(tmp_path))
+    assert said == [f"interrupted: saved at update 7; go on with: jaxrnn resume {tmp_path}{named}"]
 
 
 def test_what_is_no_cell_is_refused(forget: Any, capsys: Any) -> None:

@@ -92,8 +92,10 @@ def test_ten_steps_and_a_line_below_a_tenth() -> None:
     rules = re.findall(r"\.jx-orange \.p(\d)\{([^}]*)\}", seen.style())
     assert [number for number, rule in rules if "underline" in rule] == ["0"]
     assert len({rule for _, rule in rules if "background" in rule}) == 10
-    assert len({*colours_of("thesis"), *colours_of("orange to blue")}) == 20
-    with pytest.raises(ConfigurationError, match="thesis"):
+    assert len({*colours_of("red to green"), *colours_of("orange to blue")}) == 20
+    of_then = ColouredText("a", np.array([1.0]), scale="thesis")  # what it was called
+    assert of_then.scale == "red to green" and colours_of("thesis") == colours_of("red to green")
+    with pytest.raises(ConfigurationError, match="scale expects orange to blue or red to green; got 'rainbow'"):
         ColouredText("a", np.array([1.0]), scale="rainbow")
 
 

@@ -11,6 +11,7 @@ from flax import nnx
 
 from jaxrnn.cells import GRUCell, LSTMCell
 from jaxrnn.engines import unroll
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.models.sequence_classifier import SequenceClassifier
 from jaxrnn.models.stack import Stack
@@ -114,5 +115,6 @@ def test_another_librarys_cell_is_a_layer_too(rng):
     expected = nnx.RNN(gru, time_major=True)(below, initial_carry=gru.initial_carry(B))
     np.testing.assert_allclose(ys, expected, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(carries[1], ys[-1])
-    with pytest.raises(ValueError, match="carry is a named tuple with a field h, got a .*Array"):
-        Stack([lstm, gru], learned_initial_carry=True)
+    for cells, kind in (([lstm, gru], "an array"), ([nnx.LSTMCell(5, 4, **made)], "a tuple")):
+        with pytest.raises(ConfigurationError, match=f"a field h, got {kind}; use cells of jaxrnn, .* or leave it"):
+            Stack(cells, learned_initial_carry=True)

@@ -35,10 +35,14 @@ def test_a_setting_lies_over_the_file_and_the_file_over_the_recipe(tmp_path: Pat
     assert TrainConfig(**settings_of("book", read_settings(stored, FIELDS), {})) == config
 
 
+ADDING = {"task": "adding", "sequence_length": 9}
 DROPPED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     # recipe, what is given, what is in the place of what it contradicts
     ("minute", {"updates": 7}, {"updates": 7, "epochs": None}),
     ("minute", {"init": "orthogonal"}, {"init_scale": TrainConfig().init_scale}),
+    ("minute", ADDING, {"decay_after_epochs": None, "decay_rate": 1.0, "epochs": None, "hidden": 128}),
+    ("minute", ADDING | {"decay_every_updates": 9}, {"decay_every_updates": 9, "decay_rate": 0.9}),
+    ("torch-rnn", ADDING, {"validation_fraction": 0.0, "test_fraction": 0.0, "layers": 2}),
     ("char-rnn", {"cell": "gru"}, {"cell": "gru", "layers": 2}),
 ]
 
@@ -47,6 +51,15 @@ DROPPED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 def test_what_a_setting_contradicts_is_dropped(preset: str, given: dict, expected: dict) -> None:
     config = TrainConfig(**settings_of(preset, {}, given))
     assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_what_only_a_text_has_is_dropped_from_a_file_for_a_task_but_refused_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('text = "book.txt"\nepochs = 5\nhidden = 7\n', encoding="utf-8")
+    config = TrainConfig(**settings_of(None, read_settings(file, FIELDS), ADDING))
+    assert (config.task, config.epochs, config.hidden) == ("adding", None, 7)
+    with pytest.raises(ConfigurationError, match="--epochs has no effect with --task adding"):
+        TrainConfig(**settings_of("minute", {}, ADDING | {"epochs": 5}))
 
 
 def test_constants_of_another_rule_are_dropped(tmp_path: Path) -> None:
@@ -130,6 +143,7 @@ def test_names_of_other_programs_get_ours(capsys: pytest.CaptureFixture) -> None
     for arguments, said in {
         "train x --units 5": "did you mean --hidden?",
         "train x --output y": "did you mean --run?",  # what `sample` has
+        "train x --precision bfloat16": "did you mean bf16?",
         "train x --epoch=5": "there is no --epoch; did you mean --epochs?",
         "sample x --temp 0.5": "did you mean --temperature?",
         "sample x --top 5": "did you mean --top-k or --top-p?",
@@ -137,9 +151,13 @@ def test_names_of_other_programs_get_ours(capsys: pytest.CaptureFixture) -> None
     }.items():
         assert exit_code_of(app, arguments.split()) == 2
         assert said in capsys.readouterr().err, arguments
-    for arguments in ("train x --gpu", "sample x --lr 1", "train --dtype bfloat16"):
+    for arguments in ("train x --gpu", "sample x --lr 1"):
         assert exit_code_of(app, arguments.split()) == 2
         assert "did you mean" not in capsys.readouterr().err
+    for value in ("bfloat16", "float16"):  # near to a name, and something else
+        assert exit_code_of(app, ["train", "--dtype", value]) == 2
+        remedy = f"float32, float64; got '{value}'; products in bfloat16: --precision bf16\n"
+        assert capsys.readouterr().err.endswith(remedy)
     assert exit_code_of(app, ["presets"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in [*PRESETS, "the defaults of `TrainConfig`"])

@@ -51,15 +51,15 @@ NAN = math.nan
         ([math.inf] * 11, 11),
     ],
 )
-def test_the_thesis_rule(losses, epoch, float64):
-    assert stops_at(losses, "thesis") == epoch
+def test_relative_decrease(losses, epoch, float64):
+    assert stops_at(losses, "relative-decrease") == epoch
 
 
-def test_the_thesis_rule_is_its_formula(float64, rng):
+def test_relative_decrease_is_its_formula(float64, rng):
     losses = 2.0 * 0.996 ** np.arange(60) * np.exp(0.01 * rng.normal(size=60))
     expected = [t > 10 and losses[t - 1] > losses[t - 11] * (1 - 0.005) ** 10 for t in range(1, 61)]
     assert 0 < sum(expected) < 50
-    np.testing.assert_array_equal(decisions(jnp.asarray(losses), "thesis"), expected)
+    np.testing.assert_array_equal(decisions(jnp.asarray(losses), "relative-decrease"), expected)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_none_never_stops():
 
 def test_members_of_a_population_stop_on_their_own(float64):
     histories = jnp.asarray([FALLS, NEARLY_FALLS, [2.0] * 14])
-    together = jax.vmap(lambda losses: decisions(losses, "thesis"))(histories)
-    np.testing.assert_array_equal(together, [decisions(losses, "thesis") for losses in histories])
+    together = jax.vmap(lambda losses: decisions(losses, "relative-decrease"))(histories)
+    np.testing.assert_array_equal(together, [decisions(losses, "relative-decrease") for losses in histories])
     patiences = jnp.asarray([1, 2, 30])
     members = jax.vmap(lambda p: decisions(histories[2], "patience", p))(patiences)
     np.testing.assert_array_equal(members.argmax(axis=1), [1, 2, 0])
@@ -109,6 +109,6 @@ def test_the_state_keeps_its_shape_and_survives_a_pause():
 
 
 def test_an_unknown_rule_is_refused():
-    assert EARLY_STOPPING_RULES == ("none", "patience", "thesis")
-    with pytest.raises(ValueError, match="none, patience, thesis; got 'hope'"):
+    assert EARLY_STOPPING_RULES == ("none", "patience", "relative-decrease")
+    with pytest.raises(ValueError, match="none, patience, relative-decrease; got 'hope'"):
         should_stop(initial_early_stopping(), "hope")

@@ -10,16 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+import jaxrnn
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.logs import read_metrics
+from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.terminal.progress import Progress
+from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.trained.run import open_run
 from jaxrnn.training.chunk import ChunkMetrics
+from jaxrnn.training.idle_rules import refuse_plateau_that_cannot_act
 from jaxrnn.training.job import make_job
+from jaxrnn.training.member_runs import opened
+from jaxrnn.training.record import record_of
 from jaxrnn.training.rows import Rows
 from jaxrnn.training.start import train
+from jaxrnn.training.sweeps import Sweep
 from tests.trees import assert_trees_equal
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
@@ -137,3 +144,32 @@ def test_early_stopping_that_can_never_stop_is_refused() -> None:
     make_job(TrainConfig(**settings, updates=21), CORPUS)
     with pytest.raises(ConfigurationError, match="can stop at update 21 at the earliest, the run has 20"):
         make_job(TrainConfig(**settings, updates=20), CORPUS)
+
+
+def test_a_plateau_that_can_never_act_is_refused(tmp_path: Path) -> None:
+    waiting: dict[str, Any] = {"decay_rate": 0.5, "plateau_patience": 2}
+    refuse_plateau_that_cannot_act(make_job(TrainConfig(**SETTINGS | waiting, updates=22), CORPUS))
+    with pytest.raises(
+        ConfigurationError, match="2 can lower the rate after update 21 at the earliest, the run has 21"
+    ):
+        trained(tmp_path / "new", 21, **waiting)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ConfigurationError, match="no validation to look at with --retrain; leave one out"):
+        trained(tmp_path / "new", 90, **waiting, retrain=True, validation_every=0)
+    members = [TrainConfig(**SETTINGS | waiting, updates=21, seed=seed) for seed in (0, 1)]
+    with pytest.raises(ConfigurationError, match="can lower the rate after update 21"):
+        Sweep(tmp_path / "sweep").train(members, corpus=CORPUS, progress=Progress(quiet=True))
+
+
+def test_a_run_that_was_begun_before_may_wait_for_what_never_comes(tmp_path: Path) -> None:
+    job = make_job(TrainConfig(**SETTINGS, decay_rate=0.5, plateau_patience=2, updates=9), CORPUS)
+    RunDirectory(tmp_path).write_config(record_of(job, 1))
+    with StopRequest() as stop, opened([job], 1, [tmp_path], None, Progress(quiet=True), stop) as loop:
+        assert loop.totals.tolist() == [9]
+
+
+def test_a_plateau_of_fit_needs_a_validation() -> None:
+    task = jaxrnn.Text(CORPUS, bptt_length=5)
+    rate = jaxrnn.named_optimizer("sgd", 0.1, decay_rate=0.5, plateau_patience=1)
+    with pytest.raises(ConfigurationError, match="no validation to look at; give one, or leave it out"):
+        jaxrnn.fit(lambda rngs: jaxrnn.LanguageModel(5, 4, rngs=rngs), task, rate, updates=9)
