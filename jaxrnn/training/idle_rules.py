@@ -1,18 +1,15 @@
-"""Rules that no run of this length can come to: they are refused, not kept without a word."""
+"""Rules that no run of this length can come to: they are refused, not kept without a word. All ask a `TrainJob`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.training.early_stopping import fewest_validations
 
-if TYPE_CHECKING:  # which asks here
-    from jaxrnn.training.job import TrainJob
 
-
-def refuse_early_stopping_that_cannot_act(job: TrainJob) -> None:
+def refuse_early_stopping_that_cannot_act(job: Any) -> None:
     """Refuses a rule that no run of this length can come to.
 
     Raises:
@@ -27,7 +24,7 @@ def refuse_early_stopping_that_cannot_act(job: TrainJob) -> None:
         )
 
 
-def refuse_decay_that_cannot_act(jobs: Sequence[TrainJob]) -> None:
+def refuse_decay_that_cannot_act(jobs: Sequence[Any]) -> None:
     """Refuses a rate that waits with its decay for what never comes; on the command line the settings know it.
 
     Raises:
@@ -43,7 +40,7 @@ def refuse_decay_that_cannot_act(jobs: Sequence[TrainJob]) -> None:
             )
 
 
-def refuse_plateau_that_cannot_act(job: TrainJob) -> None:
+def refuse_plateau_that_cannot_act(job: Any) -> None:
     """Refuses to wait for a plateau that no run of this length can come to; one that was begun before may go on.
 
     Raises:

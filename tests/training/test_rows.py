@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import jaxrnn
 from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import corpus_from_text
 from jaxrnn.errors import ConfigurationError
@@ -166,10 +165,3 @@ def test_a_run_that_was_begun_before_may_wait_for_what_never_comes(tmp_path: Pat
     RunDirectory(tmp_path).write_config(record_of(job, 1))
     with StopRequest() as stop, opened([job], 1, [tmp_path], None, Progress(quiet=True), stop) as loop:
         assert loop.totals.tolist() == [9]
-
-
-def test_a_plateau_of_fit_needs_a_validation() -> None:
-    task = jaxrnn.Text(CORPUS, bptt_length=5)
-    rate = jaxrnn.named_optimizer("sgd", 0.1, decay_rate=0.5, plateau_patience=1)
-    with pytest.raises(ConfigurationError, match="no validation to look at; give one, or leave it out"):
-        jaxrnn.fit(lambda rngs: jaxrnn.LanguageModel(5, 4, rngs=rngs), task, rate, updates=9)
