@@ -91,7 +91,7 @@ def grid(
       patience: epochs without a new lowest validation loss before patience stops.
       halving: stop the worse half after epochs 2, 4, 8, ...
       retrain: train the best of each structure on training and validation data as well, for its best number of epochs.
-      sample_length: greedy characters after each epoch.
+      sample_length: characters of a sample after each epoch, at temperature 1; 0 writes none.
       devices: auto or a number, of all processes together; fixed at a grid's start. A member that is a program by
         itself takes as many of them as can share its batch evenly.
       tensorboard: write logs of every member for TensorBoard.

@@ -39,6 +39,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "temporal-gate": tasks.gate,
     "skip-connections": tasks.skips,
     "temperatures": tasks.temperatures,
+    "text-by-epoch": tasks.text_by_epoch,
     "corpus-facts": tasks.corpus_facts,
 }
 

@@ -33,24 +33,33 @@ def _tests(rows: Sequence[Row]) -> list[float]:
     return [row["test_loss_nats"] for row in rows]
 
 
+def _told(known: tuple[str, float] | None, rate: str | None) -> str:
+    # Of another rate nothing stands there.
+    return f"{known[1]:.3f}" if known and known[0] == rate else ""
+
+
 def losses(size: int) -> str:
-    """Without dropout: test loss of each network by rate, the thesis at the same rate, KJL as quoted."""
+    """Without dropout: test and validation loss of each network by rate, the thesis at the same rate, KJL as quoted."""
     rows = []
     for (cell, layers, of_size, rate, _, dropout), members in sorted(groups().items(), key=str):
         if of_size != size or dropout:
             continue
-        known = published("warpeace", cell, layers, size)
-        thesis, best, ours = of_thesis(known, rate), of_thesis(known), told(_tests(members), 3)
+        known, name = published("warpeace", cell, layers, size), rate_name(rate)
+        thesis, best = _told(of_thesis(known, rate), name), of_thesis(known)
         doubt = " (?)" if is_doubtful("warpeace", cell, layers, size) else ""
-        gap = f"{thesis[1] - spread(_tests(members)).mean:+.3f}" if thesis else ""
-        cells = [CELLS[cell], layers, f"{rate_name(rate)}", ours, f"{thesis[1]:.3f}" if thesis else "", gap]
-        rows.append([*cells, f"{best[1]:.3f}" if best else "", f"{known[KJL]:.3f}{doubt}"])
-    header = ["cell", "layers", "rate", "ours (seeds)", "thesis", "thesis - ours", "its best rate", "KJL as quoted"]
+        gap = f"{float(thesis) - spread(_tests(members)).mean:+.3f}" if thesis else ""
+        validation = of_thesis(published("warpeace", cell, layers, size, VALIDATION), rate)
+        ours = spread([row["valid_loss_nats"] for row in members]).mean
+        cells = [CELLS[cell], layers, name, told(_tests(members), 3), thesis, gap, f"{ours:.3f}"]
+        others = [_told(validation, name), f"{best[1]:.3f}" if best else "", f"{known[KJL]:.3f}{doubt}"]
+        rows.append([*cells, *others])
+    header = ["cell", "layers", "rate", "ours (seeds)", "thesis", "thesis - ours", "ours, validation"]
+    header += ["thesis, validation", "its best rate", "KJL as quoted"]
     return markdown(header, rows)
 
 
 def rates() -> str:
-    """Test loss and training loss of one network by rate and seed."""
+    """Test losses of the networks of several seeds, by rate and seed."""
     rows: list[list[Any]] = []
     for (cell, layers, size, rate, sites, dropout), members in sorted(groups().items(), key=str):
         if len(members) > 1:

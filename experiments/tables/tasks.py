@@ -117,6 +117,16 @@ def temperatures() -> str:
     return markdown(["temperature", "phrases of four words repeated, %", "words that the book lacks, %"], table)
 
 
+def text_by_epoch() -> str:
+    """What the network writes after some epochs, the first characters, and how much of all of it repeats."""
+    shown, table = (0, 1, 2, 5, 10, 20, 50), []
+    for row in read_csv("text_by_epoch"):
+        if row["epoch"] in shown:
+            text = str(row["text"])[:120].replace("\n", "⏎").replace("|", "\\|")
+            table.append([row["epoch"], f"{row['valid_loss_nats']:.3f}", f"{100 * row['repeated_phrases']:.0f}", text])
+    return markdown(["epoch", "validation, nats", "phrases of four words repeated, %", "text"], table)
+
+
 def corpus_facts() -> str:
     """Direct speech, readability, functions and variables."""
     rows = [[row["text"], row["fact"], f"{row['value']:,}"] for row in read_csv("corpus_facts")]
