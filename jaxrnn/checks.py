@@ -15,12 +15,11 @@ from jaxrnn.errors import ConfigurationError
 from jaxrnn.terminal.printable import printable
 
 LARGEST_COUNT = 2**31 - 1
-OTHER_NAMES = {"rnn": "vanilla", "tanh": "vanilla", "elman": "vanilla", "xavier": "glorot-uniform", "momentum": "sgd"}
 INFINITE_FROM = {"float32": 2.0**128 - 2.0**103, "float64": math.inf}  # what is rounded to infinity
 OTHER_NAMES = {
-    **{"rnn": "vanilla", "tanh": "vanilla", "elman": "vanilla", "xavier": "glorot-uniform", "momentum": "sgd"},
-    **{"bfloat16": "bf16"},
-}
+    "rnn": "vanilla", "tanh": "vanilla", "elman": "vanilla", "xavier": "glorot-uniform", "momentum": "sgd",
+    "bfloat16": "bf16",
+}  # fmt: skip
 # Values that were called otherwise: the word of then, which is still accepted, and that of now.
 FORMER_WORDS = {"early_stopping": {"thesis": "relative-decrease"}}
 NOT_OFFERED = ("bfloat16", "float16")  # near to a name, and something else
