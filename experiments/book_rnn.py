@@ -70,6 +70,7 @@ def main(
     clip_value: float = 5.0,
     learning_rate: float = 0.1,
     seed: int = 0,
+    best_by: str = "smoothed",
     run: Path | None = None,
 ) -> int:
     """Train a vanilla RNN of 100 units on a book by the reports' recipe, and report what they report.
@@ -82,6 +83,7 @@ def main(
       clip_value: limit of each gradient entry; 0 clips nothing.
       learning_rate: of AdaGrad.
       seed: seed of everything random.
+      best_by: what chooses the best parameters: smoothed, as the reports, or fresh, see docs/numbers.md.
       run: run directory; runs/book-TEXT-PRESET if not given.
     """
     if preset not in PRESETS:
@@ -98,7 +100,7 @@ def main(
         seed=seed,
         sample_every=length.sample_every,
         log_every=length.log_every,
-        best_by="smoothed",
+        best_by=best_by,
     )
     use_compile_cache()
     run = run or Path("runs") / f"book-{Path(text).stem}-{preset}"

@@ -1,6 +1,7 @@
 """Turns what experiments leave in their directories into the tables of experiments/results, which are committed.
 
     python -m experiments.collect book RUN...             of book_rnn.py: one run a seed, the longest preset
+    python -m experiments.collect book-best RUN...        the best alone, of runs with --best-by smoothed and fresh
     python -m experiments.collect raw-loss RUN            of book_rnn.py --preset c-2-epochs: the loss of every update
     python -m experiments.collect steps RUN NAME          of palindromes steps: right answers of every update
     python -m experiments.collect gate RUN                of temporal_gate noise and sines
@@ -96,6 +97,18 @@ def book(*runs: Path) -> int:
     rows = [[int(updates[r]), int(epochs[r]), f"{mean[r]:.3f}", *(f"{of[r]:.3f}" for of in curves)] for r in shown]
     header = ["update", "epoch", "mean_loss_0", *(f"smooth_loss_{run.config.seed}" for run in opened)]
     write_csv("book_rnn_curves", header, rows)
+    return 0
+
+
+@app.command
+def book_best(*runs: Path) -> int:
+    """The best parameters of such runs by the smoothed loss and by fresh starts, those of a seed beside each other.
+
+    Args:
+      runs: directories of the same recipe and length, two a seed.
+    """
+    opened = sorted((open_run(run) for run in runs), key=lambda run: (run.config.seed, run.config.best_by))
+    write_csv("book_rnn_best_by", ["best_by", *BEST], ([run.config.best_by, *_best_of(run)] for run in opened))
     return 0
 
 

@@ -52,8 +52,8 @@ def updates() -> str:
 
 
 def epochs() -> str:
-    """The lowest smoothed loss of each epoch, and that of a fresh start with the best parameters of each seed."""
-    curves, best = read_csv("book_rnn_curves"), read_csv("book_rnn_best")
+    """The lowest smoothed loss of each epoch, and the best parameters of each seed by it and by fresh starts."""
+    curves = read_csv("book_rnn_curves")
     rows = []
     for epoch in sorted({row["epoch"] for row in curves}):
         of_epoch = [_smooth(row) for row in curves if row["epoch"] == epoch]
@@ -62,14 +62,16 @@ def epochs() -> str:
     of_seeds = [
         [
             row["seed"],
+            {"fresh": "fresh starts", "smoothed": "smoothed loss"}[row["best_by"]],
             f"{row['update']:,}",
             f"{row['smooth_loss']:.2f}",
             f"{row['fresh_loss']:.2f}",
             f"{row['known_words']:.0%}",
         ]
-        for row in best
+        for row in read_csv("book_rnn_best_by")
     ]
-    header = ["seed", "best at update", "its smoothed loss", "from fresh starts", "known words of 1,000 characters"]
+    header = ["seed", "best by", "at update", "its smoothed loss", "from fresh starts"]
+    header += ["known words of 1,000 characters"]
     return f"{table}\n{markdown(header, of_seeds)}"
 
 
