@@ -26,7 +26,9 @@ def measured(tmp_path, monkeypatch, capsys):
     for name in ("_together", "_in_turn"):
         monkeypatch.setattr(benchmark_population, name, remembered(name, getattr(benchmark_population, name)))
     sizes = {"hidden": 4, "batch_size": 4, "bptt_length": 5}
-    time_population(text=str(tmp_path / "text.txt"), members=4, updates=3, rounds=2, devices=2, **sizes)
+    time_population(
+        text=str(tmp_path / "text.txt"), members=4, updates=3, rounds=2, devices=2, engines=["auto", "scan"], **sizes
+    )
     return ended, capsys.readouterr().out
 
 
@@ -38,7 +40,7 @@ def test_three_ways_end_with_the_same_parameters_and_members_differ(measured):
         assert_trees_equal(one, other)
         assert_trees_close(one, halves, rtol=1e-4)
     assert (together[0]["W_y"] != together[1]["W_y"]).any()
-    assert printed.count("parameters within") == 3 and "(asked: 1.5)" in printed
+    assert printed.count("parameters within") == 4 and "together, scan " in printed and "(asked: 1.5)" in printed
 
 
 def test_members_that_do_not_fill_the_devices_are_refused():
