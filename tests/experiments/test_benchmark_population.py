@@ -25,8 +25,8 @@ def measured(tmp_path, monkeypatch, capsys):
 
     for name in ("_together", "_in_turn"):
         monkeypatch.setattr(benchmark_population, name, remembered(name, getattr(benchmark_population, name)))
-    sizes = {"hidden": 4, "batch_size": 4, "bptt_length": 5, "engines": ["scan", "auto"]}
-    time_population(text=str(tmp_path / "text.txt"), members=4, updates=3, rounds=2, devices=2, **sizes)
+    sizes = {"hidden": 4, "batch_size": 4, "bptt_length": 5, "members": 4, "updates": 3, "rounds": 2, "devices": 2}
+    time_population(text=str(tmp_path / "text.txt"), engines=["scan", "auto"], **sizes)
     return ended, capsys.readouterr().out
 
 
