@@ -21,19 +21,17 @@ the text before it.
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import cyclopts
 
+from experiments.csv_file import write_table
 from jaxrnn import load_corpus
 from jaxrnn.checks import check_count
 from jaxrnn.data import ReadingOptions, split_text
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.inspect import ngram_log_p, train_ngrams
-from jaxrnn.storage import write_atomically
 from jaxrnn.terminal import run_app
 
 
@@ -106,9 +104,7 @@ def main(
     best = min(rows, key=lambda row: row.test_loss_nats if retrain else row.valid_loss_nats)
     print(f"lowest {'test' if retrain else 'validation'} loss: order {best.order}, test {best.test_loss_nats:.4f}")
     if csv_file is not None:
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows([Row._fields, *rows])
-        write_atomically(csv_file, lines.getvalue())
+        write_table(csv_file, [Row._fields, *rows])
     return 0
 
 

@@ -18,8 +18,6 @@ After 100 updates 600 times as much of the gradient reaches the lowest layer wit
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,12 +28,12 @@ import optax
 from cyclopts import Parameter
 from flax import nnx
 
+from experiments.csv_file import write_table
 from jaxrnn import Corpus, LanguageModel, Text, Trainer, load_corpus, named_optimizer
 from jaxrnn.checks import check_count
 from jaxrnn.data import window_at
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models import loss_nats
-from jaxrnn.storage import write_atomically
 from jaxrnn.terminal import run_app
 from jaxrnn.training import initial_train_state
 
@@ -113,9 +111,7 @@ def main(
         for total, loss, norm in by_seed.mean(axis=0):
             print(f"| {'yes' if skip_connections else 'no'} | {total:.0f} | {loss:.3f} | {norm:.2e} |", flush=True)
     if csv_file:
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows(table)
-        write_atomically(csv_file, lines.getvalue())
+        write_table(csv_file, table)
     return 0
 
 

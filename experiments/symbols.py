@@ -24,8 +24,6 @@ starts from nothing only once and a test of 32 streams does 32 times; after two 
 from __future__ import annotations
 
 import codecs
-import csv
-import io
 import json
 import time
 from pathlib import Path
@@ -33,6 +31,7 @@ from typing import Annotated, Any, NamedTuple
 
 import cyclopts
 
+from experiments.csv_file import write_table
 from jaxrnn import TrainConfig, load_corpus, open_run, train
 from jaxrnn.checks import check_choice, check_count
 from jaxrnn.data import split_text
@@ -137,9 +136,7 @@ def main(
             f"{row.test_loss_nats:19.4f} {row.test_nats_per_char:12.4f} {row.cpu_seconds:6.0f}"
         )
     if csv_file is not None:
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows([Row._fields, *rows])
-        write_atomically(csv_file, lines.getvalue())
+        write_table(csv_file, [Row._fields, *rows])
     return 0
 
 

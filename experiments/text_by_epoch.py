@@ -10,19 +10,17 @@ Obtained: experiments/README.md.
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from experiments.csv_file import write_table
 from experiments.language_model_grid.members import Recipe, member_rows, settings_of, with_hidden_size
 from experiments.language_model_grid.published import RATES
 from experiments.temperatures import repeated_share
 from jaxrnn import Trainer, load_corpus
 from jaxrnn.inspect import known_word_share, words_of
-from jaxrnn.storage import write_atomically
 from jaxrnn.terminal import run_app
 from jaxrnn.training import make_job
 
@@ -61,9 +59,7 @@ def main(
         table.append((epoch, round(loss, 4), *(round(share, 4) for share in shares), written))
         print(f"epoch {epoch}, validation {loss:.4f} nats: {written!r}", flush=True)
     if csv_file:
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows(table)
-        write_atomically(csv_file, lines.getvalue())
+        write_table(csv_file, table)
     return 0
 
 

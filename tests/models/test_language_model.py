@@ -254,10 +254,11 @@ def test_a_learned_start_is_moved_by_an_epochs_and_a_documents_start_and_by_noth
 @pytest.fixture
 def nothing_kept():
     """No program is read from the disk, where the session keeps them."""
+    before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
     yield
-    jax.config.update("jax_enable_compilation_cache", True)
+    jax.config.update("jax_enable_compilation_cache", before)
     compilation_cache.reset_cache()
 
 
