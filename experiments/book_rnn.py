@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from flax import nnx
 
 from jaxrnn import TrainConfig, load_corpus, open_run, train
 from jaxrnn.devices import use_compile_cache
@@ -143,13 +142,12 @@ def report(run: Path, seconds: float) -> None:
     shares = [(at, known_word_share(text, book)) for at, _, text in read_samples(opened.directory.samples_path)]
     best_text = opened.sample(BEST_SAMPLE_LENGTH)
     (run / "best_sample.txt").write_text(best_text, encoding="utf-8", errors="surrogatepass")
-    picture, graphdef = opened.save_plot(), nnx.split(opened.model())[0]
+    picture = opened.save_plot()
     best = {
         "update": int(opened.state.best_update),
         "smooth_loss_sum_nats": float(opened.state.best_smooth_loss) * opened.config.bptt_length,
-        # What these parameters do without the carry of training: some seeds' fall into another attractor.
-        "fresh_loss_sum_nats": evaluate_pieces(graphdef, opened.params(), corpus.ids).loss_nats
-        * opened.config.bptt_length,
+        # What they do from where the model starts; from zeros some seeds' fall into another attractor.
+        "fresh_loss_sum_nats": evaluate_pieces(*opened.split(), corpus.ids).loss_nats * opened.config.bptt_length,
     }
     by_epoch = best_smooth_loss_by_epoch(columns)
     numbers = {

@@ -69,7 +69,7 @@ def export_programs(
         raise ConfigurationError(f"{printable(str(directory))} is no directory; give another name")
     if directory.is_dir() and (others := sorted(set(os.listdir(directory)) - {MODEL, SCORE, SAMPLE})):
         raise ConfigurationError(f"{printable(str(directory))} holds {printable(others[0])}; give a new directory")
-    made = {name: program.serialize() for name, program in programs(trained, batch, platforms).items()}
+    made = {name: program.serialize() for name, program in programs(trained, batch, platforms, checkpoint).items()}
     with writing(directory, "give another path", "made"):
         directory.mkdir(exist_ok=True)
     if isinstance(trained, Run):
@@ -81,7 +81,9 @@ def export_programs(
     return directory
 
 
-def programs(trained: TrainedModel, batch: int | None, platforms: Sequence[str]) -> dict[str, jax.export.Exported]:
+def programs(
+    trained: TrainedModel, batch: int | None, platforms: Sequence[str], checkpoint: str | None = None
+) -> dict[str, jax.export.Exported]:
     """Both programs by the names of their files.
 
     score(tensors, state, ids):
@@ -96,7 +98,7 @@ def programs(trained: TrainedModel, batch: int | None, platforms: Sequence[str])
     """
     vocabulary, end = trained.vocabulary, trained.document_end
     del vocabulary  # a model of no text is refused
-    graphdef, shapes, file = trained.structure()
+    graphdef, shapes, file = trained.structure(checkpoint)
     with numerics(trained.config.dtype), tracing_for("cpu"), jax.default_matmul_precision("highest"):
 
         def model_of(tensors: State) -> Any:

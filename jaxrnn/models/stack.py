@@ -13,9 +13,9 @@ from jaxrnn.cells import CELLS
 from jaxrnn.cells.base import DEFAULT_KERNEL_INIT, Carry, Cell, Initializer
 from jaxrnn.engines import unroll
 from jaxrnn.engines.window import is_ids
-from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.bidirectional import Bidirectional, BidirectionalCarry, backward_features, reverse_steps
 from jaxrnn.models.dropout import Dropout
+from jaxrnn.models.first_carry import learnable_carry, with_learned
 from jaxrnn.models.foreign_cells import check_cell, fresh_carry, one_hot, refuse_inside
 
 
@@ -63,9 +63,7 @@ class Stack(nnx.Module):
         self.out_features = sum(widths) if skip_connections else widths[-1]
         self.layers = nnx.List(cells)
         self.first_carry = (
-            nnx.List([nnx.Dict(_learnable(fresh_carry(layer, 1))) for layer in self.layers])
-            if learned_initial_carry
-            else None
+            learnable_carry([fresh_carry(layer, 1) for layer in self.layers]) if learned_initial_carry else None
         )
 
     @property
@@ -139,7 +137,7 @@ class Stack(nnx.Module):
         carries = tuple(fresh_carry(layer, batch_size) for layer in self.layers)
         if self.first_carry is None:
             return carries
-        return tuple(map(_learned, carries, self.first_carry))
+        return tuple(map(with_learned, carries, self.first_carry))
 
     def __call__(
         self,
@@ -272,28 +270,3 @@ def _scale_of_ids(dropout: Dropout, ids: jax.Array, symbols: int, dtype: Any) ->
 
 def _times(xs: jax.Array, mask: jax.Array | None) -> jax.Array:
     return xs if mask is None else xs * mask
-
-
-def _learned(carry: Carry, learned: Mapping[str, Any]) -> Carry:
-    if isinstance(carry, BidirectionalCarry):
-        return BidirectionalCarry(*(_learned(part, learned[name]) for name, part in carry._asdict().items()))
-    shapes = {name: getattr(carry, name).shape for name in learned}
-    return carry._replace(**{name: jnp.broadcast_to(learned[name][...][None, :], shapes[name]) for name in learned})
-
-
-def _learnable(carry: Carry) -> dict[str, Any]:
-    if isinstance(carry, BidirectionalCarry):
-        return {name: nnx.Dict(_learnable(part)) for name, part in carry._asdict().items()}
-    if not hasattr(carry, "h") or not hasattr(carry, "_asdict"):
-        found = "an array" if isinstance(carry, jax.Array) else f"a {type(carry).__name__}"
-        raise ConfigurationError(
-            "learned_initial_carry expects cells whose carry is a named tuple with a field h, got "
-            f"{found}; use cells of jaxrnn, such as jaxrnn.LSTMCell, or leave it out"
-        )
-    # A count of steps, (B, 1), is no start that could be learned.
-    width = carry.h.shape[1]
-    return {
-        name: nnx.Param(jnp.zeros((width,), leaf.dtype))
-        for name, leaf in carry._asdict().items()
-        if leaf.shape == (1, width)
-    }

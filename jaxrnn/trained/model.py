@@ -127,7 +127,8 @@ class TrainedModel:
         """The parameters.
 
         Args:
-          checkpoint: one of `checkpoints`; the first if None. What chose the best is told in `docs/numbers.md`.
+          checkpoint: one of `checkpoints`; the first if None. What chose the best, and when they start from a carry of
+            training, which is no parameter and stands in `model` only, is told in `docs/numbers.md`.
 
         Raises:
           ConfigurationError: for another name.
@@ -142,9 +143,13 @@ class TrainedModel:
     def _params_of(self, checkpoint: str) -> dict:
         raise NotImplementedError
 
+    def split(self, checkpoint: str | None = None) -> tuple[Any, dict]:
+        """The structure and the leaves of `model`: its `params`, and the carry that the best may start from."""
+        return self._graphdef(), self.params(checkpoint)
+
     def model(self, checkpoint: str | None = None) -> Any:
         """The trained model, a Flax module: a `LanguageModel` or a `SequenceClassifier`."""
-        return model_with(self._graphdef(), self.params(checkpoint))
+        return model_with(*self.split(checkpoint))
 
     def stream(
         self,
@@ -206,8 +211,8 @@ class TrainedModel:
             return writer.texts(length, jax.vmap(lambda key: stream_key(key, STREAM_SAMPLES))(keys))
 
     def _writer(self, checkpoint: str | None, **options: Any) -> Writer:
-        vocabulary, params = self.vocabulary, self.params(checkpoint)
-        return Writer(self._graphdef(), params, vocabulary, self.document_end, self.reading, **options)
+        vocabulary, split = self.vocabulary, self.split(checkpoint)
+        return Writer(*split, vocabulary, self.document_end, self.reading, **options)
 
     @property
     def reading(self) -> ReadingOptions:
@@ -245,20 +250,24 @@ class TrainedModel:
         """
         if isinstance(text, Arrays):
             refuse_other_arrays("evaluate", self.objective, text)
-            params = self.params(checkpoint)
+            split = self.split(checkpoint)
             with numerics(self.config.dtype):
-                return text.evaluate(self._graphdef(), params)
+                return text.evaluate(*split)
         return score_text(self, text, checkpoint, unknown, beside, adaptation, trained_on)
 
     def predict(self, inputs: Any, lengths: Any = None, checkpoint: str | None = None) -> Prediction:
         """What a model of arrays makes of sequences; see `jaxrnn.Trainer.predict`."""
-        params = self.params(checkpoint)
+        split = self.split(checkpoint)
         with numerics(self.config.dtype):
-            return predict(self.objective, self._graphdef(), params, inputs, lengths)
+            return predict(self.objective, *split, inputs, lengths)
 
     def _graphdef(self) -> Any:
         return structure_of(self.config, self.objective)[0]
 
-    def structure(self) -> tuple[Any, Any, Shapes]:
-        """The graphdef, the shapes of the parameters, and the tensors of a file, without making an array."""
-        return structure_of(self.config, self.objective)
+    def structure(self, checkpoint: str | None = None) -> tuple[Any, Any, Shapes]:
+        """The graphdef, the shapes of the leaves, and the tensors of a file, without making an array."""
+        return structure_of(self._config_of(checkpoint), self.objective)
+
+    def _config_of(self, checkpoint: str | None) -> TrainConfig:
+        """The settings of a model that starts as this one does."""
+        return self.config

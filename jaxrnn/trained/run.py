@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
+from jaxrnn.config import TrainConfig
 from jaxrnn.decode.sampling import require_finite
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import CheckpointError, ConfigurationError, JaxrnnError
+from jaxrnn.models.first_carry import starting_from
 from jaxrnn.models.structure import joined
 from jaxrnn.storage import checkpoint as checkpoints
 from jaxrnn.storage.checkpoint_leaves import to_leaves
@@ -32,9 +35,10 @@ from jaxrnn.trained.exported import ExportedModel
 from jaxrnn.trained.model import TrainedModel, with_first_carry
 from jaxrnn.training.formats import readers
 from jaxrnn.training.job import state_template
+from jaxrnn.training.judgement import start_of
 from jaxrnn.training.part_records import refuse_other_cell, refuse_other_model
 from jaxrnn.training.parts import model_of_own, template_of_own
-from jaxrnn.training.record import refuse_other_run
+from jaxrnn.training.record import identity, refuse_other_run
 from jaxrnn.training.run_files import NORMS
 from jaxrnn.training.state import TrainState
 
@@ -122,6 +126,23 @@ class Run(TrainedModel):
             return joined(state.params, state.variables)
         return joined(state.best_params, state.best_variables)
 
+    def split(self, checkpoint: str | None = None) -> tuple[Any, dict]:
+        graphdef, params = super().split(checkpoint)
+        start = self._start(checkpoint)
+        if start is None:
+            return graphdef, params
+        with numerics(self.config.dtype):
+            return starting_from(graphdef, params, start)
+
+    def _start(self, checkpoint: str | None) -> Any:
+        # The carry that the best start from; None for their own start.
+        return None if checkpoint == "latest" else start_of(self.state)
+
+    def _config_of(self, checkpoint: str | None) -> TrainConfig:
+        if self._start(checkpoint) is None:
+            return self.config
+        return dataclasses.replace(self.config, learned_initial_carry=True)
+
     def _given_model(self) -> Any:
         if self._own is None:
             name = printable(str(self.record["parts"]["model"]["name"]), keep="")
@@ -150,7 +171,8 @@ class Run(TrainedModel):
           NumericError: if a parameter is not finite.
           StorageError: if it cannot be written.
         """
-        path, params, state = Path(path), self.params(checkpoint), self._state
+        path, (graphdef, params) = Path(path), self.split(checkpoint)
+        state, config = self._state, self._config_of(checkpoint)
         assert state is not None  # the one that they are of
         if os.path.lexists(path) and path.suffix == ENDING and not self._exported_before(path):
             raise ConfigurationError(
@@ -161,7 +183,7 @@ class Run(TrainedModel):
             raise ConfigurationError(
                 f"{printable(str(self.path))} has a model of its own, which no settings name; copy its directory"
             )
-        config, data, vocabulary = self.config, self.record["data"], self._vocabulary
+        data, vocabulary = self.record["data"], self._vocabulary
         text = Path(config.text).resolve().name if isinstance(config.text, str) else data["name"]
         other = config.validation_text and Path(config.validation_text).resolve().name
         losses = {"best_smooth_loss": state.best_smooth_loss, "best_valid_loss": state.early_stopping.best}
@@ -181,12 +203,15 @@ class Run(TrainedModel):
             "environment": {name: self.record["environment"].get(name) for name in ENVIRONMENT},
         }
         with numerics(config.dtype):
-            write_model(path, content, to_leaves(with_first_carry(self._graphdef(), params)))
+            write_model(path, content, to_leaves(with_first_carry(graphdef, params)))
         return path
 
     def _exported_before(self, path: Path) -> bool:
         try:
-            return ExportedModel(path)._identity() == self._identity()
+            then = ExportedModel(path)
+            # What was the best then may have started otherwise.
+            config = dataclasses.replace(self.config, learned_initial_carry=then.config.learned_initial_carry)
+            return then._identity() == identity(config, self.record["data"], self._vocabulary)
         except JaxrnnError:
             return False
 

@@ -86,7 +86,7 @@ def _learned_from(trained: Any, text: str | None) -> np.ndarray:
 
 def _together(trained: Any, others: Sequence[Any], checkpoint: str | None) -> tuple[Any, dict]:
     if not others:
-        return trained._graphdef(), trained.params(checkpoint)
+        return trained.split(checkpoint)
     models = [trained.model(checkpoint)]
     for other in others:
         trained.vocabulary.require_same(other.vocabulary, printable(str(trained.path)))

@@ -23,6 +23,7 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.devices.memory import parameter_count, refuse_what_cannot_fit
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.models.first_carry import could_start_from
 from jaxrnn.models.structure import params_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.random_streams import STREAM_INIT, run_key, stream_key
@@ -173,7 +174,7 @@ def start_state(job: TrainJob, seed: int | np.integer | jax.Array, values: Trace
         objective.shuffled,
         None if job.given is None else job.given(params_of(model)),
     )
-    return with_candidate(state) if job.judges else state
+    return with_candidate(state, keeps_carry=could_start_from(model, state.carry)) if job.judges else state
 
 
 def template_of(job: TrainJob) -> TrainState:

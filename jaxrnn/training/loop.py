@@ -23,10 +23,11 @@ from jaxrnn.tasks.protocol import Score
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback, call_watched, is_due, next_points
+from jaxrnn.training.choice import choose
 from jaxrnn.training.chunk import MAX_CHUNK_UPDATES, ChunkMetrics
 from jaxrnn.training.divergence import divergence_in_words, mark_ruined
 from jaxrnn.training.job import TrainJob
-from jaxrnn.training.judgement import is_lost, needs_carry, shown, taken_back
+from jaxrnn.training.judgement import is_lost, shown, taken_back
 from jaxrnn.training.memory_files import MemoryFiles
 from jaxrnn.training.report import Report, mean_of_latest, status_of
 from jaxrnn.training.rounds import Rounds
@@ -263,9 +264,8 @@ class Loop:
 
     def _judge(self, moved: list[int]) -> None:
         chosen = [m for m in moved if self.ends[m] or self._is_due(m, self.judgement_every)]
-        smooth = float(self.trainer.state().candidate.smooth_loss) if self.alone else math.inf
-        scores = self.trainer.judge(chosen, [not self._is_due(m, self.judgement_every) for m in chosen])
-        self._warn_once(needs_carry(smooth, scores, int(self.updates.max())))
+        choices = choose(self.trainer, chosen, [not self._is_due(m, self.judgement_every) for m in chosen])
+        self._warn_once(choices[0].told if self.alone and choices else None)
 
     def _warn_once(self, said: str | None) -> None:
         if said and not self.has_warned:
@@ -274,10 +274,10 @@ class Loop:
 
     def _sample(self, member: int, params: Any, update: int) -> None:
         self.trainer.state(member)  # its parts lie on all processes, which must fetch them together
-        if not is_writer():
-            return
-        text = self.trainer.write(member, self.config.sample_length, SAMPLE_TEMPERATURE, params=params, update=update)
-        self.files[member].add_sample(update, SAMPLE_TEMPERATURE, text)
+        if is_writer():
+            length, split = self.config.sample_length, (self.trainer.graphdef, params)
+            text = self.trainer.write(member, length, SAMPLE_TEMPERATURE, split=split, update=update)
+            self.files[member].add_sample(update, SAMPLE_TEMPERATURE, text)
 
     def _save(self, final: bool = False) -> None:
         wanted = [m for m, files in enumerate(self.files) if files.saved_update != self.updates[m]]

@@ -20,11 +20,11 @@ from jaxrnn.devices.mesh import BATCH_AXIS, MEMBER_AXIS, Layout, jit_on, place
 from jaxrnn.engines.platforms import tracing_members
 from jaxrnn.random_streams import as_data, as_keys, is_key
 from jaxrnn.training.chunk import ChunkMetrics
-from jaxrnn.training.state import TrainState
+from jaxrnn.training.state import Candidate, TrainState
 
 LARGE = (
     *("params", "optimizer_state", "best_params", "candidate", "carry", "seed"),
-    *("variables", "best_variables", "order"),
+    *("variables", "best_variables", "order", "best_carry"),
 )
 Feed = Callable[[int, int], Any]
 Chunk = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, ChunkMetrics]]
@@ -77,7 +77,7 @@ class Alone:
         split: Any = True,
         feed: Feed | None = None,
     ):
-        self.layout, self.specs, self._feed = layout, _state_specs(), feed
+        self.layout, self.specs, self._feed = layout, _state_specs(template), feed
         in_specs = (self.specs, stream_specs(split), PartitionSpec())
         program = jit_on(train_chunk, layout, in_specs, (self.specs, PartitionSpec()))
         with ThreadPoolExecutor(max_workers=1) as thread:
@@ -132,7 +132,7 @@ class Members:
         self.layout, self.folds, self._feed = layout, np.asarray(folds, np.int32), feed
         self._are_keys = jax.tree.map(is_key, states[0])
         self._full = jax.tree.map(lambda *of: np.stack([np.asarray(leaf) for leaf in of]), *map(as_data, states))
-        self._specs, self._along = _state_specs(MEMBER_AXIS), PartitionSpec(MEMBER_AXIS)
+        self._specs, self._along = _state_specs(states[0], MEMBER_AXIS), PartitionSpec(MEMBER_AXIS)
         several = len(streams) > 1
         in_specs = (self._specs, stream_specs(split, several), self._along, self._along)
         advance = lift(train_chunk, layout.batched, several)
@@ -241,10 +241,13 @@ def _without_large(state: TrainState) -> TrainState:
     return state._replace(**nothing)
 
 
-def _state_specs(*along: str) -> TrainState:
-    """How a state lies on the mesh: its carry by rows of the batch, all else whole; stacked states by member first."""
+def _state_specs(template: TrainState, *along: str) -> TrainState:
+    """How a state lies on the mesh: carries by rows of the batch, all else whole; stacked states by member first."""
     whole: Any = PartitionSpec(*along)
-    return TrainState(*[whole] * len(TrainState._fields))._replace(carry=PartitionSpec(*along, BATCH_AXIS))
+    by_rows: Any = PartitionSpec(*along, BATCH_AXIS)
+    candidate: Any = Candidate(whole, whole, whole, whole, by_rows) if template.candidate else whole
+    specs = TrainState(*[whole] * len(TrainState._fields))
+    return specs._replace(carry=by_rows, best_carry=by_rows, candidate=candidate)
 
 
 def stream_specs(split: Any, several: bool = False) -> Any:

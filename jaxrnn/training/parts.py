@@ -17,6 +17,7 @@ from jaxrnn.config import CHOICES, DROPOUT_SITES, TrainConfig
 from jaxrnn.devices.memory import parameter_count
 from jaxrnn.devices.numerics import numerics
 from jaxrnn.errors import ConfigurationError
+from jaxrnn.models.first_carry import could_start_from
 from jaxrnn.models.structure import call_takes, params_of
 from jaxrnn.optim.optimizer import NamedOptimizer
 from jaxrnn.random_streams import is_key
@@ -156,10 +157,13 @@ def model_of_own(model: Any, dtype: str) -> Any:
 
 
 def template_of_own(model: Any, objective: Any, config: TrainConfig) -> TrainState:
-    """Shapes and dtypes of what a run of `fit` saves, but for its optimizer's state; without a model its numbers."""
-    make_model = _factory_of(NoModel() if model is None else model)
-    template = state_template(config, objective, make_model, optax.identity())
-    return template if model is not None else template._replace(params=(), best_params=())
+    """Shapes and dtypes of what a reader wants of what a run of `fit` saves; without a model its numbers."""
+    factory = _factory_of(NoModel() if model is None else model)
+    template = state_template(config, objective, factory, optax.identity())
+    if model is None:
+        return template._replace(params=(), best_params=())
+    keeps = template.carry and could_start_from(_made(factory, config.dtype), template.carry)
+    return template._replace(best_carry=template.carry, best_score=template.smooth_loss) if keeps else template
 
 
 class NoModel(nnx.Module):

@@ -13,7 +13,7 @@ from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.small_files import write_atomically
 from jaxrnn.storage.vocabulary_file import save_vocabulary
 from jaxrnn.tasks.protocol import Score
-from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
+from jaxrnn.training.formats import MAY_BE_NAN, format_of
 from jaxrnn.training.job import TrainJob
 from jaxrnn.training.record import identity_of, record_of, restore
 from jaxrnn.training.rows import LastRow, Row, Rows
@@ -134,7 +134,8 @@ class RunFiles:
         extra = {"files": files, "mean_loss": self.rows.since_row, "last_row": self._last, **identity_of(self.job)}
         if self.job.task.fed:
             extra["task"] = self.job.task.position(update)
-        checkpoints.save_checkpoint(self.directory.checkpoints, state, update, extra, FORMAT, MAY_BE_NAN, keep)
+        format = format_of(state)
+        checkpoints.save_checkpoint(self.directory.checkpoints, state, update, extra, format, MAY_BE_NAN, keep)
         self.saved_update = update
 
     def saved_updates(self) -> list[int]:

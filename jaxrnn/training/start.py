@@ -24,7 +24,7 @@ from jaxrnn.terminal.stop_request import StopRequest
 from jaxrnn.training.callbacks import Callback
 from jaxrnn.training.init_from import begun_before
 from jaxrnn.training.job import TrainJob, make_job
-from jaxrnn.training.judgement import REMEDY, is_far_above
+from jaxrnn.training.judgement import REMEDY, is_far_above, start_of
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.member_runs import opened
 from jaxrnn.training.memory_files import rows_in_memory
@@ -224,7 +224,9 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
     unit = f" {objective.loss_unit}" if objective.loss_unit else ""
     measured = [f"validation loss {lowest:.4f}{unit}"] if math.isfinite(lowest) else []
     if state.best_score is not None:
-        measured.append(f"{float(state.best_score):.3f} nats from fresh starts")
+        kept = start_of(loop.trainer.state()) is not None  # of all processes together
+        begin = "a kept carry of training" if kept else "fresh starts"
+        measured.append(f"{float(state.best_score):.3f} nats from {begin}")
     if is_reports_recipe(job.config):
         over = f"{best * objective.steps:.2f} over {objective.steps} {objective.units}"
         measured.append(f"smoothed loss {best:.3f} nats ({over})")
@@ -242,17 +244,17 @@ def _say_how_it_ended(loop: Loop, job: TrainJob, directory: RunDirectory | None)
         if directory:
             progress.message(f"curves: jaxrnn plot {again}")
         return
-    params = loop.trainer.params(checkpoint="best")  # of all processes together
+    split = loop.trainer.split()  # of all processes together
     if not is_writer():
         return
     if job.judges and is_far_above(best, float(state.best_score), update):
         assert isinstance(job.task, Text)
-        given = (loop.trainer.graphdef, params, job.task.parts.train, objective.chance)
-        lost, starts = lost_pieces(*given, document_end=objective.document_end)
+        pieces = job.task.parts.train, objective.chance
+        lost, starts = lost_pieces(*split, *pieces, document_end=objective.document_end)
         if lost:
             told = f"from {lost} of {starts} fresh starts the best parameters are worse than knowing nothing"
             progress.warning(f"{told} ({objective.chance_in_words}); {REMEDY}")
-    text = loop.trainer.write(0, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE, params=params)
+    text = loop.trainer.write(0, FINAL_SAMPLE_LENGTH, FINAL_SAMPLE_TEMPERATURE, split=split)
     progress.message(f"the best parameters write, at temperature {FINAL_SAMPLE_TEMPERATURE:g}:\n\n{printable(text)}\n")
     if directory:  # a model that no settings name has to be given
         more = f"jaxrnn sample {again}" if job.parts is None else f'jaxrnn.open_run("{path}", model).sample()'

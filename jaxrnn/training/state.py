@@ -15,6 +15,7 @@ from jaxrnn.training.early_stopping import EarlyStopping, initial_early_stopping
 from jaxrnn.training.values import TracedValues
 
 RECENT_UPDATES = 100
+BEST = ("best_params", "best_smooth_loss", "best_update", "best_variables", "best_carry")  # as in `Candidate`
 COUNTS = ("update", "epoch", "window", "best_update", "skipped", "bad_in_a_row", "valid_update")  # that begin at 0
 
 
@@ -26,12 +27,14 @@ class Candidate(NamedTuple):
       smooth_loss: the smoothed loss then; infinity if there was no update since.
       update: that update.
       variables: the model's others then.
+      carry: that of training after it; () where none is kept.
     """
 
     params: Any
     smooth_loss: jax.Array
     update: jax.Array
     variables: Any = ()
+    carry: Any = ()
 
 
 class TrainState(NamedTuple):
@@ -73,6 +76,8 @@ class TrainState(NamedTuple):
       variables: what the model holds beside its parameters, such as running means; () if there is nothing.
       best_variables: those of `best_params`.
       order: of the rows in this epoch, (N,), where they are shuffled; else ().
+      best_carry: the carry of training that the best start from, its first row, where they are lost from zeros; zeros
+        where they are not, and () where none is kept.
     """
 
     params: Any
@@ -103,17 +108,17 @@ class TrainState(NamedTuple):
     variables: Any = ()
     best_variables: Any = ()
     order: Any = ()
+    best_carry: Any = ()
 
 
 def best_of(state: TrainState) -> Candidate:
     """The best parameters and what is known of them."""
-    return Candidate(state.best_params, state.best_smooth_loss, state.best_update, state.best_variables)
+    return Candidate(*[getattr(state, name) for name in BEST])
 
 
 def with_best(state: TrainState, best: Candidate) -> TrainState:
     """The state with these as its best."""
-    names = ("best_params", "best_smooth_loss", "best_update", "best_variables")
-    return state._replace(**dict(zip(names, best, strict=True)))
+    return state._replace(**dict(zip(BEST, best, strict=True)))
 
 
 def initial_train_state(

@@ -135,7 +135,7 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
     update = state.update + 1
     lowest = state.candidate or best_of(state)
     better = finite & (smooth < lowest.smooth_loss) & (state.valid_update == 0)
-    reached = Candidate(params, smooth, update, variables)
+    reached = Candidate(params, smooth, update, variables, carry if lowest.carry else ())
     lowest = jax.tree.map(lambda new, old: jnp.where(better, new, old), reached, lowest)
     if accuracy is not None:
         assert state.recent_accuracy is not None

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 
 from jaxrnn.checks import as_count, check_choice
 from jaxrnn.devices.hosts import of_writer, on_this_host
@@ -26,7 +27,7 @@ from jaxrnn.training.blocks import feed_of, most_updates
 from jaxrnn.training.callbacks import refuse_change
 from jaxrnn.training.chunk import MAX_CHUNK_UPDATES, ChunkMetrics, train_chunk_of
 from jaxrnn.training.job import TrainJob, model_structure, settings_of, start_state, template_of
-from jaxrnn.training.judgement import judged, params_of_state
+from jaxrnn.training.judgement import params_of_state, split_of_state
 from jaxrnn.training.members import Alone, Members, place_streams
 from jaxrnn.training.parts import jobs_of_parts, with_injected
 from jaxrnn.training.run_devices import layout_of
@@ -193,7 +194,14 @@ class Trainer:
     def model(self, member: int = 0, checkpoint: str = "best") -> Any:
         """A copy of the trained model, a Flax module, to be called, looked into or kept; see `params`."""
         with numerics(*self.numbers):
-            return model_with(self.graphdef, self.params(member, checkpoint))
+            return model_with(*self.split(member, checkpoint))
+
+    def split(self, member: int = 0, checkpoint: str = "best") -> tuple[nnx.GraphDef, dict]:
+        """The structure and the leaves of `model`: its `params`, and the carry that the best may start from."""
+        state = self.state(member)
+        with numerics(*self.numbers):
+            graphdef, leaves = split_of_state(self.graphdef, state, checkpoint)
+            return graphdef, jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), leaves)
 
     def score(self, members: Sequence[int], part: str = "validation", checkpoint: str = "latest") -> list[Score]:
         """Scores members on data that is not trained on; those of a population side by side on the devices.
@@ -210,9 +218,10 @@ class Trainer:
             task = job.task if part == "test" or job.validation is None else job.validation
             device = jax.local_devices()[place % min(self.layout.devices, jax.local_device_count())]
             with numerics(*self.numbers), jax.default_device(device):
-                seed, params = on_this_host((jax.random.key_data(state.seed), params_of_state(state, checkpoint)))
+                graphdef, params = split_of_state(self.graphdef, state, checkpoint)
+                seed, params = on_this_host((jax.random.key_data(state.seed), params))
                 key = stream_key(run_key_from_data(jnp.asarray(seed)), STREAM_VALIDATION, int(state.update))
-                return task.score(self.graphdef, jax.device_put(params, device), key, part)
+                return task.score(graphdef, jax.device_put(params, device), key, part)
 
         if len(members) == 1:
             return [one(0)]
@@ -231,14 +240,13 @@ class Trainer:
           ConfigurationError: if the task has no answers to predict.
         """
         with numerics(*self.numbers):
-            objective, params = self.job(member).task.objective, self.params(member, checkpoint)
-            return predict(objective, self.graphdef, params, inputs, lengths)
+            return predict(self.job(member).task.objective, *self.split(member, checkpoint), inputs, lengths)
 
     def evaluate(self, task: Arrays, *, member: int = 0, checkpoint: str = "best") -> dict[str, float]:
         """Scores a member on other arrays: loss, accuracy, and the task's metrics, by name."""
         refuse_other_arrays("evaluate", self.job(member).task.objective, task)
         with numerics(*self.numbers):
-            return task.evaluate(self.graphdef, self.params(member, checkpoint))
+            return task.evaluate(*self.split(member, checkpoint))
 
     def validate(self, members: Sequence[int]) -> list[Score]:
         """Scores members on the validation data; their states know it, and keep the parameters that did best."""
@@ -248,14 +256,6 @@ class Trainer:
                 states.put(member, with_score(states.state(member), score, self.jobs[member].config.plateau_patience))
         return scores
 
-    def judge(self, members: Sequence[int], at_end: Sequence[bool]) -> list[Score]:
-        """Scores the candidates of members from fresh starts; their states keep those that do best, see `judged`."""
-        states, scores = self._to_change, self.score(members, FRESH, "candidate")
-        with numerics(*self.numbers):
-            for member, score, ends in zip(members, scores, at_end, strict=True):
-                states.put(member, judged(states.state(member), score.loss, ends))
-        return scores
-
     def write(
         self,
         member: int,
@@ -263,7 +263,7 @@ class Trainer:
         temperature: float,
         *,
         prime: str = "",
-        params: Any = None,
+        split: tuple[nnx.GraphDef, Any] | None = None,
         update: int | None = None,
     ) -> str:
         """A sample of text.
@@ -272,16 +272,16 @@ class Trainer:
           member, length: which, and how many symbols.
           temperature: 0 is greedy.
           prime: what the model reads first.
-          params: others than the latest.
+          split: another model than the latest.
           update: the number that draws the sample, beside the seed; updates done if None.
         """
         job = self.job(member)
-        # Parameters that are given need no state: one process may write while the others do not fetch it.
+        # A model that is given needs no state: one process may write while the others do not fetch it.
         number = int(self.glance(member).update) if update is None else update
-        chosen = params_of_state(self.state(member), "latest") if params is None else params
+        graphdef, leaves = split or (self.graphdef, params_of_state(self.state(member), "latest"))
         with numerics(*self.numbers):
             key = stream_key(run_key(job.config.seed), STREAM_SAMPLES, number)
-            return job.task.write(self.graphdef, on_first_device(chosen), key, length, temperature, prime)
+            return job.task.write(graphdef, on_first_device(leaves), key, length, temperature, prime)
 
     @property
     def _running(self) -> Alone | Members:

@@ -115,8 +115,7 @@ class Session:
                 f"{printable(str(trained.path))} has symbols longer than one character, and a suggestion goes by "
                 "characters; give a model of characters or bytes"
             )
-        params = trained.params(checkpoint)
-        self._graphdef = trained._graphdef()
+        self._graphdef, params = trained.split(checkpoint)
         with numerics(self._dtype):
             self._params = on_device(params)
             model = model_with(self._graphdef, self._params)

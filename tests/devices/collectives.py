@@ -45,7 +45,7 @@ def collectives(target: str) -> list[str]:
     job = make_job(config, corpus_from_text("a few characters. " * 100))
     chunk = train_chunk_of(model_structure(job.make_model, "float32")[0], settings_of(job, DEVICES))
     state, streams = template_of(job), job.task.streams()
-    specs = (_state_specs(), stream_specs(True), PartitionSpec())
+    specs = (_state_specs(state), stream_specs(True), PartitionSpec())
     spread = jax.shard_map(chunk, mesh=mesh, in_specs=specs, out_specs=(specs[0], PartitionSpec()), check_vma=False)
     put = jax.tree.map(lambda s: NamedSharding(mesh, s), specs, is_leaf=lambda node: isinstance(node, PartitionSpec))
     with tracing_for("cpu" if target == "cpu" else "tpu"):

@@ -61,7 +61,7 @@ def test_programs_score_and_write_as_the_model(path: Path, batch: int | None, tm
     from jaxrnn.scoring import evaluate_ids
 
     for stream in range(2):
-        loss = evaluate_ids(model._graphdef(), model.params(), ids[:, stream], document_end=end).loss_nats
+        loss = evaluate_ids(*model.split(), ids[:, stream], document_end=end).loss_nats
         np.testing.assert_allclose(-whole[:, stream].mean(), loss, rtol=1e-5)
     one = {name: value[:1] for name, value in state.items()}
     if batch is None:

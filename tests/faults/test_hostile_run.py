@@ -18,7 +18,7 @@ from jaxrnn.storage.checkpoint import load_checkpoint, save_checkpoint
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.storage.vocabulary_file import load_vocabulary, save_vocabulary
 from jaxrnn.trained.run import open_run
-from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
+from jaxrnn.training.formats import MAY_BE_NAN, format_of
 from jaxrnn.training.record import refuse_other_run
 
 from .support import assert_refused, assert_same_run, command, readers_of, tree
@@ -185,7 +185,7 @@ def test_a_checkpoint_of_an_earlier_version_is_read(run: Path, capsys: Any, fini
     saved = load_checkpoint(run / "checkpoints", 60, readers_of(run))
     known = {name: saved.metadata[name] for name in ("files", "config", "data")}
     assert {"vocabulary", "document_end", "reading"} <= set(saved.metadata)
-    save_checkpoint(run / "checkpoints", saved.state, 60, known, FORMAT, MAY_BE_NAN)
+    save_checkpoint(run / "checkpoints", saved.state, 60, known, format_of(saved.state), MAY_BE_NAN)
     answer = command(capsys, "sample", run, "--length", 50)
     assert answer.code == 0 and len(answer.out) == 50
     assert command(capsys, "resume", run).code == 0
@@ -289,7 +289,7 @@ def test_nothing_that_a_terminal_obeys_is_printed(run: Path, text: Path, capsys:
     assert len(outputs[0].err.splitlines()) == 1
     extra["config"] |= {"init": EVIL, EVIL: EVIL}
     extra |= {"reading": {"encoding": EVIL}}
-    save_checkpoint(run / "checkpoints", saved.state, 60, extra, FORMAT, MAY_BE_NAN)
+    save_checkpoint(run / "checkpoints", saved.state, 60, extra, format_of(saved.state), MAY_BE_NAN)
     outputs += [command(capsys, *arguments) for arguments in (["resume", run], ["sample", run])]
     change(run, lambda record: record["config"].update(task=EVIL))
     outputs += [command(capsys, *arguments) for arguments in (["resume", run], ["plot", run])]

@@ -24,8 +24,7 @@ from jaxrnn.storage.logs import AppendLog
 from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.terminal.command import exit_code_of
 from jaxrnn.trained.run import open_run
-from jaxrnn.training import members
-from jaxrnn.training.formats import FORMAT, MAY_BE_NAN
+from jaxrnn.training import formats, members
 from jaxrnn.training.job import make_job
 from jaxrnn.training.loop import Loop
 from jaxrnn.training.run_files import RunFiles
@@ -438,7 +437,7 @@ def test_a_run_of_format_1_goes_on_in_todays_and_is_resumed_again(
     assert command(capsys, "resume", straight, "--updates", 20).code == 0
     answer = command(capsys, "resume", halves, "--updates", 16)
     assert answer.code == 0 and "resumed at update 10" in answer.out, answer
-    assert [format_of(halves, update) for update in checkpoint_updates(halves / "checkpoints")] == [FORMAT, FORMAT]
+    assert [format_of(halves, update) for update in checkpoint_updates(halves / "checkpoints")] == [3, 3]
     answer = command(capsys, "resume", halves, "--updates", 20)
     assert answer.code == 0 and "resumed at update 16" in answer.out and answer.err == "", answer
     assert_same_run(halves, straight)
@@ -451,7 +450,7 @@ def test_a_damaged_checkpoint_of_todays_format_falls_back_to_one_of_format_1(
     run, straight = (Path(shutil.copytree(FIXTURES / "text_one_device", tmp_path / name)) for name in "ab")
     for path, updates in ((run, 14), (straight, 20)):
         assert command(capsys, "resume", path, "--updates", updates, "--checkpoint-every", 100).code == 0
-    assert [format_of(run, update) for update in checkpoint_updates(run / "checkpoints")] == [1, FORMAT]
+    assert [format_of(run, update) for update in checkpoint_updates(run / "checkpoints")] == [1, 3]
     (run / "checkpoints" / "update_0000000014" / "state" / "_METADATA").write_bytes(b"")
     answer = command(capsys, "resume", run, "--updates", 20)
     assert answer.code == 0 and "resumed at update 10" in answer.out, answer
@@ -543,7 +542,9 @@ def test_not_a_number_in_every_checkpoint_is_refused_by_name(half: Path, capsys:
             params = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(np.nan), checkpoint.state.params)
             state = checkpoint.state._replace(params=params, best_params=params)
             extra = {name: checkpoint.metadata[name] for name in ("files", "config", "data")}
-            save_checkpoint(directory, state, checkpoint.metadata["update"], extra, FORMAT, MAY_BE_NAN)
+            save_checkpoint(
+                directory, state, checkpoint.metadata["update"], extra, formats.format_of(state), formats.MAY_BE_NAN
+            )
     for arguments in (["resume", half], ["sample", half, "--checkpoint", "latest"]):
         assert_refused(command(capsys, *arguments), 4, "params.", "not a number")
 

@@ -34,8 +34,7 @@ def trained(vocabulary: Any = None, document_end: int | None = None) -> Any:
         vocabulary=vocabulary,
         document_end=document_end,
         config=SimpleNamespace(dtype="float32"),
-        params=lambda checkpoint: params_of(model),
-        _graphdef=lambda: nnx.split(model)[0],
+        split=lambda checkpoint: (nnx.split(model)[0], params_of(model)),
     )
 
 

@@ -25,8 +25,8 @@ def test_a_suggestion_is_shown_within_50_ms_of_its_key(tmp_path, begun, capsys, 
     symbols = ["\n", *map(chr, range(32, 127))]
     model = LanguageModel(len(symbols), 128, cell="lstm", layers=2, rngs=nnx.Rngs(0))
     trained = SimpleNamespace(
-        path="large", vocabulary=Vocabulary(tuple(symbols)), document_end=None, params=lambda _: params_of(model),
-        config=SimpleNamespace(dtype="float32"), _graphdef=lambda: nnx.split(model)[0],
+        path="large", vocabulary=Vocabulary(tuple(symbols)), document_end=None,
+        config=SimpleNamespace(dtype="float32"), split=lambda _: (nnx.split(model)[0], params_of(model)),
     )  # fmt: skip
     rng = np.random.default_rng(0)
     app = Writer(Session(trained), "large", TextFile(tmp_path / "a"), text="".join(rng.choice(symbols, begun)))  # type: ignore[arg-type]

@@ -9,7 +9,6 @@ import pytest
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.decode.sampling import sample_ids
 from jaxrnn.errors import ConfigurationError, NumericError
-from jaxrnn.models.structure import params_of
 from jaxrnn.writer import Session
 from jaxrnn.writer import session as module
 from tests.writer.small import SYMBOLS, model_of, session, trained
@@ -35,7 +34,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def test_the_greedy_suggestion_is_what_sample_writes_up_to_the_next_whitespace(text, document_end):
     given = trained(document_end=document_end)
     ids = sample_ids(
-        given._graphdef(), given.params(None), length=module.LONGEST, key=jax.random.key(0), temperature=0,
+        *given.split(None), length=module.LONGEST, key=jax.random.key(0), temperature=0,
         prime=VOCABULARY.encode_prompt(text, document_end), document_end=document_end,
     )  # fmt: skip
     written = VOCABULARY.decode(np.concatenate(list(ids)))
@@ -155,6 +154,7 @@ def test_what_it_cannot_go_by_is_refused():
     with pytest.raises(ConfigurationError, match="longer than one character"):
         Session(trained(words))
     broken = trained()
-    broken.params = lambda checkpoint: jax.tree.map(lambda p: p * np.nan, params_of(model_of(len(SYMBOLS))))
+    graphdef, params = broken.split(None)
+    broken.split = lambda checkpoint: (graphdef, jax.tree.map(lambda p: p * np.nan, params))
     with pytest.raises(NumericError, match="not finite"):
         Session(broken)
