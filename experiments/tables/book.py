@@ -70,7 +70,7 @@ def epochs() -> str:
         ]
         for row in read_csv("book_rnn_best_by")
     ]
-    header = ["seed", "best by", "at update", "its smoothed loss", "from fresh starts"]
+    header = ["seed", "best by", "at update", "its smoothed loss", "from its own start"]
     header += ["known words of 1,000 characters"]
     return f"{table}\n{markdown(header, of_seeds)}"
 

@@ -28,7 +28,7 @@ from jaxrnn.training.state import Candidate, TrainState, best_of, with_best
 LARGE_DIFFERENCE = 0.1  # in nats, between smoothed loss and loss from fresh starts, of which a person is told
 FROM_CARRY = "candidate from its carry"
 SMOOTHED_OVER = 1000  # updates; before them the smoothed loss lags behind
-REMEDY = "begin with a --batch-size above 1: each epoch then has as many fresh starts"
+REMEDY = "begin with a larger --batch-size: each epoch then has as many fresh starts"
 
 
 def with_candidate(state: TrainState, keeps_carry: bool = False) -> TrainState:
