@@ -145,7 +145,7 @@ class TrainedModel:
 
     def split(self, checkpoint: str | None = None) -> tuple[Any, dict]:
         """The structure and the leaves of `model`: its `params`, and the carry that the best may start from."""
-        return self._graphdef(), self.params(checkpoint)
+        return self.graphdef, self.params(checkpoint)
 
     def model(self, checkpoint: str | None = None) -> Any:
         """The trained model, a Flax module: a `LanguageModel` or a `SequenceClassifier`."""
@@ -261,7 +261,9 @@ class TrainedModel:
         with numerics(self.config.dtype):
             return predict(self.objective, *split, inputs, lengths)
 
-    def _graphdef(self) -> Any:
+    @property
+    def graphdef(self) -> Any:
+        """The structure of the model that `params` are of."""
         return structure_of(self.config, self.objective)[0]
 
     def structure(self, checkpoint: str | None = None) -> tuple[Any, Any, Shapes]:

@@ -152,9 +152,10 @@ class Run(TrainedModel):
             )
         return self._own
 
-    def _graphdef(self) -> Any:
+    @property
+    def graphdef(self) -> Any:
         if "parts" not in self.record:
-            return super()._graphdef()
+            return super().graphdef
         return nnx.split(model_of_own(self._given_model(), self.config.dtype))[0]
 
     def export(self, path: str | Path, checkpoint: str | None = None) -> Path:

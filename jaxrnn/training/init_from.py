@@ -125,7 +125,7 @@ def begin_with(source: Any, model: Any, vocabulary: Vocabulary | None) -> tuple[
         raise ConfigurationError(f"the text has no symbol of {name}, so nothing of it could be kept; train without it")
     new = [vocabulary.symbols[place] for place in symbols.symbols]
     gone = [symbol for symbol in before.symbols if symbol not in set(vocabulary.symbols)]
-    old = source.model() if is_run else model_with(source.graphdef, params)
+    old = model_with(source.graphdef, params)  # without a carry that the best were kept with
     if isinstance(model, LanguageModel) and isinstance(old, LanguageModel):
         begin = carried_over(old, model, symbols, name)
     elif new or gone:

@@ -234,6 +234,8 @@ def test_a_run_whose_best_start_from_a_carry_is_opened_scored_exported_and_resum
     assert file.sample(200, start="learned") == file.sample(200, start="fresh")  # it has one
     assert nnx.split(file.model())[0] == nnx.split(model)[0]
     run.export(tmp_path / "model.safetensors")  # again, over the one of before
+    train(dataclasses.replace(CONFIG, updates=1), tmp_path / "next", QUIET, CORPUS, init_from=run)
+    assert open_run(tmp_path / "next").record["init_from"]["update"] == int(state.best_update)
     trained(tmp_path / "run", 23)
     assert_trees_equal(open_run(tmp_path / "run").state, open_run(trained(tmp_path / "straight", 23)).state)
 
