@@ -160,12 +160,13 @@ def sweep(
     configs, path, number = read_sweep(file), sweep_path(file, run), parse_devices(devices)
     corpus = corpus_of(configs)
     from jaxrnn.devices.environment import use_compile_cache
-    from jaxrnn.devices.hosts import is_writer, progress_here
+    from jaxrnn.devices.hosts import is_writer, progress_here, refuse_processes_that_differ
     from jaxrnn.devices.mesh import cores
     from jaxrnn.training import Sweep
 
     use_compile_cache()
     hosts.join(number or cores() * (hosts.processes or 1))
+    refuse_processes_that_differ({"the number of runs": len(configs)})
     trained, progress = Sweep(path, record={"devices": number}), progress_here()
     progress.message(f"{len(configs):,} run{'' if len(configs) == 1 else 's'} in {path}")
     stopped = trained.train(configs, devices=number, corpus=corpus, progress=progress)

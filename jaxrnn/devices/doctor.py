@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jaxrnn.cells.by_name import CELLS
+from jaxrnn.cells.initializers import initializer
 from jaxrnn.devices.environment import fingerprint
-from jaxrnn.engines import choose_engine
+from jaxrnn.devices.numerics import numerics
+from jaxrnn.engines.choose import EngineChoice, choose_engine
 from jaxrnn.engines.platforms import PLATFORMS, platform, tracing_for
 
 NVIDIA, TPU = "/proc/driver/nvidia/version", ("/dev/accel0", "/dev/vfio/0")
 
 
-def diagnosis(cells: Sequence[str], hidden: int, batch_size: int, name: str | None = None) -> str:
+def diagnosis(
+    cells: Sequence[str], hidden: int, batch_size: int, name: str | None = None, precision: str = "auto"
+) -> str:
     """Devices, releases, precision, flags, and for each cell the chosen engine and why no other was.
 
     Args:
@@ -25,6 +32,7 @@ def diagnosis(cells: Sequence[str], hidden: int, batch_size: int, name: str | No
       hidden: H, on which the choice may depend.
       batch_size: B, likewise.
       name: of a platform, to see what would be chosen there; the one of JAX's devices if None.
+      precision: of the products of a run, "auto", "float32", "tf32" or "bf16".
     """
     here, about, devices = platform(), fingerprint(), jax.devices()
     of = here if name is None else PLATFORMS[name]
@@ -34,7 +42,7 @@ def diagnosis(cells: Sequence[str], hidden: int, batch_size: int, name: str | No
         f"devices    {len(devices)} x {about['device']} ({about['platform']}){processes}",
         *(f"           {line}" for line in advice(about["platform"])),
         f"releases   Python {about['python']}, {versions}",
-        f"precision  {precision_of(about['platform'], about['matmul_precision'])}",
+        f"precision  {precision}: {precision_of(of.name, precision)}",
         f"XLA_FLAGS  {about['XLA_FLAGS'] or 'none'}",
         f"cache      {jax.config.values['jax_compilation_cache_dir'] or 'none: every start compiles anew'}",
         f"platform   {of.name}: {of.evidence}",
@@ -42,9 +50,11 @@ def diagnosis(cells: Sequence[str], hidden: int, batch_size: int, name: str | No
     lines += [
         f"           {field} = {value}" for field, value in of._asdict().items() if field not in ("name", "evidence")
     ]
-    with tracing_for(of.name):
+    # The devices that are here tell more than the name of their platform.
+    elsewhere = tracing_for(of.name) if of.name != here.name else contextlib.nullcontext()
+    with elsewhere, numerics("float32", precision):
         for cell in cells:
-            choice = choose_engine(CELLS[cell](hidden, hidden, rngs=nnx.Rngs(0)), batch_size)
+            choice = _choice(cell, hidden, batch_size)
             lines.append(f"{cell}, {hidden} hidden features, batch {batch_size}: {choice.engine}")
             lines += [f"           not {engine}: {why}" for engine, why in choice.rejected.items()]
     return "\n".join(lines) + "\n"
@@ -66,12 +76,24 @@ def advice(name: str) -> list[str]:
     ]
 
 
-def precision_of(name: str, setting: str) -> str:
-    """What a product of float32 matrices is computed in."""
-    if setting not in ("None", "default"):
-        return f"{setting}, as JAX is told"
-    return {
-        "cpu": "float32",
-        "gpu": "JAX's default: TF32 on NVIDIA GPUs from Ampere on, 10 bits of each factor",
-        "tpu": "JAX's default: bfloat16, 8 bits of each factor, summed in float32",
-    }.get(name, "JAX's default")
+def precision_of(name: str, precision: str) -> str:
+    """What the products of a run are made in on a platform."""
+    if precision == "bf16":
+        return "operands rounded to bfloat16, 8 bits, summed in float32"
+    if name == "gpu" and precision != "float32":
+        return "TF32 on NVIDIA GPUs from Ampere on, 10 bits of each factor"
+    if name == "tpu":
+        passes = {"auto": "one bfloat16 pass, 8 bits of each factor", "tf32": "three bfloat16 passes"}
+        return passes.get(precision, "float32, in several bfloat16 passes")
+    return "float32"
+
+
+def _choice(cell: str, hidden: int, batch_size: int) -> EngineChoice:
+    found = list[EngineChoice]()
+
+    def choose() -> None:  # of a cell whose parameters are not drawn, however large it is
+        options: Any = {"kernel_init": initializer("normal", 0.01), "param_dtype": jnp.float32}
+        found.append(choose_engine(CELLS[cell](hidden, hidden, rngs=nnx.Rngs(0), **options), batch_size))
+
+    jax.eval_shape(choose)
+    return found[0]

@@ -15,8 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.terminal.printable import printable
 from jaxrnn.terminal.progress import Progress, Silent
 
+MOST_SHOWN = 6
 _READS = itertools.count()
 
 
@@ -45,14 +48,50 @@ def on_this_host(tree: Any) -> Any:
 
 def of_writer(value: Any) -> Any:
     """What the writer knows, on every process: anything that JSON can hold."""
+    return of_process(value, 0)
+
+
+def of_process(value: Any, process: int) -> Any:
+    """What one process knows, on every one: anything that JSON can hold."""
     if jax.process_count() == 1:
         return value
-    content = json.dumps(value).encode() if is_writer() else b""
-    size = int(_sent(np.int32(len(content))))
+    content = json.dumps(value).encode() if jax.process_index() == process else b""
+    size = int(_sent(np.int32(len(content)), process))
     # Each length is a program of its own: few of them are sent.
     padded = np.zeros(max(64, 1 << (size - 1).bit_length()), np.uint8)
     padded[: len(content)] = np.frombuffer(content, np.uint8)
-    return json.loads(_sent(padded)[:size].tobytes())
+    return json.loads(_sent(padded, process)[:size].tobytes())
+
+
+def refuse_processes_that_differ(values: dict[str, Any]) -> None:
+    """Compares what all processes have to bring alike, by its name; each of them says which differs, and in what.
+
+    Args:
+      values: anything that JSON can hold.
+
+    Raises:
+      ConfigurationError: on every process, if one has other values than the writer.
+    """
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    mine = {name: json.dumps(value) for name, value in values.items()}
+    writers = of_writer(mine)
+    names = sorted(name for name in writers | mine if writers.get(name) != mine.get(name))
+    differs = multihost_utils.process_allgather(np.bool_(bool(names)))
+    if not differs.any():
+        return
+    process = int(np.argmax(differs))
+    details = of_process(
+        [f"{name:<24} process 0: {writers.get(name)}  there: {mine.get(name)}" for name in names], process
+    )
+    names = of_process(names, process)
+    raise ConfigurationError(
+        f"process {process} differs from process 0 in {', '.join(names[:MOST_SHOWN])}; start all of them with the same "
+        "settings, texts and releases",
+        [printable(line)[:200] for line in details[:MOST_SHOWN]],
+    )
 
 
 def arrays_of_writer(tree: Any) -> Any:
@@ -66,10 +105,10 @@ def arrays_of_writer(tree: Any) -> Any:
     return jax.tree.unflatten(form, same)
 
 
-def _sent(array: Any) -> np.ndarray:
+def _sent(array: Any, process: int = 0) -> np.ndarray:
     from jax.experimental import multihost_utils
 
-    return np.asarray(multihost_utils.broadcast_one_to_all(array))
+    return np.asarray(multihost_utils.broadcast_one_to_all(array, is_source=jax.process_index() == process))
 
 
 def any_process(flag: bool) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+import threading
 from dataclasses import dataclass
 
 from jaxrnn.checks import check_count
@@ -13,6 +16,7 @@ from jaxrnn.terminal.printable import first_line, printable
 AUTO = "auto"
 LARGEST_PORT = 65_535
 SECONDS_UNTIL_LOST = 30  # a process that was killed is missed by the others, who end too
+SECONDS_UNTIL_ALL_ARE_THERE = 300  # they may be started one after another
 SECONDS_TO_LEAVE = 60  # one that is done waits so long for the others
 
 
@@ -67,25 +71,54 @@ class Hosts:
         import jax
 
         address = None if self.coordinator == AUTO else self.coordinator
-        try:
-            jax.distributed.initialize(
-                address,
-                num_processes=self.processes,
-                process_id=self.process,
-                heartbeat_timeout_seconds=SECONDS_UNTIL_LOST,
-                shutdown_timeout_seconds=SECONDS_TO_LEAVE,
+        if address is not None and self.process == 0:
+            _refuse_port_in_use(int(address.rpartition(":")[2]))
+        failed = list[Exception]()
+
+        def initialize() -> None:
+            try:
+                jax.distributed.initialize(
+                    address,
+                    num_processes=self.processes,
+                    process_id=self.process,
+                    initialization_timeout=2 * SECONDS_UNTIL_ALL_ARE_THERE,
+                    heartbeat_timeout_seconds=SECONDS_UNTIL_LOST,
+                    shutdown_timeout_seconds=SECONDS_TO_LEAVE,
+                )
+            except (RuntimeError, ValueError) as error:
+                failed.append(error)
+
+        # JAX aborts the program when its own time is over, and hears no Ctrl-C before.
+        waiting = threading.Thread(target=initialize, daemon=True)
+        waiting.start()
+        waiting.join(SECONDS_UNTIL_ALL_ARE_THERE)
+        if not failed and not waiting.is_alive():
+            return
+        why = first_line(failed[0]) if failed else f"not all were there within {SECONDS_UNTIL_ALL_ARE_THERE} seconds"
+        if address is None and failed:
+            error = ConfigurationError(
+                f"--coordinator auto found no cluster that tells the processes of each other: {why}; give HOST:PORT of "
+                "process 0, --processes and --process"
             )
-        except (RuntimeError, ValueError) as error:
-            first = first_line(error)
-            if address is None:
-                raise ConfigurationError(
-                    f"--coordinator auto found no cluster that tells the processes of each other: {first}; give "
-                    "HOST:PORT of process 0, --processes and --process"
-                ) from error
-            raise ConfigurationError(
-                f"process {self.process} of {self.processes} could not join at {address}: {first}; start all processes "
+        else:
+            error = ConfigurationError(
+                f"process {self.process} of {self.processes} could not join at {address}: {why}; start all processes "
                 "with the same --coordinator and --processes"
-            ) from error
+            )
+        raise error from (failed[0] if failed else None)
+
+
+def _refuse_port_in_use(port: int) -> None:
+    # JAX crashes where it cannot listen, and two programs can listen at one port unnoticed.
+    if os.environ.get("JAX_COORDINATOR_BIND_ADDRESS"):
+        return
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"process 0 cannot listen at port {port}: {os.strerror(error.errno or 0)}; give all processes another port "
+            "in --coordinator, and each --process once"
+        ) from None
 
 
 ALONE = Hosts()

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxrnn.checks import as_count
 from jaxrnn.engines.platforms import platform
 from jaxrnn.errors import ConfigurationError
 
 MEMBER_AXIS, BATCH_AXIS = "members", "batch"
 LARGEST_SPLIT_HIDDEN = 512
+MOST_CPU_DEVICES = 256  # each has threads of its own: 1,000 came to nothing on two cores, 100,000 end the process
 FEWEST_ROWS = 16
 
 
@@ -129,8 +131,9 @@ def use_cpu_devices(devices: int) -> None:
     XLA runs the elementwise work of one program on one core of a CPU; a batch split over virtual devices uses several.
 
     Raises:
-      ConfigurationError: if JAX has started with another number.
+      ConfigurationError: if JAX has started with another number, or it is no number, or too large a one.
     """
+    devices = as_count("devices", devices, 1, max(MOST_CPU_DEVICES, cores()))
     try:
         jax.config.update("jax_num_cpu_devices", devices)
     except RuntimeError as error:

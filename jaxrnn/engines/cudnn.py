@@ -26,6 +26,8 @@ def why_not_cudnn(cell: Cell, window: Window | None, clip_backward: jax.Array | 
         return f"the library has an LSTM without peepholes, not {type(cell).__name__}"
     if cell.W_h[...].dtype != jnp.float32:
         return f"it is made for float32, not {cell.W_h[...].dtype}"
+    if jax.config.values["jax_default_matmul_precision"] == "bfloat16":
+        return "its products are of TF32 or float32; the precision asked for is bf16"
     if members_at_once():
         return "the library runs one model, not several members at once"
     if window is None:

@@ -126,6 +126,11 @@ def tracing_for(name: str) -> Iterator[None]:
         _TRACED_FOR.reset(token)
 
 
+def is_for_another() -> bool:
+    """Whether a program is being traced inside `tracing_for`: what JAX's own devices are like says nothing of it."""
+    return _TRACED_FOR.get() is not None
+
+
 @contextlib.contextmanager
 def tracing_members() -> Iterator[None]:
     """What is traced inside runs for several members at once, by `vmap`: some kernels cannot."""

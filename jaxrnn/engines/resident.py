@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
-from jaxrnn.engines.platforms import platform
+from jaxrnn.engines.platforms import is_for_another, platform
 from jaxrnn.engines.window import Window
 
 FEWEST_STEPS = 8  # a sampler reads one at a time
@@ -61,5 +61,5 @@ def resident_pays(cell: Cell, batch_size: int) -> bool:
 
 
 def _capability() -> str | None:
-    # None where a program is compiled for a card that is not here.
-    return getattr(jax.devices()[0], "compute_capability", None)
+    # None where a program is compiled for a card that need not be here.
+    return None if is_for_another() else getattr(jax.devices()[0], "compute_capability", None)

@@ -18,6 +18,7 @@ from jaxrnn.storage.run_directory import RunDirectory
 from jaxrnn.tasks.protocol import Score, Task
 from jaxrnn.terminal.progress import Progress
 from jaxrnn.terminal.stop_request import StopRequest
+from jaxrnn.training.agreement import refuse_other_jobs
 from jaxrnn.training.idle_rules import refuse_plateau_that_cannot_act
 from jaxrnn.training.job import TrainJob, make_job
 from jaxrnn.training.long_streams import refuse_streams_that_are_not_counted
@@ -129,6 +130,7 @@ def opened(
 
     Options are those of `Loop`. The others are those of `train_members`; a run alone has no rounds.
     """
+    refuse_other_jobs(jobs)
     if "engine" in jobs[0].options:
         refuse_engine_that_cannot_run(jobs[0], len(jobs))
     for job, path in itertools.zip_longest(jobs, directories):

@@ -33,7 +33,7 @@ from jaxrnn.training.report import describe_job
 from jaxrnn.training.state import RECENT_UPDATES
 from jaxrnn.training.step import recent_accuracy
 from jaxrnn.training.task import text_of, validation_text_of
-from jaxrnn.training.trace import tracing
+from jaxrnn.training.trace import refuse_more_than_there_are, tracing
 from jaxrnn.training.trainer import Trainer
 from jaxrnn.training.validation import reason_in_words
 
@@ -123,6 +123,7 @@ def train_alone(
     devices: int | None = None,
 ) -> FitResult:
     """Trains one job, in a directory or in memory; on other devices than before where that is asked for."""
+    refuse_more_than_there_are(job.config.profile, 0, job.updates)  # whatever was done before
     record = directory.read_config() if directory is not None and directory.exists() else {}
     before = of_writer(record.get("devices"))
     directories = [] if directory is None else [directory.path]

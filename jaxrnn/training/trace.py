@@ -17,6 +17,20 @@ from jaxrnn.terminal.progress import Progress
 from jaxrnn.training.callbacks import Callback
 
 
+def refuse_more_than_there_are(updates: int, done: int, total: int) -> None:
+    """Refuses a trace of more updates than are to come; the first of them is not traced.
+
+    Raises:
+      ConfigurationError: with those that were asked for.
+    """
+    first, last = done + 2, done + 1 + updates
+    if updates and last > total:
+        raise ConfigurationError(
+            f"--profile {updates} traces updates {first:,} to {last:,}, the run ends at {total:,}; give fewer or more "
+            "--updates"
+        )
+
+
 @contextlib.contextmanager
 def tracing(updates: int, run: Path | None, progress: Progress) -> Iterator[Callable[[int, int], list[Callback]]]:
     """Gives what makes the callbacks of a run's loop: `callbacks(updates done, updates in all)`.
@@ -62,19 +76,14 @@ def tracing(updates: int, run: Path | None, progress: Progress) -> Iterator[Call
         )
 
     def callbacks(done: int, total: int) -> list[Callback]:
-        last = done + 1 + updates
-        if last > total:
-            raise ConfigurationError(
-                f"--profile {updates} traces updates {done + 2:,} to {last:,}, the run ends at {total:,}; give fewer "
-                "or more --updates"
-            )
+        refuse_more_than_there_are(updates, done, total)
         refuse_linked_directory(folder)
         probe = folder / f".write-test-{os.getpid()}"
         with writing(folder, "free some space, or leave --profile out"):
             folder.mkdir(exist_ok=True)
             os.close(open_new(probe))
             probe.unlink()
-        return [([done + 1], begin), ([last], end)]
+        return [([done + 1], begin), ([done + 1 + updates], end)]
 
     try:
         yield callbacks

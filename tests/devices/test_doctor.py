@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import jax
 import pytest
 
+from jaxrnn.cells.by_name import CELLS
+from jaxrnn.cells.table import CELL_TABLE
 from jaxrnn.cli import app
 from jaxrnn.devices.doctor import advice, diagnosis, precision_of
 from jaxrnn.terminal.command import exit_code_of
@@ -17,7 +20,7 @@ def test_it_names_devices_releases_the_engine_and_why_no_other(capsys):
     for beginning in (
         "devices    ",
         "releases   Python 3.",
-        "precision  float32",
+        "precision  auto: float32",
         "XLA_FLAGS  ",
         "platform   cpu: measured",
     ):
@@ -38,10 +41,39 @@ def test_without_an_accelerator_it_says_what_to_install(monkeypatch):
     assert "no accelerator" in advice("cpu")[0] and advice("gpu") == []
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert "JAX_PLATFORMS=cpu keeps JAX from" in advice("cpu")[0]
-    assert "TF32" in precision_of("gpu", "None") and "bfloat16" in precision_of("tpu", "None")
 
 
-@pytest.mark.parametrize(("option", "value"), [("--platform", "npu"), ("--cell", "lstn"), ("--hidden", "0")])
+def test_the_precision_is_that_of_a_run_on_the_platform_asked_for(monkeypatch):
+    """Neither the devices that are here nor JAX's own setting have a part in it."""
+    monkeypatch.setattr("jax.__version_info__", (0, 11, 2))
+    for precision, why in (("float32", "the precision asked for is float32"), ("bf16", "bf16")):
+        told = diagnosis(["lstm"], 128, 100, "gpu", precision)
+        assert f"precision  {precision}: " in told and why in told
+    with jax.default_matmul_precision("highest"):
+        assert "asked for is float32" not in diagnosis(["lstm"], 1024, 100, "gpu")
+    assert "precision  auto: TF32" in diagnosis([], 8, 1, "gpu")
+    assert "precision  auto: one bfloat16 pass" in diagnosis([], 8, 1, "tpu")
+    assert [precision_of("tpu", name) for name in ("tf32", "float32")] == [
+        "three bfloat16 passes",
+        "float32, in several bfloat16 passes",
+    ]
+    assert precision_of("cpu", "tf32") == "float32"
+
+
+def test_a_cell_of_the_users_own_and_sizes_of_any_machine_are_asked_for(monkeypatch, capsys):
+    """Nothing is drawn: a cell of so many units would take the memory of thousands of machines."""
+    cell = "experiments.benchmark.own_cell:MinimalGatedCell"
+    for table in (CELLS, CELL_TABLE):  # to be as they were
+        monkeypatch.setitem(table, cell, None)
+        del table[cell]
+    assert exit_code_of(app, ["doctor", "--cell", cell, "--hidden", "1000000000"]) == 0
+    assert f"{cell}, 1000000000 hidden features, batch 100: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--platform", "npu"), ("--cell", "lstn"), ("--hidden", "0"), ("--precision", "fp8"), ("--cell", "m:1")],
+)
 def test_what_cannot_be_is_refused_in_one_line(option, value, capsys):
     assert exit_code_of(app, ["doctor", option, value]) == 2
     assert "expects" in capsys.readouterr().err

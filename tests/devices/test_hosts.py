@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from jaxrnn.devices import joining
 from jaxrnn.devices.joining import Hosts, join_hosts
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.checkpoint import checkpoint_updates
@@ -129,6 +130,26 @@ def test_a_notice_to_one_process_stops_both_at_one_update_and_saves(text, tmp_pa
     assert_same_run(run, tmp_path / "whole")
 
 
+def test_processes_that_bring_other_settings_or_texts_are_refused_by_each(text, tmp_path):
+    other = tmp_path / "there" / "text.txt"
+    other.parent.mkdir()
+    other.write_text(tiny_text().replace("a", "e", 1))
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    run, texts = tmp_path / "run", (text, other)
+    answers = finish_all(
+        [
+            begin(number, 2, port, "train", texts[number], *options(run, learning_rate=0.1 + number / 10))
+            for number in range(2)
+        ]
+    )
+    for answer in answers:
+        assert_refused(answer, 2, "process 1 differs from process 0 in learning_rate, the data; start all of them")
+        assert "process 0: 0.1  there: 0.2" in answer.err
+    assert not run.exists()
+
+
 @pytest.mark.slow
 def test_two_then_one_then_two_processes_are_one_run(text, tmp_path):
     run_alone(text, tmp_path / "whole", 120)
@@ -179,6 +200,21 @@ def test_where_there_is_no_cluster_that_is_said(monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     with pytest.raises(ConfigurationError, match="auto found no cluster .*; give HOST:PORT of process 0, --processes"):
         join_hosts("auto")
+
+
+def test_processes_that_do_not_come_are_waited_for_and_then_told_of(monkeypatch):
+    monkeypatch.setattr(joining, "SECONDS_UNTIL_ALL_ARE_THERE", 0.05)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **__: time.sleep(2))
+    with pytest.raises(ConfigurationError, match="process 1 of 2 could not join at host:1: not all were there within"):
+        join_hosts("host:1", 2, 1)
+
+
+def test_a_port_in_use_is_refused_before_jax_would_crash(asked):
+    with socket.create_server(("localhost", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"process 0 cannot listen at port {port}: .*; give all"):
+            join_hosts(f"localhost:{port}", 2, 0)
+    assert asked == []
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from jaxrnn.config import TrainConfig
 from jaxrnn.data.corpus import Corpus
 from jaxrnn.data.reading import ReadingOptions
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.devices.mesh import Layout, automatic_devices, mesh_of
+from jaxrnn.devices import mesh
+from jaxrnn.devices.mesh import Layout, automatic_devices, mesh_of, use_cpu_devices
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.models.dropout import DropoutRates
 from jaxrnn.models.language_model import LanguageModel
@@ -245,6 +246,13 @@ def test_cpu_devices_are_chosen_before_jax_starts_and_after_it_the_remedy_is_nam
     assert "jaxrnn.use_cpu_devices(2) in the first cell, after a restart of the kernel" in answer.out
 
 
+@pytest.mark.parametrize("devices", [0, -1, 2.5, True, None, "2", 100_000])
+def test_a_number_of_cpu_devices_that_cannot_be_is_refused(devices, monkeypatch):
+    monkeypatch.setattr(mesh.jax.config, "update", lambda *of: pytest.fail(f"JAX was told {of}"))
+    with pytest.raises(ConfigurationError, match="--devices expects a whole number from 1 to "):
+        use_cpu_devices(devices)
+
+
 # A command on one core of the machine, where `auto` finds nothing to split over.
 ON_ONE_CORE = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
 MAIN = "from jaxrnn.cli import main; main()"
@@ -297,3 +305,5 @@ def test_a_split_that_does_not_divide_is_refused_by_the_command(tmp_path, capsys
     text.write_text(tiny_text())
     answer = command(capsys, "train", text, "--batch-size", "3", "--devices", "2", "--run", tmp_path / "run")
     assert_refused(answer, 2, "--devices 2 cannot share --batch-size 3")
+    answer = command(capsys, "train", text, "--batch-size", "3", "--devices", "999999", "--run", tmp_path / "run")
+    assert_refused(answer, 2, "--devices expects a whole number from 1 to ")

@@ -1,6 +1,7 @@
 """Every engine against the plain reference, and the reference against NumPy."""
 
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from flax import nnx
 
 from jaxrnn.cells import GRUCell, LSTMCell, ResetBeforeGRUCell, VanillaCarry, VanillaCell
 from jaxrnn.engines import ENGINES, choose_engine, engines_of, unroll
-from jaxrnn.engines.choose import _unroll_compiled
+from jaxrnn.engines.choose import _unroll_compiled, unable
 from jaxrnn.engines.platforms import tracing_for
 from tests.reference.peephole import OtherOutputCell, PeepholeCell, unroll_peephole
 from tests.reference.random_cell import (
@@ -285,6 +286,20 @@ def test_the_choice_is_the_platforms_that_is_traced_for(cell_type, batch_size, e
         assert choose_engine(cell, batch_size).engine == engine
         assert ("cudnn" in engines_of(cell)) == (cell_type is LSTMCell)
     assert "it needs an NVIDIA GPU" in choose_engine(cell, batch_size).rejected["cudnn"]
+
+
+def test_the_card_that_is_here_says_nothing_of_one_that_is_compiled_for(monkeypatch):
+    cell = LSTMCell(3, 2, rngs=nnx.Rngs(0))
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(compute_capability="8.0")])
+    with tracing_for("gpu"):
+        assert "8.0" not in str(unable(cell).get("resident"))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert unable(cell)["resident"] == "it needs a GPU of compute capability 9.0; this one has 8.0"
+
+
+def test_the_library_is_not_asked_for_products_that_it_does_not_make():
+    with tracing_for("gpu"), jax.default_matmul_precision("bfloat16"):
+        assert "the precision asked for is bf16" in unable(LSTMCell(3, 2, rngs=nnx.Rngs(0)))["cudnn"]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])

@@ -36,6 +36,14 @@ def test_a_trace_is_written_and_changes_nothing(tmp_path: Path, capsys: Any) -> 
     assert_same_run(tmp_path / "traced", tmp_path / "plain")
 
 
+def test_more_updates_than_there_are_are_refused_before_anything_is_made(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "text.txt").write_text(tiny_text(40))
+    small = tiny_options(tmp_path / "run", updates=8, sample_every=0, validation_fraction=0)
+    answer = command(capsys, "train", tmp_path / "text.txt", *small, "--profile", 8)
+    assert_refused(answer, 2, "--profile 8 traces updates 2 to 9, the run ends at 8")
+    assert answer.out == "" and not (tmp_path / "run").exists()
+
+
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     (tmp_path / "text.txt").write_text(tiny_text(40))
     monkeypatch.setattr(Trainer, "begin", lambda self, states: self.hold(states))  # refused without a program
