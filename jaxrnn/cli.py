@@ -159,12 +159,14 @@ def sweep(
 
     configs, path, number = read_sweep(file), sweep_path(file, run), parse_devices(devices)
     corpus = corpus_of(configs)
-    from jaxrnn.devices.environment import use_compile_cache
+    from jaxrnn.devices.environment import use_compile_cache, use_deterministic_ops
     from jaxrnn.devices.hosts import is_writer, progress_here, refuse_processes_that_differ
     from jaxrnn.devices.mesh import cores
     from jaxrnn.training import Sweep
 
     use_compile_cache()
+    if any(config.deterministic for config in configs):
+        use_deterministic_ops()
     hosts.join(number or cores() * (hosts.processes or 1))
     refuse_processes_that_differ({"the number of runs": len(configs)})
     trained, progress = Sweep(path, record={"devices": number}), progress_here()

@@ -1,6 +1,6 @@
 """What the training program launches on accelerators, compiled without having one.
 
-Command: python -m experiments.benchmark compiled [--targets h100 v5e] [--json FILE]
+Command: python -m experiments.benchmark compiled [--targets h100 v5e] [--json FILE] [--csv FILE]
 
 Each target and size is compiled in a process of its own (`compiled_program.py`); a compiler that is not installed is
 named and skipped. A change of an engine or of the step that doubles the launches is seen here.
@@ -16,6 +16,7 @@ are the loss, the products for weights, what pads them, and the order of W_h tha
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import subprocess
@@ -27,13 +28,16 @@ from cyclopts import Parameter
 
 from experiments.benchmark.compiled_program import TARGETS
 from experiments.benchmark.timing import ROOT
+from experiments.csv_file import write_table
 from jaxrnn.checks import check_choice
+from jaxrnn.errors import ConfigurationError
 
 # Cell, H, layers, B, T.
 SIZES = (
     *(("lstm", hidden, 1, 100, 100) for hidden in (64, 128, 256, 512, 1024)),
     ("lstm", 128, 2, 100, 100),
     ("lstm", 128, 3, 100, 100),
+    ("lstm", 1024, 3, 100, 100),
     ("lstm-peephole", 512, 1, 100, 100),
     ("gru", 128, 1, 100, 100),
     ("gru", 512, 1, 100, 100),
@@ -41,6 +45,10 @@ SIZES = (
     ("vanilla", 512, 1, 100, 100),
     ("experiments.benchmark.own_cell:MinimalGatedCell", 128, 1, 100, 100),
 )
+COUNTS: tuple[str, ...] = ("kernels_an_update", "own_kernels", "kernels_a_step", "temporary_megabytes")
+COUNTS += ("operations_ms", "bytes_ms", "launches_ms", "seconds")
+COLUMNS = ("target", "cell", "hidden", "layers", *COUNTS)
+TABLE = ROOT / "experiments" / "results" / "compiled.csv"
 HEAD = (
     "target  cell and size       kernels: an update  own  a step (each loop)      memory     compiled  "
     "operations / bytes / launches, ms"
@@ -52,6 +60,7 @@ def count_kernels(
     targets: Annotated[list[str], Parameter(consume_multiple=True)] = ["h100", "v5e", "v6e"],  # noqa: B006
     only: str | None = None,
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+    csv_file: Annotated[Path | None, Parameter(name="--csv")] = None,
 ) -> None:
     """Compile the training program for accelerators and count what an update launches.
 
@@ -59,9 +68,18 @@ def count_kernels(
       targets: h100, v5e, v6e.
       only: rows such as lstm-512-1,gru-128-1 (cell, H, layers); all if not given.
       json_file: where the counts go.
+      csv_file: a table, of which the rows that were counted are written anew, and the others stay.
     """
+    if not targets:
+        raise ConfigurationError(f"--targets expects some of {', '.join(TARGETS)}; give one, or leave it out for all")
     for name in targets:
         check_choice("targets", name, tuple(TARGETS))
+    asked = list(map(name_of, SIZES)) if only is None else only.split(",")
+    for name in asked:
+        check_choice("only", name, tuple(map(name_of, SIZES)))
+    for file in filter(None, (json_file, csv_file)):
+        with file.open("a"):  # it can be written: compiling takes minutes
+            pass
     rows: list[dict[str, Any]] = []
     print(HEAD)
     for name in dict.fromkeys(targets):
@@ -70,11 +88,47 @@ def count_kernels(
             print(f"{name}: skipped, {', '.join(sets[0])} is not installed; pip install {TARGETS[name].install}")
             continue
         for size in SIZES:
-            if only is None or "-".join(map(str, size[:3])) in only.split(","):
+            if name_of(size) in asked:
                 rows.append({"target": name, "size": size} | in_a_process(name, size))
                 print(described(rows[-1]), flush=True)
     if json_file is not None:
         json_file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if csv_file is not None:
+        write_table(csv_file, [COLUMNS, *merged(read_counts(csv_file), rows)])
+
+
+def name_of(size: tuple[str, int, int, int, int]) -> str:
+    """What `--only` calls a row."""
+    return "-".join(map(str, size[:3]))
+
+
+def read_counts(file: Path) -> list[list[str]]:
+    """The rows of a table that `--csv` wrote, without its head; those of an older one may lack the last columns."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.reader(lines))[1:]
+
+
+def merged(before: list[list[str]], rows: list[dict[str, Any]]) -> list[list[Any]]:
+    """The rows of a table with those that were counted now in their places; by targets and sizes in their order.
+
+    Example:
+      >>> merged([["h100", "gru", "128", "1", "9"]], [{"target": "h100", "size": ("gru", 128, 1), "error": "none"}])
+      [['h100', 'gru', '128', '1', '9']]
+    """
+    places = [(target, size[0].split(":")[-1], str(size[1]), str(size[2])) for target in TARGETS for size in SIZES]
+    found: dict[tuple[str, ...], list[Any]] = {tuple(row[:4]): row for row in before}
+    for row in rows:
+        cell, hidden, layers, *_ = row["size"]
+        if "error" not in row:
+            key = (row["target"], cell.split(":")[-1], str(hidden), str(layers))
+            found[key] = [*key, *(_as_text(row[name]) for name in COUNTS)]
+    return [found[key] for key in dict.fromkeys([*places, *found]) if key in found]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_as_text, value))
+    return "?" if value is None else str(value)
 
 
 def is_installed(module: str) -> bool:

@@ -50,14 +50,16 @@ class Hosts:
         if self.coordinator is None and (count > 1 or process is not None):
             raise ConfigurationError("--processes and --process need a --coordinator, HOST:PORT of process 0")
         if self.coordinator not in (None, AUTO):
-            host, _, port = self.coordinator.rpartition(":")
+            host, _, port = str(self.coordinator).rpartition(":")
             if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= LARGEST_PORT:
                 raise ConfigurationError(
                     "--coordinator expects HOST:PORT of process 0, or auto; got "
                     f"{printable(repr(self.coordinator), keep='')}; a PORT is from 1 to {LARGEST_PORT}"
                 )
-            if process is None or not 0 <= process < count:
+            if isinstance(process, bool) or not isinstance(process, int) or not 0 <= process < count:
                 raise ConfigurationError(f"--process expects a number from 0 to {count - 1}; got {process}")
+        elif process is not None:
+            check_count("process", process, 0)
         if devices is not None and devices % count:
             raise ConfigurationError(f"--devices {devices} cannot be spread over --processes {count} evenly")
         if devices is not None and (count > 1 or (devices > 1 and self.coordinator is None)):

@@ -217,6 +217,13 @@ def test_a_port_in_use_is_refused_before_jax_would_crash(asked):
     assert asked == []
 
 
+@pytest.mark.parametrize("wrong", [(5, 2, 0), ("h:1", 2, 0.5), ("h:1", 2, True), ("h:1", 2.0, 0), ("auto", 2, -1)])
+def test_what_is_no_number_of_a_process_is_refused_in_python_too(wrong, asked):
+    with pytest.raises(ConfigurationError, match="expects "):
+        join_hosts(*wrong)
+    assert asked == []
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

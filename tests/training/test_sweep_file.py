@@ -16,6 +16,7 @@ import pytest
 
 from jaxrnn.cli import app
 from jaxrnn.config import TrainConfig
+from jaxrnn.devices.environment import DETERMINISTIC
 from jaxrnn.errors import ConfigurationError, NumericError
 from jaxrnn.tasks import sequences
 from jaxrnn.tasks.presets import settings_of
@@ -123,6 +124,16 @@ def test_a_cell_of_ones_own_is_named_beside_the_file(tmp_path: Path, capsys: Any
     assert "give --cell no_module:Cell" in capsys.readouterr().err
     assert exit_code_of(app, ["sweep", str(path), "--cell", "no_module:Cell"]) == 2
     assert "cannot be imported: ModuleNotFoundError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_deterministic_sweep_tells_xla_before_it_starts(tmp_path: Path, monkeypatch: Any, asked: bool) -> None:
+    """A GPU would refuse it else: only programs call `use_deterministic_ops` themselves."""
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(Sweep, "train", lambda self, *of, **more: None)
+    text = XOR.replace("[grid]", "[grid]\ndeterministic = [false, true]" if asked else "[grid]")
+    assert exit_code_of(app, ["sweep", str(written(tmp_path, text)), "--run", str(tmp_path / "all")]) == 0
+    assert (DETERMINISTIC in os.environ["XLA_FLAGS"]) == asked
 
 
 def test_where_a_sweep_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
