@@ -3,15 +3,19 @@
 Command: python -m experiments.benchmark compiled [--targets h100 v5e] [--json FILE] [--csv FILE]
 
 Each target and size is compiled in a process of its own (`compiled_program.py`); a compiler that is not installed is
-named and skipped. A change of an engine or of the step that doubles the launches is seen here.
+named and skipped. A change of an engine or of the step that doubles the launches is seen here. "Compiled" are seconds
+of processor time, tracing included.
 
-Obtained batch and window of 100, RMSprop: experiments/results/compiled.csv (h100: jax 0.11.2, 2026-11-27; v5e: jax
-0.10.2, libtpu 0.0.52, 2026-11-27). Kernels of an update on an H100 before, when its loop was the CPU's, and now: LSTM
-of 512 units 1,784 and 565 (a step 10 and 6, now 2.1 and 3.2), GRU of 128 units 2,052 and 37 (the engine `resident`),
-vanilla of 100 units, batch 1, T 25, 239 and 29. Of the 33 that an update of the LSTM of 64 units runs, 5 are the
-optimizer with clipping, one a parameter, 2 the scalars of the state, which the loop holds as one vector (12 when each
-was an array), 2 look whether all gradients are finite, 1 counts the updates between two looks of the host, and the rest
-are the loss, the products for weights, what pads them, and the order of W_h that `resident` wants: XLA's, one each.
+Obtained batch and window of 100, RMSprop: experiments/results/compiled.csv (h100: jax 0.11.2; v5e and v6e: jax
+0.10.2, libtpu 0.0.52; 2026-11-28, two cores beside other work, which made compiling up to twice as long). A step of
+every cell has at most 4 kernels forward and 5 backward on an H100, but for those whose update makes products or norms
+of its own: reset before the product, full peepholes, multiplicative, layer normalization. Kernels of an update on an
+H100 before, when its loop was the CPU's, and now: LSTM of 512 units 1,784 and 565 (a step 10 and 6, now 2.1 and 3.2),
+GRU of 128 units 2,052 and 37 (the engine `resident`), vanilla of 100 units, batch 1, T 25, 239 and 29. Of the 33 that
+an update of the LSTM of 64 units runs, 5 are the optimizer with clipping, one a parameter, 2 the scalars of the
+state, which the loop holds as one vector (12 when each was an array), 2 look whether all gradients are finite, 1
+counts the updates between two looks of the host, and the rest are the loss, the products for weights, what pads them,
+and the order of W_h that `resident` wants: XLA's, one each.
 """
 
 from __future__ import annotations
@@ -39,8 +43,13 @@ SIZES = (
     ("lstm", 128, 3, 100, 100),
     ("lstm", 1024, 3, 100, 100),
     ("lstm-peephole", 512, 1, 100, 100),
+    ("lstm-peephole-full", 512, 1, 100, 100),
+    ("lstm-multiplicative", 512, 1, 100, 100),
+    ("lstm-layer-norm", 512, 1, 100, 100),
+    ("temporal-gate-lstm", 512, 1, 100, 100),
     ("gru", 128, 1, 100, 100),
     ("gru", 512, 1, 100, 100),
+    ("gru-reset-before", 512, 1, 100, 100),
     ("vanilla", 100, 1, 1, 25),
     ("vanilla", 512, 1, 100, 100),
     ("experiments.benchmark.own_cell:MinimalGatedCell", 128, 1, 100, 100),
