@@ -12,6 +12,7 @@ optimizer.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import string
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.engines.platforms import platform
+from jaxrnn.engines.platforms import members_at_once, platform
 
 
 def product(a: jax.Array, b: jax.Array, reverse_only: bool = False) -> jax.Array:
@@ -57,7 +58,8 @@ def with_a_one(rows: jax.Array) -> jax.Array:
       [[5.0, 5.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
     """
     n = rows.shape[-1]
-    return jnp.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, -n % 8 or 8)]).at[..., n].set(1)
+    filled = jnp.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, -n % 8 or 8)])
+    return jnp.where(jnp.arange(filled.shape[-1]) == n, jnp.ones_like(filled), filled)
 
 
 def affine(x: jax.Array, W: jax.Array, b: jax.Array, reverse_only: bool = False) -> jax.Array:
@@ -93,9 +95,11 @@ _affine.defvjp(_affine_forward, _affine_backward)
 def linear_product(a: jax.Array, b: jax.Array) -> jax.Array:
     """a b, where b is a tangent: what a rule for forward mode returns, and reverse mode makes b's gradient of.
 
-    JAX's own transpose would round nothing in bf16, and multiply in TF32 beside the products for other weights.
+    JAX's own transpose would round nothing in bf16, and multiply in TF32 beside the products for other weights; and
+    leave the sum over steps and batch to XLA where others are made in pieces. It is made of `jax.custom_derivatives.
+    linear_call`, which `vmap` does not take: for several members at once it is JAX's own after all.
     """
-    if not _is_bf16(a):
+    if members_at_once() or not (_is_bf16(a) or platform().summing_programs):
         return a @ b
     axes = string.ascii_lowercase[: a.ndim - 1]
 
@@ -117,7 +121,8 @@ def _by_einsum(axes: str, rounds: bool, a: jax.Array, b: jax.Array) -> jax.Array
 
 def _forward(axes: str, rounds: bool, a: jax.Array, b: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     kept = (a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)) if rounds else (a, b)
-    return jnp.einsum(axes, *kept, preferred_element_type=a.dtype), kept
+    einsum = _einsum if platform().summing_programs else jnp.einsum
+    return einsum(axes, *kept, preferred_element_type=a.dtype), kept
 
 
 def _backward(axes: str, rounds: bool, kept: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -133,16 +138,42 @@ _by_einsum.defvjp(_forward, _backward)
 
 
 def _einsum(axes: str, a: jax.Array, b: jax.Array, **options: Any) -> jax.Array:
-    """`jnp.einsum`; on a CPU what is summed over steps and batch is a product of two matrices of T B rows.
+    """`jnp.einsum`; what is summed over steps and batch is a product of matrices, as it is best on the platform.
 
-    With two axes XLA writes both operands anew, in another order, and the first one transposed: an update of 64 and 128
-    LSTM units, batch 100, took 1.03 and 1.05 times as long. With a batch of 1 those copies are small, and the product
-    faster.
+    On a CPU it has T B rows. With two axes XLA writes both operands anew, in another order, and the first one
+    transposed: an update of 64 and 128 LSTM units, batch 100, took 1.03 and 1.05 times as long. With a batch of 1
+    those copies are small, and the product faster. On a GPU it is made in pieces, see `pieces_of`.
     """
     inputs, out = axes.split("->")
     of_a, of_b = inputs.split(",")
     summed = len(os.path.commonprefix([of_a, of_b]))
-    if platform().flattens_sums and summed > 1 and a.shape[summed - 1] > 1 and not set(of_a[:summed]) & set(out):
-        a, b = (x.reshape(-1, *x.shape[summed:]) for x in (a, b))
-        axes = f"{of_a[summed - 1 :]},{of_b[summed - 1 :]}->{out}"
+    if summed > 1 and not set(of_a[:summed]) & set(out):
+        rows, (of_a, of_b) = math.prod(a.shape[:summed]), (of[summed - 1 :] for of in (of_a, of_b))
+        if platform().flattens_sums and a.shape[summed - 1] > 1:
+            a, b = (x.reshape(rows, *x.shape[summed:]) for x in (a, b))
+            return jnp.einsum(f"{of_a},{of_b}->{out}", a, b, **options)
+        pieces = pieces_of(rows, math.prod(a.shape[summed:]), math.prod(b.shape[summed:]))
+        if pieces > 1:
+            a, b = (x.reshape(pieces, -1, *x.shape[summed:]) for x in (a, b))
+            # The barrier keeps XLA from adding them up anew for each part of the result.
+            return jax.lax.optimization_barrier(jnp.einsum(f"Z{of_a},Z{of_b}->Z{out}", a, b, **options).sum(0))
     return jnp.einsum(axes, a, b, **options)
+
+
+def pieces_of(rows: int, m: int, n: int) -> int:
+    """Into how many products of equal length a product (m, rows) (rows, n) is cut, which are then added up.
+
+    A GPU gives 64 x 128 numbers of the result to a processor, and most have nothing to do where that is all there is.
+    XLA cuts such a product too, after it has filled up both operands with zeros to a length of its own: two more
+    kernels, each of which writes an operand anew. 1 where the platform does not want it.
+
+    Example:
+      >>> from jaxrnn.engines.platforms import tracing_for
+      >>> with tracing_for("gpu"):
+      ...     pieces_of(10_000, 152, 256), pieces_of(10_000, 600, 2048), pieces_of(25, 104, 83)
+      (40, 1, 1)
+    """
+    wanted = platform().summing_programs // (-(-m // 64) * -(-n // 128))
+    shortest = 128  # rows of a piece; what is shorter is sooner done than added up
+    most = min(wanted, rows // shortest)
+    return max((pieces for pieces in range(1, most + 1) if rows % pieces == 0), default=1)

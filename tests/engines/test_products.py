@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.engines.platforms import tracing_for
-from jaxrnn.engines.products import affine, contract, product
+from jaxrnn.engines.platforms import tracing_for, tracing_members
+from jaxrnn.engines.products import affine, contract, pieces_of, product
 from jaxrnn.engines.window import rows_gradient, rows_of
 from tests.trees import assert_trees_close
 
@@ -117,3 +117,33 @@ def test_the_gradient_of_looked_up_rows_is_made_as_that_of_one_hot_features(with
     assert_trees_close(found[0], expected[0], rtol=1e-6)
     d_b = d.astype(jnp.bfloat16).astype(jnp.float32) if with_bias and precision == "bfloat16" else d
     assert_trees_close(found[1], d_b.sum((0, 1)) if with_bias else jnp.zeros(3), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_sum_in_pieces_is_the_sum(precision, rng):
+    """As a GPU makes it: 4 x 128 rows are four pieces, 3 x 100 one."""
+    for steps, batch_size, pieces in ((4, 128, 4), (3, 100, 2), (3, 67, 1)):
+        a, b = (jnp.asarray(rng.normal(size=(steps, batch_size, n)), jnp.float32) for n in (5, 3))
+        with jax.default_matmul_precision(precision):
+            expected = contract("tba,tbc->ac", a, b)
+            with tracing_for("gpu"):
+                assert pieces_of(steps * batch_size, 5, 3) == pieces
+                found = contract("tba,tbc->ac", a, b)
+        assert_trees_close(found, expected, rtol=1e-5, atol=1e-5)
+    with tracing_for("cpu"):
+        assert pieces_of(512, 5, 3) == 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_several_members_at_once_have_the_gradient_of_looked_up_rows(precision, rng):
+    """On a GPU, under `vmap`, where no linear call can be made."""
+    ids, d = jnp.asarray(rng.integers(0, 6, (5, 4))), jnp.asarray(rng.normal(size=(5, 4, 3)), jnp.float32)
+    tables = jnp.asarray(rng.normal(size=(2, 6, 3)), jnp.float32)
+
+    def gradient(table):
+        return jax.grad(lambda table: jnp.sum(d * rows_of(table, None, ids) ** 2))(table)
+
+    with jax.default_matmul_precision(precision), tracing_for("gpu"), tracing_members():
+        found = jax.vmap(jax.jit(gradient))(tables)
+    expected = jnp.stack([rows_gradient(table, ids, 2 * d * table[ids]) for table in tables])
+    assert_trees_close(found, expected, rtol=1e-5 if precision == "float32" else 1e-2, atol=1e-6)
