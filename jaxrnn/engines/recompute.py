@@ -15,18 +15,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.engines.joint import all_gradients, inputs_of, sums_of
 from jaxrnn.engines.platforms import steps_a_turn
 from jaxrnn.engines.products import contract
 from jaxrnn.engines.step import pointwise_of, step_function, with_own_gradient
-from jaxrnn.engines.window import (
-    Window,
-    input_product,
-    input_weights,
-    recurrent_gradients,
-    recurrent_product,
-    reset_carry,
-    reset_gradients,
-)
+from jaxrnn.engines.window import Window, input_weights, recurrent_product, reset_carry, reset_gradients
 
 
 def unroll_recompute(
@@ -34,10 +27,10 @@ def unroll_recompute(
 ) -> tuple[Carry, jax.Array]:
     """Unrolls with a gradient of its own, made from the carries; input products are made before the loop."""
     pointwise = pointwise_of(cell)
-    ps = input_product(input_weights(cell, window), window.features, window.ids, window.input_scale)
+    inputs = inputs_of(cell, input_weights(cell, window), window)
     b_h = None if cell.b_h is None else cell.b_h[...]
-    arrays = (ps, cell.W_h[...], b_h, pointwise, carry, fresh, window.recurrent_mask)
-    fixed, engine = (window.times, window.resets, window.valid), _Recompute(cell)
+    arrays = (inputs, cell.W_h[...], b_h, pointwise, carry, fresh, window.recurrent_mask)
+    fixed, engine = (window.ids, window.input_scale, window.times, window.resets, window.valid), _Recompute(cell)
     return with_own_gradient(engine._forward, engine._backward)(arrays, fixed, clip_backward)
 
 
@@ -45,8 +38,9 @@ class _Recompute(NamedTuple):
     cell: Cell
 
     def _forward(self, arrays: Any, fixed: Any, clip: Any, keep: bool) -> tuple[Any, Any]:
-        ps, W_h, b_h, pointwise, first, fresh, mask = arrays
-        times, resets, valid = fixed
+        inputs, W_h, b_h, pointwise, first, fresh, mask = arrays
+        ids, scale, times, resets, valid = fixed
+        ps = sums_of(inputs, ids, scale)
         apply = step_function(self.cell, None)
         constant_mask = mask is not None and mask.shape[0] == 1
 
@@ -68,8 +62,9 @@ class _Recompute(NamedTuple):
         return (last, ys), (arrays, fixed, clip, kept)
 
     def _backward(self, saved: Any, cotangents: Any) -> tuple[Any, None, None]:
-        arrays, (times, resets, valid), clip, kept = saved
-        ps, W_h, b_h, pointwise, first, fresh, mask = arrays
+        arrays, (ids, scale, times, resets, valid), clip, kept = saved
+        inputs, W_h, b_h, pointwise, first, fresh, mask = arrays
+        ps = sums_of(inputs, ids, scale)
         d_last, d_ys = cotangents
         apply = step_function(self.cell, clip)
         before = unpacked(jnp.concatenate([packed(first)[None], kept[:-1]]), first)
@@ -109,13 +104,12 @@ class _Recompute(NamedTuple):
 
             given = (p_and_r, before, d_ys, times, valid, unpacked(d_carries, first))
             d_pointwise = jax.tree.map(lambda d: d.sum(0), jax.vmap(of_step)(*given))
-        d_sums = d_ps if d_rs is None else d_rs
-        d_W_h, d_b_h = recurrent_gradients(masked, b_h, d_sums)
+        d_inputs, d_W_h, d_b_h = all_gradients(inputs, ids, scale, masked, b_h, d_ps, d_rs)
         d_mask = None
         if mask is not None:
-            d_mask = before.h * contract("tbg,hg->tbh", d_sums, W_h)
+            d_mask = before.h * contract("tbg,hg->tbh", d_ps if d_rs is None else d_rs, W_h)
             d_mask = d_mask.sum(0)[None] if mask.shape[0] == 1 else d_mask
-        return (d_ps, d_W_h, d_b_h, d_pointwise, d_first, d_fresh, d_mask), None, None
+        return (d_inputs, d_W_h, d_b_h, d_pointwise, d_first, d_fresh, d_mask), None, None
 
 
 def packed(carry: Carry) -> jax.Array:

@@ -151,35 +151,37 @@ def rows_of(table: Any, b: jax.Array | None, ids: jax.Array) -> jax.Array:
 @rows_of.defjvp
 def _rows_of_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     (table, b, ids), (d_table, d_b, _) = primals, tangents
-    if not _is_small(table):
+    if not is_small(table):
         return rows_of(*primals), rows_of(d_table, d_b, ids)
     if b is None:
-        return rows_of(*primals), linear_product(_one_hot(table, ids), d_table)
-    held = with_a_one(_one_hot(table, ids))
+        return rows_of(*primals), linear_product(one_hot(table, ids), d_table)
+    held = with_a_one(one_hot(table, ids))
     d_rows = jnp.zeros((held.shape[-1], len(d_b)), d_b.dtype).at[: len(table)].set(d_table).at[len(table)].set(d_b)
     return rows_of(*primals), linear_product(held, d_rows)
 
 
 def rows_gradient(table: Any, ids: jax.Array, d_rows: jax.Array) -> jax.Array:
     """The gradient of `rows_of` by the table, (V, G), for ids (T, B)."""
-    if _is_small(table):
-        return contract("tbv,tbg->vg", _one_hot(table, ids), d_rows)
+    if is_small(table):
+        return contract("tbv,tbg->vg", one_hot(table, ids), d_rows)
     # Of `zeros.at[ids].add(d_rows)` XLA makes this form, with a copy of d_rows.
     dimensions = jax.lax.ScatterDimensionNumbers((1, 2), (), (0,))
     rows = d_rows.reshape(-1, 1, d_rows.shape[-1])
     return jax.lax.scatter_add(jnp.zeros_like(table), ids.reshape(-1, 1).astype(jnp.int32), rows, dimensions)
 
 
-def _is_small(table: Any) -> bool:
+def is_small(table: Any) -> bool:
+    """Whether the gradient of the rows of a table is a product with one-hot rows, by the platform."""
     return len(table) <= platform().largest_one_hot
 
 
 def _makes_both(table: Any) -> bool:
     # The gradient of a bias is then a row of a product's result, no reduction of its own.
-    return platform().counts_kernels and _is_small(table)
+    return platform().counts_kernels and is_small(table)
 
 
-def _one_hot(table: Any, ids: jax.Array) -> jax.Array:
+def one_hot(table: Any, ids: jax.Array) -> jax.Array:
+    """The one-hot rows of ids, (..., V), for a table (V, G)."""
     return jax.nn.one_hot(ids, len(table), dtype=table.dtype)
 
 

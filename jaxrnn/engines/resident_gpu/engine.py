@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxrnn.cells.base import Carry, Cell
+from jaxrnn.engines.joint import all_gradients, inputs_of, sums_of
 from jaxrnn.engines.products import contract
 from jaxrnn.engines.resident_gpu.backward import backward
 from jaxrnn.engines.resident_gpu.forward import forward
@@ -41,7 +42,7 @@ from jaxrnn.engines.resident_gpu.settings import (
     rounds,
     spread,
 )
-from jaxrnn.engines.window import InputWeights, Window, input_product, input_weights, recurrent_gradients, takes_no
+from jaxrnn.engines.window import InputWeights, Window, input_weights, takes_no
 
 
 def unroll_resident(
@@ -119,13 +120,15 @@ class _Resident:
             return tuple(more_rows(spread(leaf, H, U), 0)[:, None] for leaf in leaves)
 
         weights = InputWeights(*[w if w is None else spread(w, H, U) for w in input_weights(self.cell, window)])
-        ps = input_product(weights, *[more_rows(x, 1) for x in (window.features, window.ids, window.input_scale)])
+        given = {name: more_rows(getattr(window, name), 1) for name in ("features", "ids", "input_scale")}
+        inputs = inputs_of(self.cell, weights, window._replace(**given))
         b_h = None if self.cell.b_h is None else self.cell.b_h[...]
         leaves, tree = jax.tree.flatten(carry)
         mask = None if window.recurrent_mask is None else more_rows(spread(window.recurrent_mask, H, U), 1)
         fresh = None if window.resets is None else as_blocks(jax.tree.leaves(fresh)) or None
-        fixed = more_rows(window.resets, 1), more_rows(window.valid, 1), limit
-        arrays = ps.reshape(*ps.shape[:2], -1, U), self.cell.W_h[...], b_h, as_blocks(leaves), fresh, mask
+        marks = more_rows(window.resets, 1), more_rows(window.valid, 1)
+        fixed = given["ids"], given["input_scale"], *marks, limit
+        arrays = inputs, self.cell.W_h[...], b_h, as_blocks(leaves), fresh, mask
         last, ys = self.run(arrays, fixed)
         return jax.tree.unflatten(tree, [leaf[:B, 0, :H] for leaf in last]), ys[:, :B, 0, :H]
 
@@ -145,16 +148,19 @@ class _Resident:
         return self._forward(*jax.tree.map(lambda x: x.value, given, is_leaf=lambda x: hasattr(x, "perturbed")))
 
     def _forward(self, arrays, fixed):
-        ps, W_h, b_h, first, fresh, mask = arrays
+        inputs, W_h, b_h, first, fresh, mask = arrays
+        ids, scale, *marks, limit = fixed
+        ps = sums_of(inputs, ids, scale)
+        ps = ps.reshape(*ps.shape[:2], -1, self.sizes.U)
         bias = None if b_h is None else spread(b_h, self.sizes.H, self.sizes.U).reshape(1, self.gates, -1)
-        marks = _marks(len(ps), fresh, mask, *fixed[:2])
+        marks = _marks(len(ps), fresh, mask, *marks)
         weights = self._weights(W_h, (1, 2, 0))
         carries, ys, kept = forward(self.cell, self.setting, ps, bias, weights, first, marks)
         last = [leaf[-1] for leaf in jax.tree.leaves(carries)]
-        return (last, ys), (ps, W_h, b_h, carries, kept, marks, mask, fixed[2])
+        return (last, ys), (inputs, ids, scale, ps, W_h, b_h, carries, kept, marks, mask, limit)
 
     def _backward(self, residuals, cotangents):
-        ps, W_h, b_h, carries, kept, marks, mask, limit = residuals
+        inputs, ids, scale, ps, W_h, b_h, carries, kept, marks, mask, limit = residuals
         weights, H = self._weights(W_h, (1, 0, 2)), self.sizes.H
         # Training drops the last carry: its gradient is no array then, where the kernel begins with zeros.
         d_last, d_ys = cotangents
@@ -163,14 +169,16 @@ class _Resident:
         limit = None if limit is None else jnp.full((1, 1, UNITS), limit)
         given = ps, kept, weights, carries, d_last, d_ys, marks, limit
         d_ps, d_rs, d_first, d_fresh = backward(self.cell, self.setting, *given)
-        d_sums, h = d_ps if d_rs is None else d_rs, carries.h[:-1, :, 0]
-        d_sums, d_mask = d_sums.reshape(*d_sums.shape[:2], -1), None
+        d_ps = d_ps.reshape(*d_ps.shape[:2], -1)
+        d_rs = None if d_rs is None else d_rs.reshape(*d_rs.shape[:2], -1)
+        d_sums, h, d_mask = d_ps if d_rs is None else d_rs, carries.h[:-1, :, 0], None
         if mask is not None:
             d_mask = h[..., :H] * contract("tbg,hg->tbh", self._without_zeros(d_sums), W_h)
             d_mask = spread(d_mask.sum(0)[None] if len(mask) == 1 else d_mask, H, self.sizes.U)
             h = h * mask
-        d_W_h, d_b_h = jax.tree.map(self._without_zeros, recurrent_gradients(h[..., :H], b_h, d_sums))
-        return (d_ps, d_W_h, d_b_h, d_first, d_fresh, d_mask), None
+        d_inputs, *d_recurrent = all_gradients(inputs, ids, scale, h[..., :H], b_h, d_ps, d_rs)
+        d_W_h, d_b_h = jax.tree.map(self._without_zeros, d_recurrent)
+        return (d_inputs, d_W_h, d_b_h, d_first, d_fresh, d_mask), None
 
     def _without_zeros(self, spread_gates):
         gates = spread_gates.reshape(*spread_gates.shape[:-1], self.gates, self.sizes.U)
