@@ -170,6 +170,11 @@ class NamedOptimizer(optax.GradientTransformationExtraArgs):
         """Whether gradients of 0 leave its state as it is, to the last bit, as they do sums of squares."""
         return self.settings.name == "adagrad" and self.settings.accumulate == 1
 
+    @property
+    def takes_a_vector(self) -> bool:
+        """Whether all parameters may come as one vector: each is changed by its own gradient, and norms are of all."""
+        return True
+
     def __new__(cls, settings: OptimizerSettings, given: Mapping[str, Any] | None = None) -> NamedOptimizer:
         def init(params: Any) -> Any:
             return make_optimizer(settings, make_hyperparameters(1.0, clip_value=1.0, clip_global_norm=1.0)).init(

@@ -11,7 +11,8 @@ from flax import nnx
 
 from jaxrnn.engines.platforms import platform
 from jaxrnn.training.batch_loss import norms_by_layer
-from jaxrnn.training.packing import Packing
+from jaxrnn.training.looks import in_looks, pays_as_vector
+from jaxrnn.training.packing import ParameterVector
 from jaxrnn.training.state import TrainState
 from jaxrnn.training.step import StepSettings, is_diverged, is_solved, latest_accuracy, train_step
 
@@ -57,35 +58,27 @@ def train_chunk_of(
         updates = jnp.minimum(updates, MAX_CHUNK_UPDATES).astype(jnp.int32)
         norms = norms_by_layer(*[state.params] * 3) if settings.norms else None  # for their names
         columns, names = jax.tree.flatten(measured(settings, state, state.smooth_loss, norms))
-        packs, zeros = platform().counts_kernels, jnp.zeros((MAX_CHUNK_UPDATES,), state.smooth_loss.dtype)
-        table: Any = [zeros for _ in columns]
-        whole = (jnp.int32(0), state, jnp.stack(table, 1) if packs else table)  # of one table one write an update
-        packing = Packing(whole, packs)
 
-        def goes_on(loop: Any) -> jax.Array:
-            i, state, _ = packing.unpacked(loop)
-            return (i < updates) & ~is_solved(settings, state) & ~is_diverged(state)
+        def goes_on(done: jax.Array, state: TrainState) -> jax.Array:
+            return (done < updates) & ~is_solved(settings, state) & ~is_diverged(state)
 
-        def one_update(loop: Any, wanted: jax.Array | None = None) -> Any:
-            """Of the loop's state after an update; where it is not wanted, nothing of it stays."""
-            i, before, table = packing.unpacked(loop)
-            state, *found = train_step(graphdef, settings, before, streams)
-            now: Any = jax.tree.leaves(measured(settings, state, *found))
-            row = jnp.stack(now) if packs else now
-            after = i + 1
-            if wanted is not None:
-                there = jax.tree.map(lambda old: jax.lax.dynamic_index_in_dim(old, i, 0, keepdims=False), table)
-                kept = (before, there, i)
-                state, row, after = jax.tree.map(lambda x, y: jnp.where(wanted, x, y), (state, row, after), kept)
-            table = jax.tree.map(lambda old, new: jax.lax.dynamic_update_index_in_dim(old, new, i, 0), table, row)
-            return packing.packed((after, state, table))
+        def step(state: TrainState, vector: ParameterVector | None = None) -> tuple[TrainState, list[jax.Array]]:
+            state, *found = train_step(graphdef, settings, state, streams, vector)
+            return state, jax.tree.leaves(measured(settings, state, *found))
 
-        def several_updates(loop: Any) -> Any:
-            return jax.lax.fori_loop(0, at_once, lambda _, loop: one_update(loop, goes_on(loop)), loop)
+        def one_update(loop: Any) -> Any:
+            done, state, table = loop
+            state, row = step(state)
+            pairs = zip(table, row, strict=True)
+            return done + 1, state, [jax.lax.dynamic_update_index_in_dim(old, new, done, 0) for old, new in pairs]
 
-        at_once = platform().updates_a_look
-        body = one_update if at_once == 1 else several_updates
-        _, state, table = packing.unpacked(jax.lax.while_loop(goes_on, body, packing.packed(whole)))
-        return state, jax.tree.unflatten(names, list(table.T) if packs else table)
+        if platform().counts_kernels:
+            as_vector = getattr(settings.optimizer, "takes_a_vector", False) and pays_as_vector(state.params)
+            state, table = in_looks(step, goes_on, state, len(columns), MAX_CHUNK_UPDATES, as_vector)
+        else:
+            zeros = jnp.zeros((MAX_CHUNK_UPDATES,), state.smooth_loss.dtype)
+            whole = (jnp.int32(0), state, [zeros for _ in columns])
+            _, state, table = jax.lax.while_loop(lambda loop: goes_on(*loop[:2]), one_update, whole)
+        return state, jax.tree.unflatten(names, table)
 
     return train_chunk

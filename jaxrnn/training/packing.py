@@ -1,7 +1,11 @@
-"""The scalars of a loop's state as one vector for each width, where every array that changes costs a kernel."""
+"""A loop's state as few arrays, where every array that changes costs a kernel.
+
+Its scalars are one vector for each width, and all parameters are one, as is what the optimizer keeps of each.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -14,42 +18,84 @@ class Packing:
 
     Args:
       tree: one of them, arrays or their shapes.
-      whether: False leaves every leaf as it is.
 
     Example:
       >>> import jax.numpy as jnp
       >>> state = {"loss": jnp.float32(2.5), "update": jnp.int32(7), "rate": jnp.float32(0.1), "W": jnp.ones((2, 2))}
-      >>> packing = Packing(state, True)
-      >>> [leaf.shape for leaf in packing.packed(state)]
-      [(2, 2), (3,)]
-      >>> float(packing.unpacked(packing.packed(state))["loss"])
+      >>> packing = Packing(state)
+      >>> alone, vectors = packing.packed(state)
+      >>> [leaf.shape for leaf in alone], [vector.shape for vector in vectors]
+      ([(2, 2)], [(3,)])
+      >>> float(packing.unpacked(alone, vectors)["loss"])
       2.5
     """
 
-    def __init__(self, tree: Any, whether: bool):
+    def __init__(self, tree: Any):
         leaves, self._structure = jax.tree.flatten(tree)
         groups: dict[int, list[int]] = {}
         for place, leaf in enumerate(leaves):
-            if whether and leaf.shape == () and jnp.issubdtype(leaf.dtype, np.number):
+            if leaf.shape == () and jnp.issubdtype(leaf.dtype, np.number):
                 groups.setdefault(np.dtype(leaf.dtype).itemsize, []).append(place)
         self._dtypes = [leaf.dtype for leaf in leaves]
-        self._groups = [group for group in groups.values() if len(group) > 1]
+        self._groups = list(groups.values())
         grouped = {place for group in self._groups for place in group}
         self._alone = [place for place in range(len(leaves)) if place not in grouped]
 
-    def packed(self, tree: Any) -> list[jax.Array]:
-        """The leaves that stay alone, then the vectors."""
+    def packed(self, tree: Any) -> tuple[list[jax.Array], list[jax.Array]]:
+        """The leaves that stay alone, and the vectors."""
         leaves = jax.tree.leaves(tree)
         vectors = [jnp.stack([_bits(leaves[place]) for place in group]) for group in self._groups]
-        return [*(leaves[place] for place in self._alone), *vectors]
+        return [leaves[place] for place in self._alone], vectors
 
-    def unpacked(self, packed: list[jax.Array]) -> Any:
-        """The tree of what `packed` gave."""
-        alone, vectors = packed[: len(self._alone)], packed[len(self._alone) :]
+    def unpacked(self, alone: list[jax.Array], vectors: list[jax.Array]) -> Any:
+        """The tree of what `packed` gave; where the vectors are rows of arrays, (n, ...), its numbers are (n,)."""
         leaves = dict(zip(self._alone, alone, strict=True))
         for group, vector in zip(self._groups, vectors, strict=True):
-            leaves |= {place: _number(vector[i], self._dtypes[place]) for i, place in enumerate(group)}
+            leaves |= {place: _number(vector[..., i], self._dtypes[place]) for i, place in enumerate(group)}
         return jax.tree.unflatten(self._structure, [leaves[place] for place in range(len(leaves))])
+
+
+class ParameterVector:
+    """How the arrays of a tree lie in one vector, end to end.
+
+    Args:
+      tree: arrays of one dtype, or their shapes.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> vector = ParameterVector({"W": jnp.zeros((2, 2)), "b": jnp.zeros(2)})
+      >>> numbers = vector.of({"W": jnp.ones((2, 2)), "b": jnp.zeros(2)})
+      >>> print(numbers, vector.tree(numbers)["b"])
+      [1. 1. 1. 1. 0. 0.] [0. 0.]
+    """
+
+    def __init__(self, tree: Any):
+        leaves, structure = jax.tree.flatten(tree)
+        self._structure: Any = structure
+        self._shapes = [leaf.shape for leaf in leaves]
+
+    def of(self, tree: Any) -> jax.Array:
+        """The arrays of a tree end to end."""
+        return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(tree)])
+
+    def tree(self, numbers: jax.Array) -> Any:
+        """The tree of what `of` gave."""
+        ends = np.cumsum([math.prod(shape) for shape in self._shapes])[:-1]
+        parts = jnp.split(numbers, ends)
+        return jax.tree.unflatten(self._structure, [x.reshape(s) for x, s in zip(parts, self._shapes, strict=True)])
+
+    def all_vectors(self, state: Any) -> Any:
+        """A state with a vector in place of every tree in it that has the structure of this one."""
+        return jax.tree.map(lambda x: self.of(x) if self._is_one(x) else x, state, is_leaf=self._is_one)
+
+    def all_trees(self, state: Any, like: Any) -> Any:
+        """The state of what `all_vectors` gave; `like` is one with its trees."""
+        return jax.tree.map(
+            lambda tree, x: self.tree(x) if self._is_one(tree) else x, like, state, is_leaf=self._is_one
+        )
+
+    def _is_one(self, tree: Any) -> bool:
+        return bool(jax.tree.structure(tree) == self._structure)
 
 
 def _bits(number: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ from jaxrnn.models.dropout import Dropout
 from jaxrnn.models.structure import joined, variables_of, with_leaves_of
 from jaxrnn.random_streams import STREAM_DATA, STREAM_DROPOUT, stream_key
 from jaxrnn.training.batch_loss import all_finite, batch_loss, divided, norms_by_layer
+from jaxrnn.training.packing import ParameterVector
 from jaxrnn.training.state import RECENT_UPDATES, Candidate, TrainState, best_of, with_best
 
 SMOOTHING = 0.999
@@ -63,7 +64,13 @@ class StepSettings(NamedTuple):
     begins_anew: bool = False
 
 
-def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState, streams: jax.Array):
+def train_step(
+    graphdef: nnx.GraphDef,
+    settings: StepSettings,
+    state: TrainState,
+    streams: jax.Array,
+    vector: ParameterVector | None = None,
+):
     """One update: batch, loss, gradient, clip, optimizer, smoothed loss, best parameters.
 
     An update whose loss or gradient is not finite is left out and counted.
@@ -73,6 +80,7 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
       settings: what is fixed.
       state: a `TrainState`.
       streams: of the task; of a text ids, (S + 1, B), one column a row of the batch.
+      vector: how parameters lie in a vector, where each tree of such in the state is one.
 
     Returns:
       The new state, the mean loss, and the norms where they are measured, else None. The smoothed loss and the
@@ -104,11 +112,14 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
         )
         return loss, (mean, *measured, state.variables and with_leaves_of(variables_of(model), state.variables))
 
-    gradients, (loss, carry, accuracy, weights, variables) = jax.grad(objective, has_aux=True)(state.params)
+    gradients, (loss, carry, accuracy, weights, variables) = jax.grad(objective, has_aux=True)(
+        state.params if vector is None else vector.tree(state.params)
+    )
     if settings.devices > 1:  # XLA makes one exchange of it
         mine = gradients, loss, accuracy, weights, variables
         gradients, loss, accuracy, weights, variables = jax.lax.pmean(mine, BATCH_AXIS)
         (gradients, loss), accuracy = divided((gradients, loss), weights[0]), divided(accuracy, weights[1])
+    gradients = gradients if vector is None else vector.of(gradients)
     told = {
         "hyperparameters": state.values.hyperparameters,
         "epoch": state.epoch,
@@ -122,7 +133,10 @@ def train_step(graphdef: nnx.GraphDef, settings: StepSettings, state: TrainState
     learned = jax.tree.map(lambda g: jnp.where(finite, g, 0), gradients) if rests else gradients
     optimizer = optax.with_extra_args_support(settings.optimizer)
     steps, optimizer_state = optimizer.update(learned, state.optimizer_state, state.params, **told)
-    norms = norms_by_layer(gradients, state.params, steps) if settings.norms else None
+    norms = None
+    if settings.norms:
+        of_all = (gradients, state.params, steps)
+        norms = norms_by_layer(*(of_all if vector is None else map(vector.tree, of_all)))
     params = optax.apply_updates(state.params, steps)
     carry = carry if task.passes_carry else ()
     first = state.update == state.skipped  # no finite update yet

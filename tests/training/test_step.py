@@ -299,20 +299,24 @@ def chunk_of_a_gpu(monkeypatch, trainer, **choices):
     return shared_chunk.__wrapped__(trainer.graphdef, trainer.settings)
 
 
-def test_packed_scalars_change_neither_state_nor_metrics(rng, monkeypatch, float64):
+@pytest.mark.parametrize("largest_vector", [0, 1000])
+def test_a_table_of_scalars_and_a_vector_of_parameters_change_neither_state_nor_metrics(
+    largest_vector, rng, monkeypatch, float64
+):
     trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float64), small_ids(rng, 41), norms=True, **SMALL)
     state, metrics = advance_chunk(trainer.graphdef, trainer.settings, trainer.state(), trainer.streams, 13)
-    packed = chunk_of_a_gpu(monkeypatch, trainer, counts_kernels=True)
+    packed = chunk_of_a_gpu(monkeypatch, trainer, counts_kernels=True, largest_vector=largest_vector)
     actual = packed(trainer.state(), trainer.streams, np.int32(13))
     assert_trees_close(actual, (state, metrics), rtol=1e-12)
 
 
-@pytest.mark.parametrize("packs", [False, True])
-def test_updates_past_the_end_of_a_look_change_neither_state_nor_metrics(packs, rng, monkeypatch, float64):
+@pytest.mark.parametrize("largest_vector", [0, 1000])
+def test_updates_past_the_end_of_a_look_change_neither_state_nor_metrics(largest_vector, rng, monkeypatch, float64):
     """Of two looks of eight updates three are past the end; a chunk goes on where another one ended."""
     trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float64), small_ids(rng, 41), **SMALL)
     expected = advance_chunk(trainer.graphdef, trainer.settings, trainer.state(), trainer.streams, 13)
-    several = chunk_of_a_gpu(monkeypatch, trainer, updates_a_look=8, counts_kernels=packs)
+    choices = {"updates_a_look": 8, "counts_kernels": True, "largest_vector": largest_vector}
+    several = chunk_of_a_gpu(monkeypatch, trainer, **choices)
     found = several(trainer.state(), trainer.streams, np.int32(13))
     assert_trees_close(found, expected, rtol=1e-12)
     assert int(found[0].update) == 13 and not found[1].loss[13:].any()
@@ -327,7 +331,7 @@ def test_a_run_that_diverges_between_two_looks_ends_at_that_update(rng, monkeypa
     trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float32), small_ids(rng, 41), **SMALL)
     state = trainer.state()
     state = state._replace(params=jax.tree.map(lambda p: jnp.full_like(p, jnp.nan), state.params))
-    several = chunk_of_a_gpu(monkeypatch, trainer, updates_a_look=8)
+    several = chunk_of_a_gpu(monkeypatch, trainer, updates_a_look=8, counts_kernels=True)
     ended, metrics = several(state, trainer.streams, np.int32(100))
     assert int(ended.update) == MAX_BAD_IN_A_ROW and np.isnan(metrics.loss[:MAX_BAD_IN_A_ROW]).all()
     assert not metrics.loss[MAX_BAD_IN_A_ROW:].any()
