@@ -44,7 +44,7 @@ SMALLEST_EPSILON = 1e-30  # a float32 below 1e-38 is flushed to 0, and 0 / 0 fol
 
 CELL_NAMES = tuple(CELL_TABLE)
 OPTIMIZER_NAMES = tuple(OPTIMIZERS)
-ENGINE_NAMES = ("auto", "scan", "hoisted", "recompute", "resident", "cudnn", "reference")
+ENGINE_NAMES = ("auto", "scan", "hoisted", "recompute", "resident", "resident-output", "cudnn", "reference")
 CHOICES = {
     "task": (*TASK_NAMES, OWN_TASK),
     "cell": CELL_NAMES,

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxrnn.cells.base import Carry, Cell
 from jaxrnn.engines.cudnn import unroll_cudnn, why_not_cudnn
 from jaxrnn.engines.hoisted import unroll_hoisted
+from jaxrnn.engines.output import WITH_OUTPUT
 from jaxrnn.engines.platforms import members_at_once, platform
 from jaxrnn.engines.recompute import unroll_recompute
 from jaxrnn.engines.reference import unroll_reference
@@ -26,6 +27,7 @@ ENGINES: dict[str, Engine] = {
     "hoisted": unroll_hoisted,
     "recompute": unroll_recompute,
     "resident": unroll_resident,
+    WITH_OUTPUT: unroll_resident,
     "cudnn": unroll_cudnn,
     "reference": unroll_reference,
 }
@@ -48,8 +50,10 @@ def unable(cell, window: Window | None = None, clip_backward: jax.Array | None =
     if not isinstance(cell, Cell):
         why = f"{type(cell).__name__} is not a jaxrnn Cell: it has no `update` apart from its products"
         return {name: why for name in ENGINES if name != "reference"}
+    not_resident = why_not_resident(cell, window)
     found: dict[str, str | None] = {
-        "resident": why_not_resident(cell, window),
+        "resident": not_resident,
+        WITH_OUTPUT: not_resident or (platform().name != "gpu" and "it needs an NVIDIA GPU") or None,
         "cudnn": why_not_cudnn(cell, window, clip_backward),
     }
     if cell.inner_products:
@@ -99,6 +103,7 @@ _SLOWER = {
     "hoisted": "slower here; it pays on a CPU, for cells that only add their products or from 512 hidden features on",
     "recompute": "slower here: it makes what it did not keep again, which pays where writing costs more than computing",
     "resident": "not measured to be faster here",
+    WITH_OUTPUT: "off until it was run on a GPU; as `resident`, with a kernel for the output layer and its loss",
     "cudnn": "slower here: 2.61 ms an update of an LSTM of 128 units on an H100, 1.3 with `recompute`",
     "reference": "slower: it makes one-hot products and keeps every intermediate result",
 }

@@ -91,12 +91,17 @@ class LanguageModel(nnx.Module):
 
     def __call__(self, ids: jax.Array, carries: tuple, **options: Any) -> tuple[jax.Array, tuple]:
         """Options are those of `Stack`: engine, resets, lengths, times, dropout, clip_backward."""
-        xs = ids if self.embedding is None else self.embedding[...][ids]
-        h, carries = self.stack(xs, carries, **options)
+        h, carries = self.hidden(ids, carries, **options)
+        return affine(h, *self.output, is_reverse_only(options.get("engine", "auto"))), carries
+
+    def hidden(self, ids: jax.Array, carries: tuple, **options: Any) -> tuple[jax.Array, tuple]:
+        """What the output layer reads, (T, B, H), and the carries after it; called as the model is."""
+        return self.stack(ids if self.embedding is None else self.embedding[...][ids], carries, **options)
+
+    @property
+    def output(self) -> tuple[jax.Array, jax.Array]:
+        """W_y, (H, V), and b_y, (V,)."""
         if self.W_y is not None:
-            W_y = self.W_y[...]
-        else:
-            assert self.embedding is not None
-            W_y = self.embedding[...].T
-        engine = options.get("engine", "auto")
-        return affine(h, W_y, self.b_y[...], is_reverse_only(engine)), carries
+            return self.W_y[...], self.b_y[...]
+        assert self.embedding is not None
+        return self.embedding[...].T, self.b_y[...]

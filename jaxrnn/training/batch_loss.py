@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.devices.mesh import BATCH_AXIS
-from jaxrnn.engines.platforms import platform
+from jaxrnn.engines.output import WITH_OUTPUT, output_loss, why_not_output
+from jaxrnn.engines.platforms import members_at_once, platform
+from jaxrnn.errors import ConfigurationError
+from jaxrnn.models.language_model import LanguageModel
 from jaxrnn.tasks.protocol import Batch
 
 
@@ -31,6 +34,8 @@ def batch_loss(
         With a limit in the backward loop they are exchanged before.
       options: of the model's call.
     """
+    if options.get("engine") == WITH_OUTPUT:
+        return _by_output_kernel(task, model, carry, batch, reduction, accuracy or shared, **options)
     outputs, carry = model(batch.inputs, carry, **options)
 
     def mean(values: jax.Array, weights: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
@@ -49,6 +54,23 @@ def batch_loss(
         weights = None if batch.weights is None else (batch.weights > 0).astype(outputs.dtype)
         share, counted = mean(task.correct(outputs, batch.targets), weights)
     return loss * losses.shape[0] if reduction == "sum" else loss, (loss, carry, share, (total, counted))
+
+
+def _by_output_kernel(
+    task: Any, model: Any, carry: Any, batch: Batch, reduction: str, more: bool, **options: Any
+) -> tuple[jax.Array, tuple[jax.Array, Any, None, Any]]:
+    why: str | None = "it is for the mean loss of a language model on one device, where no accuracy is measured"
+    is_known = isinstance(model, LanguageModel) and getattr(task, "loss_name", "") == "loss_nats"
+    if is_known and batch.weights is None and not more:
+        why = "several members at once have no such kernel" if members_at_once() else why_not_output(model.output[0])
+    if why is not None:
+        raise ConfigurationError(f"the engine {WITH_OUTPUT!r} cannot train this: {why}; use 'resident'")
+    h, carry = model.hidden(batch.inputs, carry, **options)
+    steps, rows = batch.targets.shape
+    factor = steps if reduction == "sum" else 1
+    flat = h.reshape(-1, h.shape[-1]), *model.output, batch.targets.reshape(-1)
+    loss = output_loss(*flat, factor / (steps * rows))
+    return loss, (loss / factor, carry, None, (None, None))
 
 
 def divided(tree: Any, total: jax.Array | None) -> Any:

@@ -315,7 +315,10 @@ def test_auto_is_the_chosen_engine(batch_size, float64):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"engine": "best"}, r"engine out of auto, scan, hoisted, recompute, resident, cudnn, reference; got 'best'"),
+        (
+            {"engine": "best"},
+            r"out of auto, scan, hoisted, recompute, resident, resident-output, cudnn, reference; got 'best'",
+        ),
         ({"engine": "cudnn"}, "cannot use the engine 'cudnn': it needs an NVIDIA GPU"),
         ({"xs": np.zeros(6, np.uint8)}, r"ids of shape \(steps, batch\), got \(6,\); add or drop the batch axis"),
         ({"xs": np.zeros((6, 2, 1), np.int32)}, r"ids of shape \(steps, batch\), got \(6, 2, 1\)"),

@@ -25,7 +25,7 @@ from jaxrnn.engines.resident_gpu.settings import (
 
 # jax 0.10 wants an index beside the place, 0.11 takes one, 0.12 takes none.
 _OF_LOAD = inspect.signature(plgpu.load).parameters.get("idx")
-_INDEX = () if _OF_LOAD is None or _OF_LOAD.default is not inspect.Parameter.empty else ((),)
+INDEX = () if _OF_LOAD is None or _OF_LOAD.default is not inspect.Parameter.empty else ((),)
 SCRATCH = 5  # arrays and barriers of shared memory that `Program` takes
 # A thread has four adjacent units of a row, as they lie in memory; what the tensor cores give has two rows of a unit.
 LAYOUT, OF_PRODUCTS = plgpu.Layout.WGMMA_TRANSPOSED, plgpu.Layout.WGMMA
@@ -100,7 +100,7 @@ class Program:
         self.held = {}
         for g in range(sizes.gates):
             rows = weights_g.at[pl.ds(self.index(weights_g, g * sizes.K + number * UNITS), UNITS), :]
-            block = plgpu.load(rows, *_INDEX, layout=OF_PRODUCTS, optimized=False)
+            block = plgpu.load(rows, *INDEX, layout=OF_PRODUCTS, optimized=False)
             if g < sizes.held:
                 self.held[g] = block
             else:
@@ -168,7 +168,7 @@ class Program:
             if self.sizes.held is not None:
                 self.others.send(value, place, self.received, buffer, self.sizes.warpgroups, self.sizes.programs)
             else:
-                _transposed(place.at[:, self.units])[...] = value
+                transposed(place.at[:, self.units])[...] = value
         if self.sizes.programs > 1:
             return
         if self.setting.interpret is None:
@@ -214,7 +214,7 @@ class Program:
         def multiply(*totals):
             for total, gate, block in pairs:
                 rows = pl.ds(gate * K + self.warpgroup * UNITS, UNITS)
-                h = _transposed(self.exchanged.at[buffer, block, :, pl.ds(0, K)])
+                h = transposed(self.exchanged.at[buffer, block, :, pl.ds(0, K)])
                 plgpu.wgmma(totals[total], self.weights.at[rows], h)
             done = meanwhile()
             return [plgpu.layout_cast(total[...], LAYOUT) for total in totals], done
@@ -232,7 +232,8 @@ class Program:
         return [plgpu.layout_cast(result, LAYOUT) for result in results]
 
 
-def _transposed(ref):
+def transposed(ref):
+    """An array of shared memory with its two axes changed."""
     return ref.transpose((1, 0)) if hasattr(ref, "transpose") else plgpu.transpose_ref(ref, (1, 0))
 
 
