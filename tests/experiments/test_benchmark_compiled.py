@@ -70,6 +70,16 @@ def test_an_update_launches_no_more_than_is_committed_and_compiles_in_time(targe
     assert found["seconds"] < SECONDS_TO_COMPILE
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("cell", "hidden", "own"), [("lstm", 64, 19), ("gru", 128, 24)])
+def test_an_update_with_the_kernel_of_the_output_layer_launches_so_few(cell, hidden, own):
+    if not any(all(map(benchmark_compiled.is_installed, names)) for names in TARGETS["h100"].compilers):
+        pytest.skip(f"no compiler for h100: pip install {TARGETS['h100'].install}")
+    found = benchmark_compiled.in_a_process("h100", (cell, hidden, 1, 100, 100), "resident-output")
+    assert "error" not in found, found
+    assert found["own_kernels"] <= 1.1 * own, found
+
+
 def committed_row(target: str, name: str) -> dict[str, str]:
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in read_counts(benchmark_compiled.TABLE)]
     (row,) = [
