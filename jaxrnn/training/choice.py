@@ -16,7 +16,8 @@ class Choice(NamedTuple):
 
     Attributes:
       smooth_loss: its smoothed loss.
-      update: updates done.
+      update: that after which it was so low. Not the updates done: a candidate that was looked at when the run had
+        ended, and is so again in one that goes on, is lost both times or never.
       fresh: its score from fresh starts.
       from_carry: its score from the carry that is kept with it; None where that was not tried.
     """
@@ -55,7 +56,7 @@ def choose(trainer: Trainer, members: Sequence[int], at_end: Sequence[bool]) -> 
     states = [trainer.state(member) for member in members]
     scores = trainer.score(members, FRESH, "candidate")
     choices = [
-        Choice(float(state.candidate.smooth_loss), int(state.update), score)
+        Choice(float(state.candidate.smooth_loss), int(state.candidate.update), score)
         for state, score in zip(states, scores, strict=True)
     ]
     lost = [place for place, choice in enumerate(choices) if choice.is_lost and states[place].candidate.carry]

@@ -187,6 +187,17 @@ def test_people_are_told_where_the_smoothed_loss_needs_the_carry(
     assert "from 3 of 3 fresh starts the best parameters are worse than knowing nothing (ln 5 = 1.609 nats)" in said[1]
 
 
+def test_what_is_lost_is_the_same_in_a_run_that_is_trained_for_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lowest of the first interval is of update 1, before the smoothed loss can be compared; its end is not."""
+    monkeypatch.setattr(judgement, "LARGE_DIFFERENCE", -100.0)
+    monkeypatch.setattr(judgement, "SMOOTHED_OVER", 4)
+    for updates in (3, 7):
+        trained(tmp_path / "run", updates, **UNSTEADY)
+    assert_trees_equal(open_run(tmp_path / "run").state, open_run(trained(tmp_path / "straight", 7, **UNSTEADY)).state)
+
+
 @pytest.fixture
 def always_from_carry(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if each candidate were lost from zeros and not from the carry of training."""
