@@ -38,7 +38,7 @@ def could_start_from(model: Any, carries: Any) -> bool:
     """Whether `starting_from` takes this model: one of a `Stack` that has learned no first carry, and could."""
     if getattr(getattr(model, "stack", None), "first_carry", ()) is not None:
         return False
-    return all(hasattr(carry, "h") and hasattr(carry, "_asdict") for carry in carries)
+    return all(map(_has_h, carries))
 
 
 def starting_from(graphdef: nnx.GraphDef, params: Any, carries: Sequence[Carry]) -> tuple[nnx.GraphDef, Any]:
@@ -55,10 +55,14 @@ def starting_from(graphdef: nnx.GraphDef, params: Any, carries: Sequence[Carry])
     return graphdef, nnx.to_pure_dict(state)
 
 
+def _has_h(carry: Any) -> bool:
+    return hasattr(carry, "h") and hasattr(carry, "_asdict")
+
+
 def _learnable(carry: Carry) -> dict[str, Any]:
     if isinstance(carry, BidirectionalCarry):
         return {name: nnx.Dict(_learnable(part)) for name, part in carry._asdict().items()}
-    if not hasattr(carry, "h") or not hasattr(carry, "_asdict"):
+    if not _has_h(carry):
         found = "an array" if isinstance(carry, jax.Array) else f"a {type(carry).__name__}"
         raise ConfigurationError(
             "learned_initial_carry expects cells whose carry is a named tuple with a field h, got "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -63,8 +64,8 @@ def choose(trainer: Trainer, members: Sequence[int], at_end: Sequence[bool]) -> 
     again = trainer.score([members[place] for place in lost], FRESH, FROM_CARRY) if lost else []
     for place, score in zip(lost, again, strict=True):
         choices[place] = choices[place]._replace(from_carry=score)
-    for member, choice, ends in zip(members, choices, at_end, strict=True):
-        from_carry = {} if choice.from_carry is None else {"from_carry": choice.from_carry.loss}
+    for member, state, choice, ends in zip(members, states, choices, at_end, strict=True):
+        from_carry = math.nan if choice.from_carry is None else choice.from_carry.loss
         with numerics(*trainer.numbers):
-            trainer.put(member, judged(trainer.state(member), choice.fresh.loss, ends, **from_carry))
+            trainer.put(member, judged(state, choice.fresh.loss, ends, from_carry))
     return choices

@@ -5,12 +5,12 @@ Its scalars are one vector for each width, and all parameters are one, as is wha
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 
 class Packing:
@@ -59,7 +59,7 @@ class ParameterVector:
     """How the arrays of a tree lie in one vector, end to end.
 
     Args:
-      tree: arrays of one dtype, or their shapes.
+      tree: arrays of one dtype.
 
     Example:
       >>> import jax.numpy as jnp
@@ -70,19 +70,16 @@ class ParameterVector:
     """
 
     def __init__(self, tree: Any):
-        leaves, structure = jax.tree.flatten(tree)
-        self._structure: Any = structure
-        self._shapes = [leaf.shape for leaf in leaves]
+        self._structure: Any = jax.tree.structure(tree)
+        self._tree_of = ravel_pytree(tree)[1]
 
     def of(self, tree: Any) -> jax.Array:
         """The arrays of a tree end to end."""
-        return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(tree)])
+        return ravel_pytree(tree)[0]
 
     def tree(self, numbers: jax.Array) -> Any:
         """The tree of what `of` gave."""
-        ends = np.cumsum([math.prod(shape) for shape in self._shapes])[:-1]
-        parts = jnp.split(numbers, ends)
-        return jax.tree.unflatten(self._structure, [x.reshape(s) for x, s in zip(parts, self._shapes, strict=True)])
+        return self._tree_of(numbers)
 
     def all_vectors(self, state: Any) -> Any:
         """A state with a vector in place of every tree in it that has the structure of this one."""
