@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxrnn.errors import ConfigurationError
+
 FRESH = "fresh starts"  # the part of the data that the best parameters are chosen by: see `Task.score`
 
 
@@ -217,8 +219,8 @@ class Task(Protocol):
     def write(
         self, graphdef: nnx.GraphDef, params: Any, key: jax.Array, length: int, temperature: float, prime: str = ""
     ) -> str:
-        """A sample of text; only where `writes`."""
-        raise ValueError(f"{self.name} writes no text")
+        """A sample of text; a ConfigurationError where it `writes` none."""
+        raise ConfigurationError(f"write expects a model that has learned a text; this one has {self.name}")
 
     def position(self, update: int) -> Any:
         """What `go_to` needs after a restart beside the updates done, as JSON can hold it; where the task is `fed`."""

@@ -104,6 +104,10 @@ class TrainJob(NamedTuple):
         """Whether there is something to validate on, the task's own data or another's."""
         return self.validation is not None or self.task.validates
 
+    def scored_on(self, part: str) -> Task:
+        """Whose data a part is: "test" of the task's own, else of what is validated on."""
+        return self.task if part == "test" or self.validation is None else self.validation
+
     @property
     def validation_every(self) -> int:
         """Updates between two validations; 0 makes none."""

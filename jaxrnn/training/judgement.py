@@ -76,7 +76,7 @@ def shown(state: TrainState) -> TrainState:
 
 def params_of_state(state: TrainState, checkpoint: str) -> Any:
     """Parameters and variables of a state: "best", "latest", or the "candidate" for the best."""
-    check_choice("checkpoint", checkpoint, ("best", "latest", "candidate", FROM_CARRY))
+    check_choice("checkpoint", checkpoint, ("best", "latest", *(("candidate", FROM_CARRY) if state.candidate else ())))
     if checkpoint in ("candidate", FROM_CARRY):
         return joined(state.candidate.params, state.candidate.variables)
     if checkpoint == "latest":

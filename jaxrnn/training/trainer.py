@@ -32,7 +32,7 @@ from jaxrnn.training.members import Alone, Members, place_streams
 from jaxrnn.training.parts import jobs_of_parts, with_injected
 from jaxrnn.training.run_devices import layout_of
 from jaxrnn.training.state import TrainState
-from jaxrnn.training.validation import with_score
+from jaxrnn.training.validation import refuse_none, with_score
 from jaxrnn.training.values import refuse_other_structures
 
 
@@ -214,8 +214,7 @@ class Trainer:
         states = [self.state(member) for member in members]
 
         def one(place: int) -> Score:
-            job, state = self.jobs[members[place]], states[place]
-            task = job.task if part == "test" or job.validation is None else job.validation
+            task, state = self.jobs[members[place]].scored_on(part), states[place]
             device = jax.local_devices()[place % min(self.layout.devices, jax.local_device_count())]
             with numerics(*self.numbers), jax.default_device(device):
                 graphdef, params = split_of_state(self.graphdef, state, checkpoint)
@@ -249,7 +248,8 @@ class Trainer:
             return task.evaluate(*self.split(member, checkpoint))
 
     def validate(self, members: Sequence[int]) -> list[Score]:
-        """Scores members on the validation data; their states know it, and keep the parameters that did best."""
+        """Scores members on data that is held out; their states know it, and keep the parameters that did best."""
+        refuse_none([self.job(member).validates for member in members])
         states, scores = self._to_change, self.score(members)
         with numerics(*self.numbers):
             for member, score in zip(members, scores, strict=True):

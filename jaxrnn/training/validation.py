@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.config import TrainConfig
 from jaxrnn.devices.mesh import like, on_first_device
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.tasks.protocol import Score
 from jaxrnn.training.early_stopping import observe, should_stop
 from jaxrnn.training.state import Candidate, TrainState, with_best
 from jaxrnn.training.step import StepSettings, is_diverged, is_solved
+
+
+def refuse_none(validates: Sequence[bool]) -> None:
+    """Refuses to choose parameters by data that is not there: without it another rule chooses them.
+
+    Raises:
+      ConfigurationError: if a member holds nothing out.
+    """
+    if not all(validates):
+        raise ConfigurationError("validate expects data that is held out, got none; give some, or look with `score`")
 
 
 def with_score(state: TrainState, score: Score, plateau_patience: int = 0) -> TrainState:

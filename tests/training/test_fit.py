@@ -674,6 +674,10 @@ def test_a_callback_that_changes_the_trainer_is_refused() -> None:
     )
     assert len(refused) == 4 and done.updates == [2]
     assert len(done.trainer.advance(1)[0].loss) == 1  # after `fit` it is the caller's
+    with pytest.raises(ConfigurationError, match="checkpoint expects .*best, latest.*got 'candidate'"):
+        done.trainer.params(checkpoint="candidate")
+    with pytest.raises(ConfigurationError, match="write expects a model that has learned a text.*37 sequences"):
+        done.trainer.write(0, 5, 1.0)
 
 
 def test_what_was_measured_in_memory_is_kept_by_the_error_that_ends_it() -> None:

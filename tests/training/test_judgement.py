@@ -224,6 +224,8 @@ def test_a_carry_of_training_is_kept_only_for_what_is_lost_from_zeros() -> None:
         (start,) = model.initial_carry(3)
         np.testing.assert_array_equal(start.h, np.tile(carry[0].h[:1] * kept, (3, 1)))
     assert trainer.model(checkpoint="latest").stack.first_carry is None
+    with pytest.raises(ConfigurationError, match="validate expects data that is held out, got none"):
+        trainer.validate([0])  # it would choose the best by another rule
 
 
 @pytest.mark.usefixtures("always_from_carry")
