@@ -216,7 +216,8 @@ class TrainedModel:
 
     @property
     def reading(self) -> ReadingOptions:
-        """How the bytes of its text became characters."""
+        """How the bytes of its text became characters; refused as `vocabulary` is."""
+        _ = self.vocabulary
         return ReadingOptions.from_json(self.record["data"]["reading"])
 
     def evaluate(

@@ -139,6 +139,10 @@ class Run(TrainedModel):
         return None if checkpoint == "latest" else start_of(self.state)
 
     def _config_of(self, checkpoint: str | None) -> TrainConfig:
+        if "parts" in self.record:
+            raise ConfigurationError(
+                f"{printable(str(self.path))} has a model of its own, which no settings name; copy its directory"
+            )
         if self._start(checkpoint) is None:
             return self.config
         return dataclasses.replace(self.config, learned_initial_carry=True)
@@ -180,10 +184,6 @@ class Run(TrainedModel):
                 f"{printable(str(path))} is there and is no earlier export of this run; remove it, or give another name"
             )
         require_finite(params)
-        if "parts" in self.record:
-            raise ConfigurationError(
-                f"{printable(str(self.path))} has a model of its own, which no settings name; copy its directory"
-            )
         data, vocabulary = self.record["data"], self._vocabulary
         text = Path(config.text).resolve().name if isinstance(config.text, str) else data["name"]
         other = config.validation_text and Path(config.validation_text).resolve().name
@@ -228,12 +228,12 @@ class Run(TrainedModel):
             title=f"{self.record['data']['name']}: {self._name_of_model()}",
         )
 
-    def save_plot(self, path: Path | None = None) -> Path:
+    def save_plot(self, path: str | Path | None = None) -> Path:
         """Draws the learning curve into a file; plots/learning_curve.png in the run directory if none is given."""
         if path is None:
             return self.directory.write_plot("learning_curve.png", self.plot().drawn())
         from jaxrnn.inspect.plots import picture_name
 
-        check_output(picture_name(path))
+        check_output(path := picture_name(Path(path)))
         write_atomically(path.resolve(), self.plot().drawn(path.suffix[1:]))
         return path

@@ -13,6 +13,7 @@ import pytest
 
 from jaxrnn.cli import app
 from jaxrnn.config import TrainConfig
+from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.checkpoint import checkpoint_updates
 from jaxrnn.storage.run_directory import default_run_path
 from jaxrnn.terminal.command import exit_code_of
@@ -144,6 +145,8 @@ def test_it_neither_writes_nor_scores_a_text(
     for answer in answers:
         assert_refused(answer, 2, "was trained on palindromes, 4 steps, input number, not on a text")
         assert len(answer.err.splitlines()) == 1 and answer.out == ""
+    with pytest.raises(ConfigurationError, match="not on a text"):
+        _ = open_run(finished).reading
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     record = json.loads((run / "config.json").read_text())
     record["data"]["name"] = "a\x1b[2J\u202e\u009b\nb"
@@ -159,7 +162,7 @@ def test_its_curves_are_drawn(finished: Path, tmp_path: Path) -> None:
     drawn = {line.get_label(): np.asarray(line.get_ydata()) for line in accuracy.lines}
     np.testing.assert_array_equal(drawn["mean of the latest 100"], run.metrics["train/recent_accuracy"])
     assert len(drawn["validation"]) >= 2
-    assert run.save_plot(tmp_path / "curve.png").stat().st_size > 10_000
+    assert run.save_plot(str(tmp_path / "curve.png")).stat().st_size > 10_000
     model = run.model()
     assert model.answers == 1 and "vanilla 8 x 1" in repr(run)
 

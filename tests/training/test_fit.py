@@ -890,8 +890,9 @@ def test_a_run_opens_with_its_model_and_without_it_shows_its_numbers(tmp_path: P
         assert len(without.metrics["update"]) == 2 and without.plot() is not None
         with pytest.raises(ConfigurationError, match="give it"):
             without.params()
-        with pytest.raises(ConfigurationError, match="model of its own"):
-            run.export(tmp_path / "model.safetensors")
+        for call in (run.structure, functools.partial(run.export, tmp_path / "model.safetensors")):
+            with pytest.raises(ConfigurationError, match="model of its own"):
+                call()
         if kind == "cell":
             assert len(run.sample(20)) == 20 and type(run.model()).__name__ == "LanguageModel"
         else:
