@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,7 @@ class WithUnitSet(nnx.Module):
     """
 
     def __init__(self, model: Any, layer: int, unit: int, value: float):
-        layers = model.stack.layers
+        layers, layer, unit = model.stack.layers, operator.index(layer), operator.index(unit)  # NumPy's whole numbers too
         if not 0 <= layer < len(layers) or not 0 <= unit < layers[layer].hidden_features:
             raise ConfigurationError(f"there is no unit {unit} in layer {layer} of {len(layers)}; count from 0")
         self.model, self.layer, self.vocabulary_size = model, layer, symbols_of(model)
@@ -86,7 +87,7 @@ def effect_of_setting(model: Any, ids: np.ndarray, layer: int, value: float = 0.
     Returns:
       (H,).
     """
-    WithUnitSet(model, layer, 0, value)  # refuses a layer that there is not
+    layer = WithUnitSet(model, layer, 0, value).layer  # refuses one that there is not
     refuse_other_ids(ids, symbols_of(model))
     model.eval()
     graphdef, state = nnx.split(model)

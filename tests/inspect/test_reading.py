@@ -159,7 +159,7 @@ def test_setting_a_unit_is_what_a_loop_with_it_set_gives(model: Any) -> None:
     for unit in range(H):
         log_p = by_hand(model, IDS, (0, unit, 0.5))["log_p"][np.arange(N - 1), 0, IDS[1:]]
         np.testing.assert_allclose(effects[unit], -log_p.mean() - base, atol=1e-9)
-    changed = WithUnitSet(model, 0, 2, 0.5)
+    changed = WithUnitSet(model, np.int64(0), np.int64(2), 0.5)
     graphdef, state = nnx.split(changed)
     loss = evaluate_ids(graphdef, nnx.to_pure_dict(state), IDS).loss_nats
     np.testing.assert_allclose(loss - base, effects[2], atol=1e-9)
