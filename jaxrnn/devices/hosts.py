@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -118,6 +118,14 @@ def any_process(flag: bool) -> bool:
     from jax.experimental import multihost_utils
 
     return bool(np.any(multihost_utils.process_allgather(np.bool_(flag))))
+
+
+def training_begins(saved_updates: Callable[[], Sequence[Sequence[int]]]) -> None:
+    """Has this process end as by a stop if another one is lost from here on: see `jaxrnn.devices.lost`."""
+    if jax.process_count() > 1:
+        from jaxrnn.devices import lost
+
+        lost.training_begins(saved_updates)
 
 
 @contextlib.contextmanager

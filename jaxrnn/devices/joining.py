@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 from jaxrnn.checks import check_count
 from jaxrnn.errors import ConfigurationError
-from jaxrnn.terminal.command import CountIfAny
+from jaxrnn.terminal.command import SECONDS_UNTIL_LOST, CountIfAny
 from jaxrnn.terminal.printable import first_line, printable
 
 AUTO = "auto"
 LARGEST_PORT = 65_535
-SECONDS_UNTIL_LOST = 30  # a process that was killed is missed by the others, who end too
 SECONDS_UNTIL_ALL_ARE_THERE = 300  # they may be started one after another
 SECONDS_TO_LEAVE = 60  # one that is done waits so long for the others
 
@@ -34,6 +33,11 @@ class Hosts:
     coordinator: str | None = None
     processes: CountIfAny = None
     process: CountIfAny = None
+
+    def __post_init__(self) -> None:
+        # Read as JAX is imported: a process that is lost is told of once, not in C++'s own lines too.
+        if self.coordinator is not None:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
     def join(self, devices: int | None = None) -> None:
         """Joins the others. Only possible before JAX is used for the first time; waits until all are there.
@@ -72,6 +76,8 @@ class Hosts:
     def _join(self) -> None:
         import jax
 
+        from jaxrnn.devices.lost import watched
+
         address = None if self.coordinator == AUTO else self.coordinator
         if address is not None and self.process == 0:
             _refuse_port_in_use(int(address.rpartition(":")[2]))
@@ -79,14 +85,15 @@ class Hosts:
 
         def initialize() -> None:
             try:
-                jax.distributed.initialize(
-                    address,
-                    num_processes=self.processes,
-                    process_id=self.process,
-                    initialization_timeout=2 * SECONDS_UNTIL_ALL_ARE_THERE,
-                    heartbeat_timeout_seconds=SECONDS_UNTIL_LOST,
-                    shutdown_timeout_seconds=SECONDS_TO_LEAVE,
-                )
+                with watched():
+                    jax.distributed.initialize(
+                        address,
+                        num_processes=self.processes,
+                        process_id=self.process,
+                        initialization_timeout=2 * SECONDS_UNTIL_ALL_ARE_THERE,
+                        heartbeat_timeout_seconds=SECONDS_UNTIL_LOST,
+                        shutdown_timeout_seconds=SECONDS_TO_LEAVE,
+                    )
             except (RuntimeError, ValueError) as error:
                 failed.append(error)
 

@@ -134,6 +134,11 @@ def save_checkpoint(
             if number not in kept and number != keep:
                 _delete(directory / f"update_{number:010d}")
     except (OSError, ValueError, RuntimeError) as error:  # a CheckpointError, a ValueError, comes from reading it back
+        # What the system refuses has a number; else Orbax may have waited for a process that is lost.
+        if jax.process_count() > 1 and getattr(error, "errno", None) is None:
+            from jaxrnn.terminal.command import await_loss
+
+            await_loss()
         raise StorageError(
             f"the checkpoint of update {update} could not be saved in {printable(str(directory))}: "
             f"{first_line(error)}; free some space or make the directory writable"

@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ from jaxrnn.errors import (
 from jaxrnn.terminal.printable import first_line, printable
 
 EXIT_UNEXPECTED = 1
+SECONDS_UNTIL_LOST = 20  # a process of a job that was killed is missed by the others, who end too
 INTERRUPTED = "interrupted; nothing was lost that had been saved"
 STDIN = "/dev/stdin"
 LEAST_COLUMNS = 40  # of a help that can be read
@@ -105,6 +107,16 @@ def _is_one_of_several() -> bool:
     return jax is not None and jax.distributed.is_initialized()
 
 
+def await_loss() -> None:
+    """Waits after a fault that may have come of another process of the job: if that is lost, this one ends meanwhile.
+
+    See `jaxrnn.devices.lost`. A process alone does not wait.
+    """
+    if _is_one_of_several():
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(SECONDS_UNTIL_LOST + 5)
+
+
 def _flush_or_give_up(stream: TextIO) -> None:
     try:
         stream.flush()
@@ -163,9 +175,9 @@ def exit_code_of(app: App, arguments: Sequence[str]) -> int:
     except Exception as error:
         if fault := _fault_of_environment(error):
             return _complain(fault, (), EXIT_CONFIGURATION, error)
-        remedy = "start all processes again if another one was lost, else report it"
-        remedy = remedy if _is_one_of_several() else "please report it"
-        message = f"unexpected {type(error).__name__}: {printable(str(error), keep='').strip()[:200]}; {remedy}"
+        await_loss()
+        fault = f"unexpected {type(error).__name__}: {printable(str(error), keep='').strip()[:200]}"
+        message = f"{fault}; please report it"
         return _complain(message, _last_lines(error), EXIT_UNEXPECTED, error)
 
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxrnn.checks import parse_interval
-from jaxrnn.devices.hosts import any_process, arrays_of_writer, is_writer, of_writer
+from jaxrnn.devices.hosts import any_process, arrays_of_writer, is_writer, of_writer, training_begins
 from jaxrnn.devices.mesh import like
 from jaxrnn.errors import NumericError, StorageError
 from jaxrnn.random_streams import as_data, as_keys, is_key
@@ -87,6 +87,7 @@ class Loop:
     def begin(self) -> bool:
         """Opens the files, restores what was saved, compiles. False if a run by itself was done before."""
         states = self._restored()
+        training_begins(lambda: [files.saved_updates() for files in self.files])
         if self.rounds is None and self.files[0].saved_update >= self.totals[0]:
             self.trainer.hold(states)
             return False
@@ -226,8 +227,7 @@ class Loop:
     # ---- at such a point ----
 
     def _show(self, moved: list[int], measured: list[ChunkMetrics]) -> None:
-        mean = mean_of_latest([measured[m] for m in moved])
-        if not mean:
+        if not (mean := mean_of_latest([measured[m] for m in moved])):
             return
         mean["mean_loss"] = math.fsum(self.files[m].rows.shown_loss for m in moved) / len(moved)
         update, total = int(self.updates[moved].max()), int(self.totals[moved].max())

@@ -14,12 +14,33 @@ from jaxrnn.devices import joining
 from jaxrnn.devices.joining import Hosts, join_hosts
 from jaxrnn.errors import ConfigurationError
 from jaxrnn.storage.checkpoint import checkpoint_updates
-from jaxrnn.terminal.command import EXIT_STOPPED
+from jaxrnn.terminal.command import EXIT_STOPPED, EXIT_UNEXPECTED, SECONDS_UNTIL_LOST
 from tests.faults.support import MAIN, assert_refused, assert_same_run, command, finish, start, tiny_options, tiny_text
 
 # Settings of the machine must not choose for a process what the options choose.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+OF_THIS_PROCESS = "JAX_NUM_CPU_DEVICES", "TF_CPP_MIN_LOG_LEVEL"  # JAX sets the other for those that we start
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OF_THIS_PROCESS}
 UPDATES = 400
+# Of process 1: it is killed as it takes part in a save.
+KILLED = """
+import os, signal
+from jaxrnn.storage import checkpoint
+take_part = checkpoint.take_part_in_save
+def killed(directory, state, update, may_be_nan):
+    if update == 40:
+        os.kill(os.getpid(), signal.SIGKILL)
+    take_part(directory, state, update, may_be_nan)
+checkpoint.take_part_in_save = killed
+"""
+KILLED_AT_ITS_END = """
+import os, signal
+from jaxrnn.terminal import command
+def killed(*arguments):
+    exit_code_of(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+exit_code_of, command.exit_code_of = command.exit_code_of, killed
+"""
+MISSED_SOON = "from jaxrnn.terminal import command; command.SECONDS_UNTIL_LOST = 4\n"
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
@@ -34,16 +55,16 @@ def options(run: Path, **changed: object) -> list[str]:
     return tiny_options(run, batch_size=4, **changed)
 
 
-def begin(number, processes, port, *arguments):
+def begin(number, processes, port, *arguments, code=MAIN):
     together = ["--coordinator", f"localhost:{port}", "--processes", str(processes), "--process", str(number)]
-    return start([*map(str, arguments), *together], code=MAIN, env=ENVIRONMENT)
+    return start([*map(str, arguments), *together], code=code, env=ENVIRONMENT)
 
 
-def begin_two(*arguments: object):
+def begin_two(*arguments: object, codes: tuple[str, str] = (MAIN, MAIN)):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    return [begin(number, 2, port, *arguments) for number in range(2)]
+    return [begin(number, 2, port, *arguments, code=codes[number]) for number in range(2)]
 
 
 def finish_all(processes):
@@ -65,9 +86,23 @@ def wait_until_trains(process, run: Path) -> None:
     time.sleep(0.2)
 
 
-def test_two_processes_train_the_run_of_one_with_two_devices_and_one_tells(text, tmp_path, capsys):
-    of_run = dict(updates=40, validation_fraction=0, best_by="smoothed", sample_every=0)
-    two = finish_all(begin_two("train", text, *options(tmp_path / "two", **of_run)))
+def ended_by_loss(number: int, seconds: int, update: int) -> str:
+    """All that a process says on stderr when another is lost."""
+    return (
+        f"jaxrnn: error: process {number} ended, or was not heard from for {seconds} seconds; start all processes "
+        f"again with the same command, which goes on from update {update}\n"
+    )
+
+
+def test_two_processes_of_which_one_was_killed_train_the_run_of_one_with_two_devices_and_one_tells(
+    text, tmp_path, capsys
+):
+    of_run = dict(updates=40, validation_fraction=0, best_by="smoothed", sample_every=0, checkpoint_every=20)
+    command_of_two = "train", text, *options(tmp_path / "two", **of_run)
+    survivor, killed = finish_all(begin_two(*command_of_two, codes=(MISSED_SOON + MAIN, KILLED + MISSED_SOON + MAIN)))
+    assert killed.code == -signal.SIGKILL
+    assert (survivor.code, survivor.err) == (EXIT_STOPPED, ended_by_loss(1, seconds=4, update=20))
+    two = finish_all(begin_two(*command_of_two))
     assert [answer.code for answer in two] == [0, 0], two
     one = command(capsys, "train", text, *options(tmp_path / "one", devices=2, **of_run))
     assert one.code == 0, one.err
@@ -104,9 +139,13 @@ def test_a_killed_process_ends_the_other_and_both_go_on_to_the_last_bit(text, tm
         processes = begin_two(*arguments)
         wait_until_trains(processes[0], tmp_path / "killed")
         processes[killed].send_signal(signal.SIGKILL)
+        began = time.monotonic()
         answers = finish_all(processes)
+        assert time.monotonic() - began < 30
         assert answers[killed].code == -signal.SIGKILL
-        assert answers[1 - killed].code not in (0, EXIT_STOPPED)
+        saved = checkpoint_updates(tmp_path / "killed" / "checkpoints")[-1]
+        told = ended_by_loss(killed, seconds=SECONDS_UNTIL_LOST, update=saved)
+        assert (answers[1 - killed].code, answers[1 - killed].err) == (EXIT_STOPPED, told)
     answers = finish_all(begin_two(*arguments))
     assert [answer.code for answer in answers] == [0, 0], answers
     assert "resumed at update" in answers[0].out
@@ -151,13 +190,15 @@ def test_processes_that_bring_other_settings_or_texts_are_refused_by_each(text, 
 
 
 @pytest.mark.slow
-def test_two_then_one_then_two_processes_are_one_run(text, tmp_path):
+def test_two_of_which_one_is_lost_at_the_end_then_one_then_two_processes_are_one_run(text, tmp_path):
     run_alone(text, tmp_path / "whole", 120)
     run = tmp_path / "parts"
-    two = finish_all(begin_two("train", text, *options(run, updates=40)))
+    two = finish_all(begin_two("train", text, *options(run, updates=40), codes=(MAIN, KILLED_AT_ITS_END + MAIN)))
+    assert "finished at update 40" in two[0].out  # and waited for the other
+    assert_refused(two[0], EXIT_STOPPED, "process 1 ended")
     one = finish_all([start(["resume", str(run), "--updates", "80"])])
     again = finish_all(begin_two("resume", run, "--updates", 120))
-    assert [answer.code for answer in (*two, *one, *again)] == [0] * 5
+    assert [answer.code for answer in (*one, *again)] == [0] * 3
     assert not any("bit-exactness" in answer.err for answer in (*one, *again))
     assert_same_run(run, tmp_path / "whole")
 
@@ -170,7 +211,8 @@ def test_what_the_writer_refuses_ends_the_others_at_once(text, tmp_path):
     began = time.monotonic()
     answers = finish_all(begin_two("train", text, *options(run)))
     assert_refused(answers[0], 2, "holds mine.txt but no run")
-    assert answers[1].code not in (0, EXIT_STOPPED) and time.monotonic() - began < 60
+    assert_refused(answers[1], EXIT_UNEXPECTED, "process 0 ended", "mend what it may have said, and start all")
+    assert time.monotonic() - began < 60
 
 
 @pytest.fixture
