@@ -8,6 +8,7 @@ each time they are used: what does not fit is made again. Any of them may be del
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import mmap
@@ -65,9 +66,11 @@ def read_ids(
     try:
         return _encode(folder, ending, file, name, size, options, vocabulary)
     except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space there" if is_full else "make it a directory that can be written"
         raise StorageError(
             f"cannot write the ids of {printable(name, keep='')} into {printable(str(folder), keep='')}: "
-            f"{error.strerror or error}; free some space there, set XDG_CACHE_HOME, or train with --stream-from memory"
+            f"{error.strerror or error}; {remedy}, set XDG_CACHE_HOME, or train with --stream-from memory"
         ) from None
 
 

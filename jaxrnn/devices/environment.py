@@ -84,6 +84,8 @@ def use_compile_cache() -> None:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError:
             return
+        if not os.access(directory, os.W_OK | os.X_OK):  # else JAX warns of every program that it compiles
+            return
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,5 +1,6 @@
 """Mapped ids: the same as those in memory, made once, checked at each use, never half-written."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -111,13 +112,27 @@ def test_a_killed_encoding_leaves_nothing_that_is_used_and_is_cleared_away(tmp_p
     assert [file.suffix for file in files_of(cache)] == [".json", ".u8"]
 
 
-def test_a_cache_that_cannot_be_written_is_refused_with_what_to_do(tmp_path, cache):
+def test_a_cache_that_cannot_be_written_is_refused_with_what_to_do(tmp_path, monkeypatch, cache):
     path = tmp_path / "text.txt"
     path.write_text("abcd")
     cache.parent.mkdir(parents=True)
     cache.write_text("in the way")
-    with pytest.raises(StorageError, match="--stream-from memory"):
+    with pytest.raises(StorageError, match="exists; make it a directory that can .* --stream-from memory"):
         load_corpus(path, stream_from="disk")
+    cache.unlink()
+    for number, remedy in ((errno.EROFS, "make it a directory"), (errno.ENOSPC, "free some space there, set XDG")):
+        monkeypatch.setattr(mapped_ids.os, "fsync", raises(OSError(number, os.strerror(number))))
+        with pytest.raises(StorageError, match=f"{os.strerror(number)}; {remedy}"):
+            load_corpus(path, stream_from="disk")
+
+
+def raises(error: Exception):
+    """A function that does nothing else."""
+
+    def function(*_):
+        raise error
+
+    return function
 
 
 def test_auto_maps_a_text_by_the_free_memory(tmp_path, monkeypatch):

@@ -104,3 +104,7 @@ def test_the_cache_is_the_users_unless_jax_is_told_otherwise(
     monkeypatch.setattr(environment, "cache_folder", lambda of: tmp_path / "file" / "below")
     environment.use_compile_cache()
     assert getattr(jax.config, DIRECTORY) == str(tmp_path / "mine" / "xla")
+    monkeypatch.setattr(environment, "cache_folder", lambda of: tmp_path / "of another" / of)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "of another" / "xla")  # root may write all
+    environment.use_compile_cache()
+    assert getattr(jax.config, DIRECTORY) == str(tmp_path / "mine" / "xla")
