@@ -136,6 +136,8 @@ ALONE = Hosts()
 def join_hosts(coordinator: str | None, processes: int | None = None, process: int | None = None) -> None:
     """Joins the other processes. Only possible before JAX is used for the first time; waits until all are there.
 
+    If another one is lost later, this process says so on stderr and ends with exit code 75, or 1 before it trains.
+
     Args:
       coordinator: HOST:PORT of process 0; "auto" where SLURM, Open MPI, Kubernetes or a TPU pod started them; None for
         a process alone.

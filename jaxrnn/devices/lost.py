@@ -69,7 +69,8 @@ def end_process(*_: object) -> None:
         with contextlib.suppress(RuntimeError):  # the interpreter starts no thread as it ends
             reading.start()
             reading.join(SECONDS_TO_READ)
-        os.write(2, lines[-1].encode())
+        below_the_bar = "\x1b[?25h\n" if os.isatty(2) else ""  # and with the cursor, which a bar hides
+        os.write(2, f"{below_the_bar}{lines[-1]}".encode())
     finally:
         os._exit(EXIT_UNEXPECTED if _saved_updates is None else EXIT_STOPPED)
 
@@ -77,11 +78,9 @@ def end_process(*_: object) -> None:
 def _line(checkpoint: str) -> str:
     me, processes = distributed.global_state.process_id, distributed.global_state.num_processes
     who = f"process {1 - me}" if processes == 2 else f"one of the other {processes - 1} processes"
-    again = "start all processes again with the same command, which"
-    if _saved_updates is None:
-        then = f"mend what it may have said, and {again} begins anew"
-    else:
-        then = f"{again} goes on from {checkpoint}"
+    again = "start all processes again with the same command"
+    begun = _saved_updates is not None
+    then = f"{again}, which goes on from {checkpoint}" if begun else f"mend what it may have said, and {again}"
     return f"jaxrnn: error: {who} ended, or was not heard from for {SECONDS_UNTIL_LOST} seconds; {then}\n"
 
 
