@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +34,8 @@ class WithUnitSet(nnx.Module):
       ConfigurationError: if there is no such layer or unit.
     """
 
-    def __init__(self, model: Any, layer: int, unit: int, value: float):
-        layers, layer, unit = model.stack.layers, operator.index(layer), operator.index(unit)  # NumPy's whole numbers too
+    def __init__(self, model: Any, layer: SupportsIndex, unit: SupportsIndex, value: float):
+        layers, layer, unit = model.stack.layers, operator.index(layer), operator.index(unit)  # of NumPy too
         if not 0 <= layer < len(layers) or not 0 <= unit < layers[layer].hidden_features:
             raise ConfigurationError(f"there is no unit {unit} in layer {layer} of {len(layers)}; count from 0")
         self.model, self.layer, self.vocabulary_size = model, layer, symbols_of(model)
