@@ -4,7 +4,7 @@ Command: python -m experiments.benchmark compiled [--targets h100 v5e] [--json F
 
 Each target and size is compiled in a process of its own (`compiled_program.py`); a compiler that is not installed is
 named and skipped. A change of an engine or of the step that doubles the launches is seen here. "Compiled" are seconds
-of processor time, tracing included.
+of processor time, tracing included. The floor is what no program is known to beat (`compiled_floor.py`).
 
 Obtained batch and window of 100, RMSprop: experiments/results/compiled.csv (h100: jax 0.11.2; v5e and v6e: jax
 0.10.2, libtpu 0.0.52; 2026-11-28, two cores beside other work, which made compiling up to twice as long). A step of
@@ -57,12 +57,14 @@ SIZES = (
     ("experiments.benchmark.own_cell:MinimalGatedCell", 128, 1, 100, 100),
 )
 COUNTS: tuple[str, ...] = ("kernels_an_update", "own_kernels", "kernels_a_step", "temporary_megabytes")
-COUNTS += ("operations_ms", "bytes_ms", "launches_ms", "seconds")
+COUNTS += ("operations_ms", "bytes_ms", "launches_ms", "floor_ms", "seconds")
 COLUMNS = ("target", "cell", "hidden", "layers", *COUNTS)
 TABLE = ROOT / "experiments" / "results" / "compiled.csv"
+# The same of the code as it was before it knew of platforms: commit 927b167 of 2026-11-26.
+TABLE_BEFORE = TABLE.with_name("compiled_before.csv")
 HEAD = (
     "target  cell and size       kernels: an update  own  a step (each loop)      memory     compiled  "
-    "operations / bytes / launches, ms"
+    "operations / bytes / launches / floor, ms"
 )
 
 
@@ -168,6 +170,6 @@ def described(row: dict[str, Any]) -> str:
         return f"{what}does not compile: {row['error']}"
     steps = " ".join("?" if count is None else f"{count:g}" for count in row["kernels_a_step"])
     update = "?" if row["kernels_an_update"] is None else f"{row['kernels_an_update']:,}"
-    least = " / ".join(f"{row[name]:.3f}" for name in ("operations_ms", "bytes_ms", "launches_ms"))
+    least = " / ".join(f"{row[name]:.3f}" for name in ("operations_ms", "bytes_ms", "launches_ms", "floor_ms"))
     memory, seconds = f"{row['temporary_megabytes']:,.0f} MB", f"{row['seconds']:.1f} s"
     return f"{what}{update:>18} {row['own_kernels']:>4}  {steps:<22} {memory:>8} {seconds:>12}  {least}"

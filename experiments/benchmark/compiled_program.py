@@ -213,6 +213,7 @@ def measured(
     import jax.numpy as jnp
     from jax.sharding import SingleDeviceSharding
 
+    from experiments.benchmark.compiled_floor import floor_ms
     from jaxrnn import TrainConfig, use_cell
     from jaxrnn.data import corpus_from_text
     from jaxrnn.engines.platforms import PLATFORMS, steps_a_turn, tracing_for
@@ -273,6 +274,7 @@ def measured(
         "own_kernels": loops[0].kernels if loops else None,
         "kernels_a_step": kernels_a_step(loops, steps),
         **roofline(TARGETS[target], parameters, SYMBOLS, batch_size, steps, update or 0),
+        "floor_ms": floor_ms(target, state.params, batch_size, steps),
         "loops": [loop._asdict() for loop in loops],
     }
 
