@@ -9,6 +9,7 @@ import pytest
 from jaxrnn.cells import GRUCell, LSTMCell, VanillaCell
 from jaxrnn.engines.joint import Inputs, inputs_of
 from jaxrnn.engines.platforms import tracing_for
+from jaxrnn.engines.products import pieces_of
 from jaxrnn.engines.window import input_weights, make_window
 from tests.reference.random_cell import (
     params_of,
@@ -81,6 +82,18 @@ def test_the_gradient_by_features_is_that_of_reference(interpreted, rng):
     with tracing_for("gpu"):
         ours = found(engine)
     assert_trees_close(ours, found("reference"), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("engine", "cell_type"), [("recompute", LSTMCell), ("recompute", GRUCell), ("scan", LSTMCell)])
+def test_the_row_of_a_symbol_that_a_window_lacks_has_a_gradient_of_exactly_zero(engine, cell_type, rng):
+    """RMSprop and Adam divide a gradient by its usual size: of rounding they would make whole steps."""
+    cell = random_cell(cell_type, FEATURES, UNITS, rng, jnp.float32)
+    ids, carry = jnp.asarray(rng.integers(0, FEATURES - 2, (4, 64)), jnp.uint8), random_carry(cell, 64, rng)
+    with tracing_for("gpu"):
+        assert pieces_of(ids.size, 16, 16) > 1
+        run = unroll_with(cell, engine=engine)
+        d_W_x = quick_jit(jax.grad(lambda params: weighted_sum(run(params, ids, carry))))(params_of(cell))["W_x"]
+    assert not d_W_x[-2:].any() and d_W_x[:-2].all()
 
 
 def test_it_is_made_where_the_update_adds_what_the_products_give(rng):
