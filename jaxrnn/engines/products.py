@@ -155,8 +155,8 @@ def _einsum(axes: str, a: jax.Array, b: jax.Array, **options: Any) -> jax.Array:
         pieces = pieces_of(rows, math.prod(a.shape[summed:]), math.prod(b.shape[summed:]))
         if pieces > 1:
             a, b = (x.reshape(pieces, -1, *x.shape[summed:]) for x in (a, b))
-            # The barrier keeps XLA from adding them up anew for each part of the result.
-            return jax.lax.optimization_barrier(jnp.einsum(f"Z{of_a},Z{of_b}->Z{out}", a, b, **options).sum(0))
+            # Added one by one, and not as a sum along an axis, they are read by the kernel that writes all gradients.
+            return functools.reduce(jnp.add, jnp.unstack(jnp.einsum(f"Z{of_a},Z{of_b}->Z{out}", a, b, **options)))
     return jnp.einsum(axes, a, b, **options)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from jaxrnn.devices.mesh import BATCH_AXIS
 from jaxrnn.engines.output import WITH_OUTPUT, output_loss, why_not_output
@@ -78,6 +79,15 @@ def divided(tree: Any, total: jax.Array | None) -> Any:
     if total is None:
         return tree
     return jax.tree.map(lambda leaf: leaf / jnp.maximum(total, jnp.finfo(total.dtype).tiny), tree)
+
+
+def written_as_one(gradients: Any) -> Any:
+    """The gradients as they are; where kernels count, and they are few numbers of one dtype, written by one kernel."""
+    leaves = jax.tree.leaves(gradients)
+    if len({leaf.dtype for leaf in leaves}) > 1 or sum(leaf.size for leaf in leaves) > platform().largest_gradient:
+        return gradients
+    numbers, tree_of = ravel_pytree(gradients)
+    return tree_of(jax.lax.optimization_barrier(numbers))
 
 
 def all_finite(tree: Any) -> jax.Array:

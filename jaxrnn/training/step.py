@@ -14,7 +14,7 @@ from jaxrnn.devices.mesh import BATCH_AXIS
 from jaxrnn.models.dropout import Dropout
 from jaxrnn.models.structure import joined, variables_of, with_leaves_of
 from jaxrnn.random_streams import STREAM_DATA, STREAM_DROPOUT, stream_key
-from jaxrnn.training.batch_loss import all_finite, batch_loss, divided, norms_by_layer
+from jaxrnn.training.batch_loss import all_finite, batch_loss, divided, norms_by_layer, written_as_one
 from jaxrnn.training.packing import ParameterVector
 from jaxrnn.training.state import RECENT_UPDATES, Candidate, TrainState, best_of, with_best
 
@@ -119,6 +119,7 @@ def train_step(
         mine = gradients, loss, accuracy, weights, variables
         gradients, loss, accuracy, weights, variables = jax.lax.pmean(mine, BATCH_AXIS)
         (gradients, loss), accuracy = divided((gradients, loss), weights[0]), divided(accuracy, weights[1])
+    gradients = written_as_one(gradients)
     gradients = gradients if vector is None else vector.of(gradients)
     told = {
         "hyperparameters": state.values.hyperparameters,

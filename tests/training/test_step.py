@@ -305,7 +305,8 @@ def test_a_table_of_scalars_and_a_vector_of_parameters_change_neither_state_nor_
 ):
     trainer = Trainer(random_model(6, 5, rng, dtype=jnp.float64), small_ids(rng, 41), norms=True, **SMALL)
     state, metrics = advance_chunk(trainer.graphdef, trainer.settings, trainer.state(), trainer.streams, 13)
-    packed = chunk_of_a_gpu(monkeypatch, trainer, counts_kernels=True, largest_vector=largest_vector)
+    choices = {"counts_kernels": True, "largest_vector": largest_vector, "largest_gradient": largest_vector}
+    packed = chunk_of_a_gpu(monkeypatch, trainer, **choices)
     actual = packed(trainer.state(), trainer.streams, np.int32(13))
     assert_trees_close(actual, (state, metrics), rtol=1e-12)
 
