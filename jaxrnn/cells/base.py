@@ -82,7 +82,7 @@ class Cell(nnx.RNNCellBase, abc.ABC):
     # True if `update` uses p and r only as p + r. An engine may then keep one gradient array for both.
     sums_products = False
     # True if `update` makes products of its own (a GRU that resets before its product), with matrices that `pointwise`
-    # holds as `InnerProduct`s. Such a cell runs on `scan` and `reference`.
+    # holds as `InnerProduct`s. Such a cell runs on `scan`, `recompute` and `reference`.
     inner_products = False
 
     def __init__(

@@ -57,8 +57,8 @@ def unable(cell, window: Window | None = None, clip_backward: jax.Array | None =
         "cudnn": why_not_cudnn(cell, window, clip_backward),
     }
     if cell.inner_products:
-        why = f"the update of {type(cell).__name__} makes products of its own, whose weights each pullback would hold"
-        found |= {"hoisted": why, "recompute": why}
+        name = type(cell).__name__
+        found["hoisted"] = f"the update of {name} makes products of its own, whose weights each pullback would hold"
     return {name: why for name, why in found.items() if why is not None}
 
 

@@ -16,14 +16,22 @@ from jaxrnn.engines.window import keep_finished
 # needs r_n alone: 1.05 times as fast at 128 units, batch 100, on 2 CPU cores).
 KEPT = frozenset({"logistic", "tanh", "exp", "exp2", "log", "log1p", "expm1", "sin", "cos", "erf", "rsqrt", "split"})
 
+# What adds up over features, and is no pointwise work.
+SUMMED = frozenset({"dot_general", "reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "cumsum"})
+
 
 def is_kept(primitive, *_, **__) -> bool:
     """The checkpoint policy: keep the results of these primitives, recompute the arithmetic around them."""
     return primitive.name in KEPT
 
 
+def is_summed(primitive, *_, **__) -> bool:
+    """The checkpoint policy: keep products and sums over features, recompute all that is elementwise."""
+    return primitive.name in SUMMED
+
+
 def pointwise_of(cell: Cell) -> Any:
-    """`cell.pointwise()`, for an engine that has a gradient of its own and makes none for matrices.
+    """`cell.pointwise()`, for an engine that makes no gradients for matrices of the update.
 
     Raises:
       ValueError: if it holds an `InnerProduct`.
@@ -47,8 +55,10 @@ def with_own_gradient(scan: Callable[..., Any], backward: Callable[..., Any]) ->
     return run
 
 
-def step_function(cell: Cell, clip_backward: jax.Array | None) -> Callable[..., tuple[Any, jax.Array]]:
-    """The pointwise part of a step: `(p, r, carry, pointwise, t, valid) -> (carry, y)`.
+def step_function(
+    cell: Cell, clip_backward: jax.Array | None, policy: Callable[..., bool] = is_kept
+) -> Callable[..., tuple[Any, jax.Array]]:
+    """The pointwise part of a step: `(p, r, carry, pointwise, t, valid) -> (carry, y)`; `policy` says what it keeps.
 
     Cells that only add their two products take the sum as p and None as r. Where y_t is h_t both are one array, which
     an engine then keeps once.
@@ -67,7 +77,7 @@ def step_function(cell: Cell, clip_backward: jax.Array | None) -> Callable[..., 
             return new, None if y_is_h else y
 
         # Inside a scan no barrier against common subexpressions is needed.
-        new, y = jax.checkpoint(update, policy=is_kept, prevent_cse=False)(*given)
+        new, y = jax.checkpoint(update, policy=policy, prevent_cse=False)(*given)
         y = new.h if y_is_h else y
         return (new, y) if valid is None else keep_finished(valid, new, carry, y)
 

@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from jaxrnn.cells import (
     MultiplicativeLSTMCell,
     PeepholeLSTMCell,
 )
-from tests.reference.random_cell import random_carry, random_cell, random_window
+from jaxrnn.cells.lstm_layer_norm import VARIANCE_FLOOR, normalize
+from tests.reference.random_cell import quick_jit, random_carry, random_cell, random_window
 from tests.trees import assert_trees_close
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes", "float64")
@@ -92,3 +94,16 @@ def test_layer_normalization_forgets_the_scale_of_its_products(rng):
 def test_an_unknown_form_is_refused(cell_type, options, message):
     with pytest.raises(ValueError, match=f"{cell_type.__name__} expects {message}"):
         cell_type(3, 2, rngs=nnx.Rngs(0), **options)
+
+
+def test_the_derivatives_of_a_normalization_are_those_of_its_formula(rng):
+    def formula(x):
+        return (x - x.mean()) / jnp.sqrt(((x - x.mean()) ** 2).mean() + VARIANCE_FLOOR)
+
+    @quick_jit
+    def derivatives(x):
+        return [[make(of)(x) for make in (jax.jacfwd, jax.jacrev, jax.hessian)] for of in (normalize, formula)]
+
+    # The variance is about as large as what is added to it.
+    ours, expected = derivatives(jnp.asarray(0.01 * rng.normal(size=5)))
+    assert_trees_close(ours, expected, rtol=1e-9)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from jaxrnn.cells import CELLS, InnerProduct, ResetBeforeGRUCell
 from jaxrnn.engines import engines_of, unroll
@@ -93,21 +94,21 @@ def test_masks_and_limits_reach_the_inner_products(name, rng):
     masks = rng.choice([0.0, 1.5], (STEPS, BATCH, HIDDEN))
     window_mask = jnp.asarray(masks[:1])
 
-    def value_and_gradients(run):
-        def loss(params, carry):
-            hs, last = run(params, carry)
+    def value_and_gradients(run, mask):
+        def loss(params, carry, mask):
+            hs, last = run(params, carry, mask)
             return weighted_sum((hs, tuple(last))), (hs, tuple(last))
 
-        return jax.grad(loss, argnums=(0, 1), has_aux=True)(params_of(cell), carry)
+        return jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(params_of(cell), carry, mask)
 
-    def loop(masks, limit, params, carry):
+    def loop(limit, params, carry, mask):
         clip, hs, state = functools.partial(limited, limit=limit), [], tuple(carry)
         for t in range(STEPS):
-            state = by_hand(params, xs[t], state, masks[t], lambda x: clip(x, limit=limit))
+            state = by_hand(params, xs[t], state, mask[t % len(mask)], lambda x: clip(x, limit=limit))
             hs.append(state[-1])
         return jnp.stack(hs), state
 
-    def engine(name, mask, limit, params, carry):
+    def engine(name, limit, params, carry, mask):
         limit = None if np.isinf(limit) else jnp.asarray(limit)
         run = unroll_with(cell, engine=name, recurrent_mask=mask, clip_backward=limit)
         return run(params, xs, carry)[::-1]
@@ -118,9 +119,9 @@ def test_masks_and_limits_reach_the_inner_products(name, rng):
     @quick_jit
     def all_of_them():
         return [
-            [value_and_gradients(functools.partial(loop, each, limit))]
-            + [value_and_gradients(functools.partial(engine, e, mask, limit)) for e in engines_of(cell)]
-            for each, mask, limit in cases
+            [value_and_gradients(functools.partial(loop, limit), mask)]
+            + [value_and_gradients(functools.partial(engine, e, limit), mask) for e in engines_of(cell)]
+            for _, mask, limit in cases
         ]
 
     for (each, _, _), (expected, *ours) in zip(cases, all_of_them(), strict=True):
@@ -128,6 +129,29 @@ def test_masks_and_limits_reach_the_inner_products(name, rng):
         np.testing.assert_allclose(expected[1][0], [state[-1] for state in by_numpy], rtol=1e-10)
         for actual in ours:
             assert_trees_close(actual, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", list(BY_HAND))
+def test_no_matrix_is_kept_or_added_up_in_every_step(name, rng):
+    cell = random_cell(CELLS[name], FEATURES, HIDDEN, rng, jnp.float64)
+    carry, xs = random_carry(cell, BATCH, rng), random_window(cell, "dense", STEPS, BATCH, rng)
+    run = unroll_with(cell, engine="recompute")
+    program = jax.make_jaxpr(jax.grad(lambda params: weighted_sum(run(params, xs, carry))))(params_of(cell)).jaxpr
+    matrices = {param.shape for path, param in params_of(cell).items() if path.startswith("W_") and path != "W_x"}
+    assert len(matrices) == 2
+    shapes = {leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(lambda: carry))}
+
+    def look(jaxpr):
+        for e in jaxpr.eqns:
+            assert not {(STEPS, *shape) for shape in matrices} & {v.aval.shape for v in e.outvars}, e
+            if e.primitive.name == "scan":
+                loops.append({v.aval.shape for v in e.outvars[: e.params["num_carry"]]})
+            for inner in jaxprs_in_params(e.params):
+                look(inner)
+
+    loops: list[set[tuple[int, ...]]] = []
+    look(program)
+    assert loops == [shapes, shapes]
 
 
 def test_a_cell_with_an_inner_product_that_does_not_say_so_is_refused_where_its_mask_would_be_lost(rng):

@@ -186,7 +186,7 @@ OTHER_THAN_BYTES = ("--newlines universal", "--encoding latin-1", "--byte-order-
         (["--engine", "fast"], ["--engine", "scan"]),
         (["--engine", "cudnn"], ["--engine cudnn cannot run here: it needs an NVIDIA GPU; train without it"]),
         (["--engine", "resident"], ["--engine resident cannot run here: it needs", "train without it"]),
-        (["--engine", "recompute", "--cell", "lstm-multiplicative"], ["--engine recompute cannot run here"]),
+        (["--engine", "hoisted", "--cell", "lstm-multiplicative"], ["--engine hoisted cannot run here"]),
         (["--dtype", "float16"], ["--dtype", "float32", "float64"]),
         (["--newlines", "none"], ["--newlines", "universal"]),
         (["--encoding", "utf-9"], ["error: --encoding expects", "utf-9", "latin-1"]),
