@@ -8,17 +8,18 @@ of processor time, tracing included. The floor is what no program is known to be
 
 Obtained batch and window of 100, RMSprop: experiments/results/compiled.csv (h100: jax 0.11.2; v5e and v6e: jax
 0.10.2, libtpu 0.0.52; 2026-11-28, two cores beside other work, which made compiling up to twice as long). A step of
-every cell has at most 4 kernels forward and 5 backward on an H100, but for those whose update makes products or norms
-of its own: reset before the product, full peepholes, multiplicative, layer normalization. Kernels of an update on an
-H100 before, when its loop was the CPU's, and now: LSTM of 512 units 1,784 and 559 (a step 10 and 6, now 2.1 and 3.2),
-GRU of 128 units 2,052 and 26 (the engine `resident`), vanilla of 100 units, batch 1, T 25, 239 and 24; with today's
-compiler before is `compiled_before.csv`. Of the 23 that an update of the LSTM of 64 units runs, 2 are the layer; 2 look
-up rows and order W_h for it; 7 are the output layer, softmax and loss with their gradients (1 of them cuts W_y out, 1
-the outputs, 1 adds up the losses); 5 the products for weights: twice the rows side by side and the product in pieces,
-and their sums; 2 look whether all gradients are finite; 1 is the optimizer with clipping, for all parameters; 1 keeps
-the carry; 2 read and write the scalars of the state; 1 counts the updates between two looks of the host. With
-`resident-output` they are 19: the output layer with its loss is 1, beside 1 each that lays out the ids, and W_y with
-b_y, and 1 each that adds up the losses, and the gradients of W_y.
+every cell has at most 4 kernels forward and 5 backward on an H100, and a turn of 25 steps up to 6 more: its counter,
+its writes. Those whose update makes products or norms of its own had up to 4.4 and 10.4 with `scan` (layer
+normalization: 1,501 kernels an update, now 997). Kernels of an update on an H100 before, when its loop was the CPU's,
+and now: LSTM of 512 units 1,784 and 559 (a step 10 and 6, now 2.1 and 3.2), GRU of 128 units 2,052 and 26 (the engine
+`resident`), vanilla of 100 units, batch 1, T 25, 239 and 24; with today's compiler before is `compiled_before.csv`. Of
+the 23 that an update of the LSTM of 64 units runs, 2 are the layer; 2 look up rows and order W_h for it; 7 are the
+output layer, softmax and loss with their gradients (1 of them cuts W_y out, 1 the outputs, 1 adds up the losses); 5 the
+products for weights: twice the rows side by side and the product in pieces, and their sums; 2 look whether all
+gradients are finite; 1 is the optimizer with clipping, for all parameters; 1 keeps the carry; 2 read and write the
+scalars of the state; 1 counts the updates between two looks of the host. With `resident-output` they are 19: the output
+layer with its loss is 1, beside 1 each that lays out the ids, and W_y with b_y, and 1 each that adds up the losses, and
+the gradients of W_y.
 """
 
 from __future__ import annotations
