@@ -85,7 +85,9 @@ HELD = [("h100", name) for name in ("lstm-256-1", "lstm-512-1", "lstm-1024-3", "
 HELD += [("h100", name) for name in ("lstm-layer-norm-512-1", "gru-reset-before-512-1")]  # norms and products inside
 HELD += [(target, name) for target in ("v5e", "v6e") for name in ("lstm-512-1", "lstm-1024-3", "gru-128-1")]
 SECONDS_TO_COMPILE = 30
-OF_A_TURN = 0.25  # of a step: what the turns of the loop, of 25 steps, launch besides
+# Products or norms inside their updates: what a turn of 25 steps launches besides comes on top, as a part of a step.
+INNER = ("gru-reset-before", "lstm-peephole-full", "lstm-multiplicative", "lstm-layer-norm")
+OF_A_TURN = 0.25
 
 
 @pytest.mark.slow
@@ -132,8 +134,9 @@ def test_the_committed_table_has_a_row_of_each_target_and_size():
             assert float(of["seconds"]) < SECONDS_TO_COMPILE, row
         if of["target"] == "h100":  # kernels a step: at most 4 forward and 5 backward
             steps = [float(count) for count in of["kernels_a_step"].split()]
-            assert all(count <= 4 + OF_A_TURN for count in steps[: len(steps) // 2]), row
-            assert all(count <= 5 + OF_A_TURN for count in steps[len(steps) // 2 :]), row
+            more = OF_A_TURN if of["cell"] in INNER else 0
+            assert all(count <= 4 + more for count in steps[: len(steps) // 2]), row
+            assert all(count <= 5 + more for count in steps[len(steps) // 2 :]), row
 
 
 def test_the_table_of_before_has_the_rows_of_now_and_the_same_floors():
